@@ -1,0 +1,160 @@
+package resource
+
+import (
+	"encoding"
+	"encoding/json"
+	"reflect"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// shape is what is known of a struct type that is described by field paths. It
+// is worked out once per type: checking a spec is part of every Create.
+type shape struct{ fields []shapeField }
+
+type shapeField struct {
+	index   int
+	name    string // as in the JSON form
+	pattern string // from the outermost struct, with [] for an element
+	// inner is the shape of a struct, of what a pointer points to, or of a
+	// slice's elements; nil for a leaf.
+	inner   *shape
+	pointer bool
+	slice   bool
+}
+
+var shapes sync.Map // of reflect.Type to *shape
+
+func shapeOf(t reflect.Type) *shape {
+	if s, ok := shapes.Load(t); ok {
+		return s.(*shape)
+	}
+	s, _ := shapes.LoadOrStore(t, makeShape(t, ""))
+	return s.(*shape)
+}
+
+func makeShape(t reflect.Type, prefix string) *shape {
+	s := &shape{}
+	for i := range t.NumField() {
+		f := t.Field(i)
+		name, _, _ := strings.Cut(f.Tag.Get("json"), ",")
+		if !f.IsExported() || name == "-" {
+			continue
+		}
+		if f.Anonymous && name == "" {
+			panic("resource: a spec must not embed structs: " + t.String())
+		}
+		if name == "" {
+			name = f.Name
+		}
+		sf := shapeField{index: i, name: name, pattern: join(prefix, name)}
+		switch ft := f.Type; {
+		case isStruct(ft):
+			sf.inner = makeShape(ft, sf.pattern)
+		case ft.Kind() == reflect.Pointer && isStruct(ft.Elem()):
+			sf.pointer = true
+			sf.inner = makeShape(ft.Elem(), sf.pattern)
+		case ft.Kind() == reflect.Slice && isStruct(ft.Elem()):
+			sf.slice = true
+			sf.inner = makeShape(ft.Elem(), sf.pattern+"[]")
+		}
+		s.fields = append(s.fields, sf)
+	}
+	return s
+}
+
+var (
+	jsonMarshaler = reflect.TypeFor[json.Marshaler]()
+	textMarshaler = reflect.TypeFor[encoding.TextMarshaler]()
+)
+
+// isStruct reports whether t is described field by field; a struct with a form
+// of its own, such as a time or an address, is one value.
+func isStruct(t reflect.Type) bool {
+	if t.Kind() != reflect.Struct || t.Implements(jsonMarshaler) || t.Implements(textMarshaler) {
+		return false
+	}
+	p := reflect.PointerTo(t)
+	return !p.Implements(jsonMarshaler) && !p.Implements(textMarshaler)
+}
+
+// visit calls f for every leaf that is not zero, with the value's path and the
+// pattern of it.
+func (s *shape) visit(v reflect.Value, path string, f func(path, pattern string, v reflect.Value)) {
+	for i := range s.fields {
+		sf := &s.fields[i]
+		fv := v.Field(sf.index)
+		if fv.IsZero() || fv.Kind() == reflect.Slice && fv.Len() == 0 || fv.Kind() == reflect.Map && fv.Len() == 0 {
+			continue
+		}
+		at := join(path, sf.name)
+		switch {
+		case sf.inner == nil:
+			f(at, sf.pattern, fv)
+		case sf.pointer:
+			sf.inner.visit(fv.Elem(), at, f)
+		case sf.slice:
+			for j := range fv.Len() {
+				sf.inner.visit(fv.Index(j), at+"["+strconv.Itoa(j)+"]", f)
+			}
+		default:
+			sf.inner.visit(fv, at, f)
+		}
+	}
+}
+
+// diff calls f with the path of every leaf that differs between a and b. A
+// slice of structs whose length differs is one leaf.
+func (s *shape) diff(a, b reflect.Value, path string, f func(path string)) {
+	for i := range s.fields {
+		sf := &s.fields[i]
+		fa, fb := a.Field(sf.index), b.Field(sf.index)
+		at := join(path, sf.name)
+		switch {
+		case sf.inner == nil:
+			if !sameLeaf(fa, fb) {
+				f(at)
+			}
+		case sf.pointer:
+			zero := reflect.Zero(fa.Type().Elem())
+			sf.inner.diff(pointed(fa, zero), pointed(fb, zero), at, f)
+		case sf.slice:
+			if fa.Len() != fb.Len() {
+				f(at)
+				continue
+			}
+			for j := range fa.Len() {
+				sf.inner.diff(fa.Index(j), fb.Index(j), at+"["+strconv.Itoa(j)+"]", f)
+			}
+		default:
+			sf.inner.diff(fa, fb, at, f)
+		}
+	}
+}
+
+func pointed(p, zero reflect.Value) reflect.Value {
+	if p.IsNil() {
+		return zero
+	}
+	return p.Elem()
+}
+
+func sameLeaf(a, b reflect.Value) bool {
+	if k := a.Kind(); (k == reflect.Slice || k == reflect.Map) && a.Len() == 0 && b.Len() == 0 {
+		return true
+	}
+	return reflect.DeepEqual(a.Interface(), b.Interface())
+}
+
+// patterns appends the patterns of all leaves.
+func (s *shape) patterns(out []string) []string {
+	for i := range s.fields {
+		if inner := s.fields[i].inner; inner != nil {
+			out = inner.patterns(out)
+		} else {
+			out = append(out, s.fields[i].pattern)
+		}
+	}
+	return out
+}
