@@ -182,7 +182,35 @@ func SetFields(spec any) []string {
 func Diff[T any](a, b T) []string {
 	var paths []string
 	va, vb := structOf(a), structOf(b)
-	shapeOf(va.Type()).diff(va, vb, "", func(path string) { paths = append(paths, path) })
+	shapeOf(va.Type()).diff(va, vb, "", nil, func(path string) { paths = append(paths, path) })
+	return paths
+}
+
+// Unmet lists the paths of the fields in which a resource, given by its spec
+// with the provider's choices filled in, does not meet what is wanted. A field
+// that is zero in want is a choice left to the provider and always met; a map
+// is met where it has at least the wanted keys and values.
+func Unmet[T any](have, want T) []string {
+	var paths []string
+	h, w := structOf(have), structOf(want)
+	met := func(have, want reflect.Value) bool {
+		switch {
+		case want.IsZero():
+			return true
+		case want.Kind() == reflect.Map:
+			for iter := want.MapRange(); iter.Next(); {
+				v := have.MapIndex(iter.Key())
+				if !v.IsValid() || !reflect.DeepEqual(v.Interface(), iter.Value().Interface()) {
+					return false
+				}
+			}
+			return true
+		case want.Kind() == reflect.Slice:
+			return want.Len() == 0
+		}
+		return false
+	}
+	shapeOf(w.Type()).diff(h, w, "", met, func(path string) { paths = append(paths, path) })
 	return paths
 }
 

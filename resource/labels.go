@@ -72,6 +72,35 @@ func (p LabelPatch) Validate() Faults {
 	return faults
 }
 
+// ValidateKeys reports every fault of a patch of annotations, whose values are
+// free text.
+func (p LabelPatch) ValidateKeys() Faults {
+	var faults Faults
+	for _, key := range slices.Sorted(maps.Keys(p)) {
+		field := "[" + fieldKey(key) + "]"
+		faults.AddReason(field, checkOwnKey(key))
+		if value := p[key]; value != nil && strings.ContainsRune(*value, 0) {
+			faults.Add(field, "must not contain NUL")
+		}
+	}
+	return faults
+}
+
+// PatchTo returns the patch that gives from the values of to, and leaves alone
+// what only from has; nil where there is nothing to change.
+func PatchTo(from, to Labels) LabelPatch {
+	var patch LabelPatch
+	for key, value := range to {
+		if have, ok := from[key]; !ok || have != value {
+			if patch == nil {
+				patch = LabelPatch{}
+			}
+			patch[key] = &value
+		}
+	}
+	return patch
+}
+
 // Apply returns a copy of l with the patch applied.
 func (p LabelPatch) Apply(l Labels) Labels {
 	out := make(Labels, len(l)+len(p))

@@ -60,4 +60,3 @@ func (l Lifetime) String() string {
 	}
 	return "persistent"
 }
-

@@ -105,30 +105,33 @@ func (s *shape) visit(v reflect.Value, path string, f func(path, pattern string,
 }
 
 // diff calls f with the path of every leaf that differs between a and b. A
-// slice of structs whose length differs is one leaf.
-func (s *shape) diff(a, b reflect.Value, path string, f func(path string)) {
+// slice of structs whose length differs is one leaf. Where same is not nil it
+// may call two differing leaves equal.
+func (s *shape) diff(a, b reflect.Value, path string, same func(a, b reflect.Value) bool, f func(path string)) {
 	for i := range s.fields {
 		sf := &s.fields[i]
 		fa, fb := a.Field(sf.index), b.Field(sf.index)
 		at := join(path, sf.name)
 		switch {
 		case sf.inner == nil:
-			if !sameLeaf(fa, fb) {
+			if !sameLeaf(fa, fb) && (same == nil || !same(fa, fb)) {
 				f(at)
 			}
 		case sf.pointer:
 			zero := reflect.Zero(fa.Type().Elem())
-			sf.inner.diff(pointed(fa, zero), pointed(fb, zero), at, f)
+			sf.inner.diff(pointed(fa, zero), pointed(fb, zero), at, same, f)
 		case sf.slice:
 			if fa.Len() != fb.Len() {
-				f(at)
+				if same == nil || !same(fa, fb) {
+					f(at)
+				}
 				continue
 			}
 			for j := range fa.Len() {
-				sf.inner.diff(fa.Index(j), fb.Index(j), at+"["+strconv.Itoa(j)+"]", f)
+				sf.inner.diff(fa.Index(j), fb.Index(j), at+"["+strconv.Itoa(j)+"]", same, f)
 			}
 		default:
-			sf.inner.diff(fa, fb, at, f)
+			sf.inner.diff(fa, fb, at, same, f)
 		}
 	}
 }
