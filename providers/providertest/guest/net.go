@@ -1,0 +1,103 @@
+package guest
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"sync"
+	"time"
+)
+
+// netCommands talk over the network.
+var netCommands = map[string]command{
+	"listen": {args: "ADDRESS", min: 1, max: 1, run: listen,
+		help: `echoes every TCP connection; prints "listening ADDRESS" first`},
+	"dial": {args: "ADDRESS TEXT", min: 2, max: 2, run: dial,
+		help: "sends a line to a TCP address and prints the line that comes back"},
+	"resolve": {args: "NAME", min: 1, max: 1, run: resolve,
+		help: "prints the addresses of a name, sorted"},
+}
+
+// dialTimeout bounds connecting and the answer together: a case that expects no
+// connection should not wait for the kernel's two minutes.
+const dialTimeout = 5 * time.Second
+
+func listen(ctx context.Context, p *process, args []string) int {
+	if p.env.Listen == nil {
+		return p.unsupported()
+	}
+	l, err := p.env.Listen("tcp", args[0])
+	if err != nil {
+		return p.fail(err)
+	}
+	var echoes sync.WaitGroup
+	defer echoes.Wait()
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel() // before waiting for the echoes: it closes their connections
+	defer context.AfterFunc(ctx, func() { l.Close() })()
+	defer l.Close()
+	if !p.printf("listening %s\n", l.Addr()) {
+		return 1
+	}
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return p.fail(err)
+		}
+		echoes.Go(func() { echoBack(ctx, conn) })
+	}
+}
+
+func echoBack(ctx context.Context, conn net.Conn) {
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	// The copy ends when the other side does, or when the program ends.
+	_, _ = io.Copy(conn, conn)
+}
+
+func dial(ctx context.Context, p *process, args []string) int {
+	if p.env.Dial == nil {
+		return p.unsupported()
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	conn, err := p.env.Dial(ctx, "tcp", args[0])
+	if err != nil {
+		return p.fail(err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	if _, err := fmt.Fprintf(conn, "%s\n", args[1]); err != nil {
+		return p.fail(err)
+	}
+	line, err := bufio.NewReader(conn).ReadString('\n')
+	if err != nil {
+		return p.fail(fmt.Errorf("no answer from %s: %w", args[0], err))
+	}
+	p.printf("%s", line)
+	return 0
+}
+
+func resolve(ctx context.Context, p *process, args []string) int {
+	if p.env.LookupHost == nil {
+		return p.unsupported()
+	}
+	ctx, cancel := context.WithTimeout(ctx, dialTimeout)
+	defer cancel()
+	found, err := p.env.LookupHost(ctx, args[0])
+	if err == nil && len(found) == 0 {
+		err = errors.New("no addresses")
+	}
+	if err != nil {
+		return p.fail(err)
+	}
+	slices.Sort(found)
+	for _, address := range slices.Compact(found) {
+		p.printf("%s\n", address)
+	}
+	return 0
+}
