@@ -1,0 +1,16 @@
+//go:build !linux
+
+package logfile
+
+import (
+	"errors"
+	"io"
+	"os"
+)
+
+func openLog(_, _ string) (*os.File, error)      { return nil, errors.ErrUnsupported }
+func createLog(_, _ string) (*os.File, error)    { return nil, errors.ErrUnsupported }
+func takePresence(_, _ string) (*os.File, error) { return nil, errors.ErrUnsupported }
+func openPresence(_, _ string) (*os.File, error) { return nil, errors.ErrUnsupported }
+func writing(_, _ string) (bool, error)          { return false, errors.ErrUnsupported }
+func awaitGone(io.Reader)                        {}
