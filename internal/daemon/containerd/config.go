@@ -39,8 +39,12 @@ type layout struct {
 func (l layout) config() string { return filepath.Join(l.dir, "config.toml") }
 func (l layout) root() string   { return filepath.Join(l.dir, "root") }
 func (l layout) state() string  { return filepath.Join(l.dir, "state") }
+func (l layout) temp() string   { return filepath.Join(l.dir, "temp") }
 func (l layout) boot() string   { return filepath.Join(l.dir, "boot") }
 func (l layout) socket() string { return filepath.Join(l.dir, "containerd.sock") }
+
+// bundles holds one folder a namespace, and in it one a container.
+func (l layout) bundles() string { return filepath.Join(l.state(), "io.containerd.runtime.v2.task") }
 
 // ttrpc is the socket on which shims publish their events. Containerd derives
 // it from the other one.

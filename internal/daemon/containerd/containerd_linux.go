@@ -166,6 +166,6 @@ func Destroy(ctx context.Context, dir string) error {
 	return daemon.Remove(ctx, daemon.RemoveOptions{
 		Dir:   dir,
 		Name:  Name,
-		Clean: func(ctx context.Context) error { return endShims(ctx, l) },
+		Clean: func(ctx context.Context) error { return endContainers(ctx, l) },
 	})
 }

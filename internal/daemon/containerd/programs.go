@@ -30,13 +30,7 @@ const shim = "containerd-shim-runc-v2"
 
 // find looks for the programs. The error is NotFound and says what to install.
 func find(binary, path string) (programs, error) {
-	var folders []string
-	for _, dir := range append(filepath.SplitList(path), usual...) {
-		// A relative folder would mean another one in the daemon.
-		if filepath.IsAbs(dir) && !slices.Contains(folders, dir) {
-			folders = append(folders, dir)
-		}
-	}
+	folders := searchPath(path)
 	if binary == "" {
 		found, err := look(Name, folders)
 		if err != nil {
@@ -56,6 +50,18 @@ func find(binary, path string) (programs, error) {
 		}
 	}
 	return programs{containerd: binary, path: strings.Join(folders, string(filepath.ListSeparator))}, nil
+}
+
+// searchPath is a PATH and the usual folders, each once. A relative folder is
+// left out, since it would mean another one in the daemon.
+func searchPath(path string) []string {
+	var folders []string
+	for _, dir := range append(filepath.SplitList(path), usual...) {
+		if filepath.IsAbs(dir) && !slices.Contains(folders, dir) {
+			folders = append(folders, dir)
+		}
+	}
+	return folders
 }
 
 func look(name string, folders []string) (string, error) {

@@ -57,6 +57,8 @@ func settings(l layout, major int) string {
 	fmt.Fprintf(&b, "version = %d\n", format)
 	fmt.Fprintf(&b, "root = %s\n", quote(l.root()))
 	fmt.Fprintf(&b, "state = %s\n", quote(l.state()))
+	// Layers are unpacked on mounts in here, which a kill leaves behind.
+	fmt.Fprintf(&b, "temp = %s\n", quote(l.temp()))
 	b.WriteString("disabled_plugins = [\n")
 	for _, name := range names {
 		fmt.Fprintf(&b, "  %s,\n", quote(name))
