@@ -52,7 +52,7 @@ func Truncate() Effect {
 		head(w, answer)
 		_, _ = w.Write(answer.Body.Bytes()[:answer.Body.Len()/2])
 		flush(w)
-		panic(http.ErrAbortHandler) // the way to make net/http cut the connection
+		cut()
 	}
 }
 
@@ -65,10 +65,11 @@ func Slow(bytesPerSecond int) Effect {
 		answer := record(req, next)
 		head(w, answer)
 		for body := answer.Body; body.Len() > 0; {
-			if _, err := w.Write(body.Next(portion)); err != nil || !wait(req, pause) {
+			if _, err := w.Write(body.Next(portion)); err != nil {
 				return
 			}
 			flush(w)
+			wait(req, pause)
 		}
 	}
 }
@@ -76,9 +77,8 @@ func Slow(bytesPerSecond int) Effect {
 // Delay answers properly, but later.
 func Delay(d time.Duration) Effect {
 	return func(w http.ResponseWriter, req *http.Request, next http.Handler) {
-		if wait(req, d) {
-			next.ServeHTTP(w, req)
-		}
+		wait(req, d)
+		next.ServeHTTP(w, req)
 	}
 }
 
@@ -89,7 +89,7 @@ func Stall() Effect {
 		// The end of a connection is noticed only once the body has been read.
 		_, _ = io.Copy(io.Discard, req.Body)
 		<-req.Context().Done()
-		panic(http.ErrAbortHandler)
+		cut()
 	}
 }
 
@@ -102,7 +102,7 @@ func StallAfter(bytes int) Effect {
 		_, _ = w.Write(answer.Body.Next(bytes))
 		flush(w)
 		<-req.Context().Done()
-		panic(http.ErrAbortHandler)
+		cut()
 	}
 }
 
@@ -127,14 +127,16 @@ func flush(w http.ResponseWriter) {
 	_ = http.NewResponseController(w).Flush()
 }
 
-// wait pauses and reports whether the request still stands.
-func wait(req *http.Request, d time.Duration) bool {
+// cut ends the connection instead of the answer. It does not return.
+func cut() { panic(http.ErrAbortHandler) }
+
+// wait pauses, and cuts the connection if the request ends meanwhile.
+func wait(req *http.Request, d time.Duration) {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
 	case <-timer.C:
-		return true
 	case <-req.Context().Done():
-		return false
+		cut()
 	}
 }
