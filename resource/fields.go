@@ -214,6 +214,19 @@ func Unmet[T any](have, want T) []string {
 	return paths
 }
 
+// Overlay returns a copy of have in which the fields that are not zero in want
+// are want's. Structs within are taken whole.
+func Overlay[T any](have, want T) T {
+	out := reflect.ValueOf(&have).Elem()
+	w := reflect.ValueOf(want)
+	for i := range w.NumField() {
+		if !w.Field(i).IsZero() {
+			out.Field(i).Set(w.Field(i))
+		}
+	}
+	return have
+}
+
 func structOf(spec any) reflect.Value {
 	v := reflect.ValueOf(spec)
 	for v.Kind() == reflect.Pointer {

@@ -1,0 +1,60 @@
+package compute
+
+import (
+	"context"
+	"io"
+	"io/fs"
+)
+
+// Filer is an instance whose files can be read and written from outside,
+// running or not.
+type Filer interface {
+	Instance
+	// CopyIn unpacks a tar archive below the directory, which must exist. The
+	// archive is hostile: it writes nowhere else, by links neither.
+	CopyIn(ctx context.Context, dir string, archive io.Reader, opts CopyOptions) error
+	// CopyOut returns a tar archive of a file or directory; names in it begin
+	// with the path's last part. The context bounds the whole stream.
+	CopyOut(ctx context.Context, path string, opts CopyOptions) (io.ReadCloser, error)
+	// Files returns the instance's files for reading. Symbolic links are followed
+	// within the instance's root only. The context bounds every use of the
+	// result.
+	Files(ctx context.Context) (fs.FS, error)
+}
+
+// CopyOptions are the options of CopyIn and CopyOut. The zero value keeps
+// owners and permissions.
+type CopyOptions struct {
+	// NoOwner makes root the owner of everything that is written.
+	NoOwner bool
+}
+
+// CopyIn unpacks a tar archive in an instance; errors.ErrUnsupported where that
+// cannot be.
+func CopyIn(ctx context.Context, inst Instance, dir string, archive io.Reader, opts CopyOptions) error {
+	f, err := extension[Filer](inst, "copy in")
+	if err != nil {
+		return err
+	}
+	return f.CopyIn(ctx, dir, archive, opts)
+}
+
+// CopyOut returns a tar archive of an instance's files; errors.ErrUnsupported
+// where that cannot be.
+func CopyOut(ctx context.Context, inst Instance, path string, opts CopyOptions) (io.ReadCloser, error) {
+	f, err := extension[Filer](inst, "copy out")
+	if err != nil {
+		return nil, err
+	}
+	return f.CopyOut(ctx, path, opts)
+}
+
+// Files returns an instance's files for reading; errors.ErrUnsupported where
+// that cannot be.
+func Files(ctx context.Context, inst Instance) (fs.FS, error) {
+	f, err := extension[Filer](inst, "files")
+	if err != nil {
+		return nil, err
+	}
+	return f.Files(ctx)
+}

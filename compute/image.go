@@ -1,0 +1,204 @@
+package compute
+
+import (
+	"context"
+	"io"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/univirt/univirt/resource"
+)
+
+// Images are the images of one provider and namespace. Images are found by a
+// name, which can come to mean another image, or by an ID, a digest, which
+// cannot.
+type Images interface {
+	// Pull brings an image from a registry and returns it ready for use. What is
+	// there already is not fetched again. Unknown is NotFound, refused
+	// credentials Unauthenticated, forbidden PermissionDenied, too many requests
+	// ResourceExhausted, a registry that does not answer Unavailable, a layer
+	// that is not what its digest says DataLoss, an image for other platforms
+	// only FailedPrecondition. A failed or cancelled Pull leaves no image behind.
+	Pull(ctx context.Context, ref string, opts PullOptions) (Image, error)
+	// Import reads images from an archive or a disk image. It returns those that
+	// the archive names.
+	Import(ctx context.Context, source ImageSource, opts ImportOptions) ([]Image, error)
+	// Export writes images, by name or ID, to w.
+	Export(ctx context.Context, w io.Writer, names []string, opts ExportOptions) error
+	// Get returns the image of a name or ID; NotFound if there is none.
+	Get(ctx context.Context, nameOrID string) (Image, error)
+	// List yields the images that match, in no particular order.
+	List(ctx context.Context, filter ImageFilter) iter.Seq2[Image, error]
+	// Delete removes a name, and the image's content with its last name. An ID
+	// removes all its names. An image in use by an instance is
+	// FailedPrecondition; an unknown one is NotFound.
+	Delete(ctx context.Context, nameOrID string, opts DeleteImageOptions) error
+}
+
+// Image is what is known of an image. Its lists and maps are shared and must
+// not be changed.
+type Image struct {
+	// Ref has the digest as ID and one of the names as Name.
+	Ref resource.Ref
+	// Names are the image's names in full, sorted.
+	Names []string
+	// Platform is what the image was made for.
+	Platform Platform
+	// Form says what the image's content is.
+	Form ImageForm
+	// Config is what the image says of the instances made of it.
+	Config ImageConfig
+	// Size is the number of bytes that the image occupies as it is stored.
+	Size    int64
+	Created time.Time
+	Labels  resource.Labels
+}
+
+// ImageForm says what the content of an image is.
+type ImageForm string
+
+// The forms of an image.
+const (
+	// RootFS images are a tree of files, in layers.
+	RootFS ImageForm = "rootfs"
+	// Disk images are the bytes of a disk.
+	Disk ImageForm = "disk"
+)
+
+// ImageConfig is what an image says of the instances made of it.
+type ImageConfig struct {
+	Entrypoint []string
+	Cmd        []string
+	Env        []string
+	User       string
+	Dir        string
+	StopSignal string
+	// Ports are the ports that the image says it listens on.
+	Ports []string
+	// Volumes are the paths that the image wants kept outside of its root.
+	Volumes []string
+	// Labels are the image's own: any text, unlike resource.Labels.
+	Labels map[string]string
+}
+
+// Platform is an operating system and a processor, in Go's words.
+type Platform struct {
+	OS           string `json:"os,omitempty"`
+	Architecture string `json:"architecture,omitempty"`
+	Variant      string `json:"variant,omitempty"`
+}
+
+// String returns "os/architecture[/variant]", or "" for the zero value.
+func (p Platform) String() string {
+	s := p.OS
+	for _, part := range []string{p.Architecture, p.Variant} {
+		if part != "" {
+			s += "/" + part
+		}
+	}
+	return s
+}
+
+// ImageFilter says which images List yields: those that meet every field that
+// is not zero.
+type ImageFilter struct {
+	// Names limits to images that have one of these names, in full or as
+	// ParseImageReference completes them.
+	Names []string
+	// IDs limits to these digests.
+	IDs []string
+}
+
+// Matches reports whether the filter lets an image through.
+func (f ImageFilter) Matches(image Image) bool {
+	if len(f.IDs) > 0 && !slices.Contains(f.IDs, image.Ref.ID) {
+		return false
+	}
+	if len(f.Names) == 0 {
+		return true
+	}
+	return slices.ContainsFunc(f.Names, func(name string) bool {
+		if r, err := ParseImageReference(name); err == nil && slices.Contains(image.Names, r.String()) {
+			return true
+		}
+		return slices.Contains(image.Names, name)
+	})
+}
+
+// PullOptions are the options of Pull. The zero value pulls for the provider's
+// own platform, without credentials, over TLS but to loopback.
+type PullOptions struct {
+	// Platform chooses among an image's platforms; the zero value is the
+	// provider's own.
+	Platform Platform
+	// Credentials returns the user and password, or token with an empty user,
+	// for a registry; nil asks without.
+	Credentials func(ctx context.Context, registry string) (user string, password resource.Secret, err error)
+	// Mirrors are registries to ask first, in order, by the registry they mirror.
+	Mirrors map[string][]string
+	// PlainHTTP lists registries, "host[:port]", that are asked without TLS
+	// besides those on loopback.
+	PlainHTTP []string
+	// Verify, if not nil, is asked before anything is unpacked, with the
+	// resolved image; an error from it ends the pull.
+	Verify func(ctx context.Context, ref string, digest string) error
+	// Progress, if not nil, is called with reports.
+	Progress resource.ProgressFunc
+}
+
+// ImageSource is where Import reads from: a stream of a declared format.
+// Nothing is guessed from its content, which is hostile.
+type ImageSource struct {
+	// Reader is the stream; required.
+	Reader io.Reader
+	// Format is required.
+	Format ImageFormat
+	// Size is the number of bytes to come, for progress; 0 means not known.
+	Size int64
+}
+
+// ImageFormat is the encoding of an image as a stream.
+type ImageFormat string
+
+// The formats of an image.
+const (
+	// OCIArchive is a tar archive of an OCI image layout.
+	OCIArchive ImageFormat = "oci-archive"
+	// DockerArchive is what "docker save" writes.
+	DockerArchive ImageFormat = "docker-archive"
+	// QCOW2 and RawDisk are disk images.
+	QCOW2   ImageFormat = "qcow2"
+	RawDisk ImageFormat = "raw"
+)
+
+// ImportOptions are the options of Import.
+type ImportOptions struct {
+	// Name names the image, where the archive holds one image; required for disk
+	// images, which name nothing themselves.
+	Name string
+	// Platform chooses among an image's platforms.
+	Platform Platform
+	// Verify, if not nil, is asked before anything is unpacked.
+	Verify func(ctx context.Context, ref string, digest string) error
+	// Progress, if not nil, is called with reports.
+	Progress resource.ProgressFunc
+}
+
+// ExportOptions are the options of Export.
+type ExportOptions struct {
+	// Format is OCIArchive by default.
+	Format ImageFormat
+	// Platform chooses among an image's platforms; the zero value writes what is
+	// there.
+	Platform Platform
+	// Progress, if not nil, is called with reports.
+	Progress resource.ProgressFunc
+}
+
+// DeleteImageOptions are the options of deleting an image.
+type DeleteImageOptions struct {
+	// Force also deletes an image that this library did not bring. One in use
+	// stays in use.
+	Force bool
+}

@@ -1,0 +1,32 @@
+// Package univirt is one API over virtual machines and containers, for programs
+// that need a machine and do not want to care who makes it.
+//
+// A program says what it wants, as a [compute.Spec]; a provider makes it real:
+// as a container of containerd, as a virtual machine of libvirt, or in memory
+// for tests. The program, the image and the calls stay the same.
+//
+//	p, err := univirt.Open(ctx, "containerd:")
+//	...
+//	inst, err := p.Instances().Create(ctx, compute.Spec{
+//		Name:      "web",
+//		Image:     "docker.io/library/nginx:1.27",
+//		Resources: compute.Resources{CPUs: 0.5, Memory: 256 * resource.MiB},
+//	})
+//	err = inst.Start(ctx, compute.StartOptions{})
+//
+// # The packages
+//
+// [compute] has instances and images, [storage] volumes, [network] networks;
+// [resource] has what they share: names, labels, errors, events. The packages
+// below providers/ implement them; a program links only those that it imports.
+// providers/fake is an in-memory provider for tests, and providers/providertest
+// the suite that every provider passes.
+//
+// # Capabilities
+//
+// What only some providers offer is an extension interface with a helper
+// function, such as [compute.Pause]; where a provider has not got it, the error
+// is errors.ErrUnsupported. [Provider.Describe] declares the same as data. A
+// field of a spec that a provider does not know is refused by name, never
+// ignored.
+package univirt
