@@ -94,33 +94,36 @@ func start(ctx context.Context, config Config) (*Daemon, error) {
 	return d, nil
 }
 
-// bring returns the daemon of a locked folder once it is ready. It adopts one
-// that runs before it starts another.
+// bring returns the daemon of a locked folder once it is ready: the one that
+// runs, or a new one if there is none or it dies before it answers.
 func (f *folder) bring(ctx context.Context, config Config) (p *process, adopted bool, err error) {
 	p, adopted, err = f.adopt()
 	if err != nil {
 		return nil, false, err
 	}
-	if !adopted {
-		argv, err := config.Command(ctx)
-		if err != nil {
-			return nil, false, err
-		}
-		if len(argv) == 0 || !filepath.IsAbs(argv[0]) {
-			return nil, false, fmt.Errorf("command line %q does not begin with an absolute path: %w", argv, errdefs.ErrInvalidArgument)
-		}
-		if p, err = f.launch(ctx, argv, config.Env); err != nil {
-			return nil, false, err
+	if adopted {
+		if err := f.await(ctx, config, p); err != nil {
+			p.release()
+			if p.alive() {
+				return nil, false, err
+			}
+			adopted = false
 		}
 	}
-	if err := f.await(ctx, config, p); err != nil {
-		return nil, false, f.undo(ctx, p, adopted, err)
+	if !adopted {
+		if p, err = f.launch(ctx, config); err != nil {
+			return nil, false, err
+		}
 	}
 	if id, err := identify(p.id.PID); err == nil && p.alive() {
 		p.id = id
 	}
 	if err := writeRecord(f.path(processFile), record{Version: recordVersion, Process: p.id}); err != nil {
-		return nil, false, f.undo(ctx, p, adopted, err)
+		if adopted {
+			p.release()
+			return nil, false, err
+		}
+		return nil, false, p.undo(ctx, err)
 	}
 	return p, adopted, nil
 }
@@ -136,20 +139,32 @@ type record struct {
 	Command []string `json:"command,omitempty"`
 }
 
-// launch starts a new process between two records, so that at no moment a kill
-// of this program leaves a daemon that cannot be found again.
-func (f *folder) launch(ctx context.Context, argv, env []string) (*process, error) {
+// launch starts a new process and waits until it is ready. The records before
+// and after the start see to it that at no moment a kill of this program leaves
+// a daemon that cannot be found again.
+func (f *folder) launch(ctx context.Context, config Config) (*process, error) {
+	argv, err := config.Command(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if len(argv) == 0 || !filepath.IsAbs(argv[0]) {
+		return nil, fmt.Errorf("command line %q does not begin with an absolute path: %w", argv, errdefs.ErrInvalidArgument)
+	}
 	rec := record{Version: recordVersion, Command: argv}
 	if err := writeRecord(f.path(processFile), rec); err != nil {
 		return nil, err
 	}
-	p, err := f.spawn(argv, env)
+	p, err := f.spawn(argv, config.Env)
 	if err != nil {
 		return nil, err
 	}
 	rec.Process = p.id
-	if err := writeRecord(f.path(processFile), rec); err != nil {
-		return nil, f.undo(ctx, p, false, err)
+	err = writeRecord(f.path(processFile), rec)
+	if err == nil {
+		err = f.await(ctx, config, p)
+	}
+	if err != nil {
+		return nil, p.undo(ctx, err)
 	}
 	return p, nil
 }
@@ -178,12 +193,8 @@ func (f *folder) adopt() (*process, bool, error) {
 
 // undo ends a process that was started in vain. Its record stays, so that other
 // users of the folder see a daemon that died, not one that was shut down.
-func (f *folder) undo(ctx context.Context, p *process, adopted bool, err error) error {
-	if !adopted {
-		err = errors.Join(err, p.terminate(context.WithoutCancel(ctx), 0))
-	}
-	p.release()
-	return err
+func (p *process) undo(ctx context.Context, err error) error {
+	return errors.Join(err, p.terminate(context.WithoutCancel(ctx), 0))
 }
 
 // await returns when the process is ready, has exited, or its time is up.

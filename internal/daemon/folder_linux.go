@@ -68,6 +68,9 @@ func claim(ctx context.Context, dir, name string) (*folder, error) {
 }
 
 func makeFolder(dir string) (made bool, err error) {
+	if err := checkParents(dir); err != nil {
+		return false, err
+	}
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return false, err
 	}
@@ -90,32 +93,60 @@ func checkPrivate(dir string) error {
 	if !info.IsDir() {
 		return fmt.Errorf("Dir %s is not a folder: %w", dir, errdefs.ErrFailedPrecondition)
 	}
-	uid := uint32(os.Geteuid())
-	if owner := info.Sys().(*syscall.Stat_t).Uid; owner != uid {
-		return fmt.Errorf("Dir %s belongs to uid %d, not to the caller's uid %d: %w", dir, owner, uid, errdefs.ErrPermissionDenied)
+	if owner := ownerOf(info); owner != os.Geteuid() {
+		return fmt.Errorf("Dir %s belongs to uid %d, not to the caller's uid %d: %w", dir, owner, os.Geteuid(), errdefs.ErrPermissionDenied)
 	}
 	if info.Mode().Perm()&0o022 != 0 {
 		return fmt.Errorf("Dir %s is writable by others (mode %#o): %w", dir, info.Mode().Perm(), errdefs.ErrPermissionDenied)
 	}
-	real, err := filepath.EvalSymlinks(dir)
+	return checkParents(dir)
+}
+
+// checkParents refuses a path of which another user could replace a part, be it
+// a folder or a link to one. Parents that do not exist yet are left out.
+func checkParents(dir string) error {
+	parent := filepath.Dir(dir)
+	for {
+		_, err := os.Stat(parent)
+		if err == nil {
+			break
+		}
+		if !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+		parent = filepath.Dir(parent)
+	}
+	resolved, err := filepath.EvalSymlinks(parent)
 	if err != nil {
 		return err
 	}
-	for real != "/" {
-		real = filepath.Dir(real)
-		info, err := os.Lstat(real)
-		if err != nil {
-			return err
-		}
-		owner := info.Sys().(*syscall.Stat_t).Uid
-		open := info.Mode().Perm()&0o022 != 0 && info.Mode()&fs.ModeSticky == 0
-		if owner != 0 && owner != uid || open {
-			return fmt.Errorf("Dir %s can be replaced by others: its parent %s has owner uid %d and mode %s: %w",
-				dir, real, owner, info.Mode(), errdefs.ErrPermissionDenied)
+	for _, path := range []string{parent, resolved} {
+		for ; path != "/"; path = filepath.Dir(path) {
+			if err := checkParent(dir, path); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
 }
+
+func checkParent(dir, path string) error {
+	info, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	// The mode of a link means nothing, and in a sticky folder everybody may
+	// only replace what is theirs.
+	mode := info.Mode()
+	exposed := mode.Perm()&0o022 != 0 && mode&(fs.ModeSticky|fs.ModeSymlink) == 0
+	if owner := ownerOf(info); owner != 0 && owner != os.Geteuid() || exposed {
+		return fmt.Errorf("Dir %s can be replaced by others: its parent %s has owner uid %d and mode %s: %w",
+			dir, path, owner, mode, errdefs.ErrPermissionDenied)
+	}
+	return nil
+}
+
+func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid) }
 
 // enter locks a folder that exists, and marks one that is empty. Nothing is
 // written into a folder that is neither empty nor marked.

@@ -40,7 +40,7 @@ func unmountBelow(dir string) error {
 
 func mountsBelow(dir string) ([]string, error) {
 	// The kernel names mounts by their real path.
-	real, err := filepath.EvalSymlinks(dir)
+	resolved, err := filepath.EvalSymlinks(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -54,7 +54,7 @@ func mountsBelow(dir string) ([]string, error) {
 		if !ok {
 			return nil, fmt.Errorf("/proc/self/mountinfo: malformed line %q", line)
 		}
-		if point == real || strings.HasPrefix(point, real+"/") {
+		if point == resolved || strings.HasPrefix(point, resolved+"/") {
 			below = append(below, point)
 		}
 	}
@@ -93,7 +93,7 @@ func octal(s string) (byte, bool) {
 		if c < '0' || c > '7' {
 			return 0, false
 		}
-		value = value<<3 | c - '0'
+		value = value<<3 | (c - '0')
 	}
 	return value, true
 }
