@@ -8,25 +8,14 @@
 package testimage
 
 import (
-	"archive/tar"
-	"bytes"
-	"compress/gzip"
 	"context"
 	"fmt"
-	"io"
-	"maps"
-	"math/rand/v2"
 	"os"
-	"path"
 	"runtime"
-	"slices"
-	"strings"
-	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
-	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
@@ -73,8 +62,7 @@ func Guest(ctx context.Context, opts Options) (v1.Image, error) {
 	if err != nil {
 		return nil, err
 	}
-	files := append(system(),
-		entry{Header: tar.Header{Name: "bin/guest", Typeflag: tar.TypeReg, Mode: 0o755}, content: binary})
+	files := append(system(), program("bin/guest", binary))
 	return assemble(opts, files, []string{Path, "sleep", "1h"})
 }
 
@@ -86,11 +74,9 @@ func Busybox(opts Options) (v1.Image, error) {
 	if err != nil {
 		return nil, fmt.Errorf("busybox for the image: %w", err)
 	}
-	files := append(system(),
-		entry{Header: tar.Header{Name: "bin/busybox", Typeflag: tar.TypeReg, Mode: 0o755}, content: binary})
+	files := append(system(), program("bin/busybox", binary))
 	for _, applet := range applets {
-		files = append(files, entry{Header: tar.Header{
-			Name: "bin/" + applet, Typeflag: tar.TypeSymlink, Linkname: "busybox", Mode: 0o777}})
+		files = append(files, link("bin/"+applet, "busybox"))
 	}
 	return assemble(opts, files, []string{"/bin/sh"})
 }
@@ -139,9 +125,9 @@ func (o Options) platform() v1.Platform {
 // assemble makes an image of a first layer with the given files, unless there are
 // none, and what the options ask for.
 func assemble(opts Options, files []entry, command []string) (v1.Image, error) {
-	manifestType, configType, layerType := types.OCIManifestSchema1, types.OCIConfigJSON, types.OCILayer
+	layerType := types.OCILayer
 	if opts.Docker {
-		manifestType, configType, layerType = types.DockerManifestSchema2, types.DockerConfigJSON, types.DockerLayer
+		layerType = types.DockerLayer
 	}
 	var layers []v1.Layer
 	add := func(files []entry) error {
@@ -163,6 +149,16 @@ func assemble(opts Options, files []entry, command []string) (v1.Image, error) {
 		if err := add(extra(opts.Files)); err != nil {
 			return nil, err
 		}
+	}
+	return assembleLayers(opts, layers, command)
+}
+
+// assembleLayers makes an image of these layers, whatever the options say of
+// layers.
+func assembleLayers(opts Options, layers []v1.Layer, command []string) (v1.Image, error) {
+	manifestType, configType := types.OCIManifestSchema1, types.OCIConfigJSON
+	if opts.Docker {
+		manifestType, configType = types.DockerManifestSchema2, types.DockerConfigJSON
 	}
 	image := mutate.ConfigMediaType(mutate.MediaType(empty.Image, manifestType), configType)
 	image, err := mutate.AppendLayers(image, layers...)
@@ -196,96 +192,4 @@ func configure(c v1.Config, command []string) v1.Config {
 		c.WorkingDir = "/"
 	}
 	return c
-}
-
-// epoch is the only time that occurs in an image.
-var epoch = time.Unix(0, 0).UTC()
-
-// entry is a file of a layer.
-type entry struct {
-	tar.Header
-	content []byte
-}
-
-func folder(name string, mode int64) entry {
-	return entry{Header: tar.Header{Name: name, Typeflag: tar.TypeDir, Mode: mode}}
-}
-
-func file(name string, content []byte) entry {
-	return entry{Header: tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644}, content: content}
-}
-
-// system returns the folders and files that every runnable image has.
-func system() []entry {
-	home := folder("home/"+User+"/", 0o755)
-	home.Uid, home.Gid = UserID, UserID
-	return []entry{
-		folder("bin/", 0o755), folder("dev/", 0o755), folder("etc/", 0o755),
-		folder("home/", 0o755), home,
-		folder("proc/", 0o555), folder("root/", 0o700), folder("run/", 0o755),
-		folder("sys/", 0o555), folder("tmp/", 0o1777), folder("var/", 0o755),
-		file("etc/passwd", fmt.Appendf(nil, "root:x:0:0:root:/root:/bin/sh\n"+
-			"%s:x:%d:%[2]d::/home/%[1]s:/bin/sh\nnobody:x:65534:65534::/:/bin/false\n", User, UserID)),
-		file("etc/group", fmt.Appendf(nil, "root:x:0:\n%s:x:%d:\nshared:x:2000:%[1]s\nnogroup:x:65534:\n", User, UserID)),
-	}
-}
-
-// noise returns the file of a further layer.
-func noise(n int, size int64, seed uint64) []entry {
-	var key [32]byte
-	copy(key[:], fmt.Sprintf("%016x%016x", seed, n))
-	content := make([]byte, size)
-	// A ChaCha8 never fails.
-	_, _ = rand.NewChaCha8(key).Read(content)
-	return []entry{folder("data/", 0o755), file(fmt.Sprintf("data/%d", n), content)}
-}
-
-// extra returns the given files with the folders that lead to them.
-func extra(files map[string][]byte) []entry {
-	var entries []entry
-	made := map[string]bool{".": true}
-	var lead func(dir string)
-	lead = func(dir string) {
-		if !made[dir] {
-			made[dir] = true
-			lead(path.Dir(dir))
-			entries = append(entries, folder(dir+"/", 0o755))
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		clean := strings.TrimPrefix(path.Join("/", name), "/")
-		lead(path.Dir(clean))
-		entries = append(entries, file(clean, files[name]))
-	}
-	return entries
-}
-
-// newLayer packs files in the given order.
-func newLayer(files []entry, kind types.MediaType) (v1.Layer, error) {
-	var packed bytes.Buffer
-	w := tar.NewWriter(&packed)
-	for _, f := range files {
-		h := f.Header
-		h.ModTime = epoch
-		if h.Typeflag == tar.TypeReg {
-			h.Size = int64(len(f.content))
-		}
-		if err := w.WriteHeader(&h); err != nil {
-			return nil, err
-		}
-		if _, err := w.Write(f.content); err != nil {
-			return nil, err
-		}
-	}
-	if err := w.Close(); err != nil {
-		return nil, err
-	}
-	return layerOf(packed.Bytes(), kind)
-}
-
-// layerOf compresses a tar stream.
-func layerOf(packed []byte, kind types.MediaType) (v1.Layer, error) {
-	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(packed)), nil }
-	return tarball.LayerFromOpener(open, tarball.WithMediaType(kind),
-		tarball.WithCompressionLevel(gzip.BestSpeed), tarball.WithCompressedCaching)
 }
