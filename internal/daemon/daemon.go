@@ -121,14 +121,15 @@ func checkPath(field, path string) error {
 	return nil
 }
 
-// maxSocketPath is what sockaddr_un.sun_path holds, less the final zero byte.
-const maxSocketPath = 107
+// maxSocketPath is what every Unix allows and containerd insists on; Linux
+// itself would take three bytes more.
+const maxSocketPath = 104
 
 // CheckSocketPath returns InvalidArgument if path is too long for a Unix
 // socket. The message names field, the setting that the caller can shorten.
 func CheckSocketPath(field, path string) error {
 	if over := len(path) - maxSocketPath; over > 0 {
-		return fmt.Errorf("%s is %d bytes too long: the socket path %q would have %d bytes, the kernel allows %d: %w",
+		return fmt.Errorf("%s is %d bytes too long: the path of the socket %q would have %d bytes, at most %d are possible: %w",
 			field, over, path, len(path), maxSocketPath, errdefs.ErrInvalidArgument)
 	}
 	return nil

@@ -219,6 +219,12 @@ func begin(t *testing.T) (dir string, config Config) {
 	before := openFiles(t)
 	dir = t.TempDir()
 	t.Cleanup(func() {
+		if t.Failed() {
+			for _, pid := range running(t, dir) {
+				_ = syscall.Kill(pid, syscall.SIGKILL)
+			}
+			return
+		}
 		require.NoError(t, Remove(context.Background(), RemoveOptions{Dir: filepath.Join(dir, "d"), Name: "fake"}))
 		require.Empty(t, running(t, dir), "processes are left")
 		// A child that another value has ended is reaped a moment later.

@@ -108,20 +108,19 @@ func (p *process) how() string {
 	return "status unknown, it was started by another process"
 }
 
+// signal is nil if the process has ended.
 func (p *process) signal(sig unix.Signal) error {
 	raw, err := p.pidfd.SyscallConn()
 	if err != nil {
 		return err
 	}
-	var failed error
-	err = raw.Control(func(fd uintptr) { failed = unix.PidfdSendSignal(int(fd), sig, nil, 0) })
-	if failed == nil {
-		failed = err
-	}
-	if errors.Is(failed, unix.ESRCH) || errors.Is(failed, os.ErrClosed) {
+	// The pidfd of a child is closed once it has been reaped, so an error of
+	// Control means the same as ESRCH.
+	_ = raw.Control(func(fd uintptr) { err = unix.PidfdSendSignal(int(fd), sig, nil, 0) })
+	if errors.Is(err, unix.ESRCH) {
 		return nil
 	}
-	return failed
+	return err
 }
 
 // reapTime is how long a killed process may take to vanish. One that takes

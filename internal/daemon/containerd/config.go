@@ -17,7 +17,7 @@ const Name = "containerd"
 // Config says where the private containerd lives and which program it is.
 type Config struct {
 	// Dir is the absolute path of the folder for everything; see the field of
-	// the same name in package daemon. Required, at most 84 bytes, since the
+	// the same name in package daemon. Required, at most 93 bytes, since the
 	// sockets lie in it.
 	Dir string
 	// Binary is the path of the containerd program. Empty means the first that
@@ -41,7 +41,7 @@ func (l layout) root() string   { return filepath.Join(l.dir, "root") }
 func (l layout) state() string  { return filepath.Join(l.dir, "state") }
 func (l layout) temp() string   { return filepath.Join(l.dir, "temp") }
 func (l layout) boot() string   { return filepath.Join(l.dir, "boot") }
-func (l layout) socket() string { return filepath.Join(l.dir, "containerd.sock") }
+func (l layout) socket() string { return filepath.Join(l.dir, "sock") }
 
 // bundles holds one folder a namespace, and in it one a container.
 func (l layout) bundles() string { return filepath.Join(l.state(), "io.containerd.runtime.v2.task") }

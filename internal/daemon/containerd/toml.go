@@ -17,7 +17,6 @@ var unneeded = map[int][]string{
 		"io.containerd.internal.v1.restart",
 		"io.containerd.internal.v1.tracing",
 		"io.containerd.nri.v1.nri",
-		"io.containerd.runtime.v1.linux",
 		"io.containerd.snapshotter.v1.aufs",
 		"io.containerd.snapshotter.v1.blockfile",
 		"io.containerd.snapshotter.v1.btrfs",
