@@ -5,71 +5,63 @@ import (
 	"os"
 	"sync"
 	"time"
-
-	"github.com/fsnotify/fsnotify"
 )
 
 // follower tells when it is worth looking at a run again.
 type follower struct {
-	watcher  *fsnotify.Watcher
+	watcher  *Watcher
+	events   *subscription
 	gone     chan struct{} // closed when the run has no writer
-	until    <-chan time.Time
-	timer    *time.Timer
 	presence *os.File
-	ended    sync.WaitGroup
+	waiting  sync.WaitGroup // for gone
+	timer    *time.Timer    // nil: no end in time
+	expired  bool
 }
 
-func newFollower(dir, run string, until time.Time) (*follower, error) {
-	f := &follower{gone: make(chan struct{})}
-	var err error
-	if f.watcher, err = fsnotify.NewWatcher(); err != nil {
+func newFollower(watcher *Watcher, dir, run string, until time.Time) (*follower, error) {
+	events, err := watcher.subscribe(dir)
+	if err != nil {
 		return nil, err
 	}
-	if err := f.watcher.Add(dir); err != nil {
-		_ = f.watcher.Close()
-		return nil, err
-	}
+	f := &follower{watcher: watcher, events: events, gone: make(chan struct{})}
 	if !until.IsZero() {
 		f.timer = time.NewTimer(time.Until(until))
-		f.until = f.timer.C
 	}
-	// Without the mark there is no writer that could be waited for.
+	// Without its mark the run has no writer that could be waited for.
 	if f.presence, err = openPresence(dir, run); err != nil {
 		close(f.gone)
 		return f, nil
 	}
-	f.ended.Go(func() {
+	f.waiting.Go(func() {
 		awaitGone(f.presence)
 		close(f.gone)
 	})
 	return f, nil
 }
 
-func (f *follower) isGone() bool {
+// isOver says that what is there now is all.
+func (f *follower) isOver() bool {
 	select {
 	case <-f.gone:
 		return true
 	default:
-		return false
+		return f.expired
 	}
 }
 
 // wait returns nil when there may be something new, or nothing more ever.
 func (f *follower) wait(ctx context.Context) error {
+	var until <-chan time.Time
+	if f.timer != nil {
+		until = f.timer.C
+	}
 	select {
 	case <-ctx.Done():
 		return ctx.Err()
+	case <-until:
+		f.expired = true
 	case <-f.gone:
-	case <-f.until:
-		return errBreak
-	case _, ok := <-f.watcher.Events:
-		if !ok {
-			return os.ErrClosed
-		}
-	case err := <-f.watcher.Errors:
-		if err != nil && err != fsnotify.ErrEventOverflow {
-			return err
-		}
+	case <-f.events.changed:
 	}
 	return nil
 }
@@ -81,6 +73,28 @@ func (f *follower) close() {
 	if f.presence != nil {
 		_ = f.presence.Close()
 	}
-	f.ended.Wait()
-	_ = f.watcher.Close()
+	f.waiting.Wait()
+	f.watcher.unsubscribe(f.events)
+}
+
+// Await returns when the run has no writer, thus when its log is complete, or
+// with the context's error. It returns at once for a run that is not known.
+func Await(ctx context.Context, dir, run string) error {
+	if err := CheckRun(run); err != nil {
+		return err
+	}
+	presence, err := openPresence(dir, run)
+	if os.IsNotExist(err) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	// Closing ends the read.
+	stop := context.AfterFunc(ctx, func() { _ = presence.Close() })
+	awaitGone(presence)
+	if !stop() {
+		return ctx.Err()
+	}
+	return presence.Close()
 }

@@ -14,3 +14,8 @@ func takePresence(_, _ string) (*os.File, error) { return nil, errors.ErrUnsuppo
 func openPresence(_, _ string) (*os.File, error) { return nil, errors.ErrUnsupported }
 func writing(_, _ string) (bool, error)          { return false, errors.ErrUnsupported }
 func awaitGone(io.Reader)                        {}
+
+func openInotify() (*os.File, error)           { return nil, errors.ErrUnsupported }
+func addWatch(*os.File, string) (int32, error) { return 0, errors.ErrUnsupported }
+func removeWatch(*os.File, int32)              {}
+func readEvents(*os.File, func(int32, bool))   {}

@@ -2,6 +2,7 @@ package logfile
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -28,6 +29,9 @@ type Options struct {
 	Follow bool
 	// Streams are those wanted; none means all.
 	Streams []Stream
+	// Watcher is shared by those who follow at the same time; without one each
+	// takes an inotify instance of its own.
+	Watcher *Watcher
 }
 
 // Read yields the entries of an instance in the order in which they were
@@ -94,7 +98,7 @@ func (r *reader) read(ctx context.Context) error {
 	if r.Follow {
 		// Before anything is read, so that nothing comes unnoticed between.
 		last := places[len(places)-1].run
-		if r.follow, err = newFollower(r.dir, last, r.Until); err != nil {
+		if r.follow, err = newFollower(cmp.Or(r.Watcher, new(Watcher)), r.dir, last, r.Until); err != nil {
 			return err
 		}
 	}
@@ -208,7 +212,7 @@ func (r *reader) wants(e Entry) bool {
 // followFrom goes on with the first file after p that exists, when it does.
 func (r *reader) followFrom(ctx context.Context, p place) error {
 	for {
-		gone := r.follow.isGone()
+		over := r.follow.isOver()
 		next, err := r.next(p)
 		if err == nil {
 			err = r.open(next, true)
@@ -220,7 +224,7 @@ func (r *reader) followFrom(ctx context.Context, p place) error {
 		if !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
-		if gone {
+		if over {
 			return nil
 		}
 		if err := r.follow.wait(ctx); err != nil {
@@ -234,7 +238,7 @@ func (r *reader) followOpen(ctx context.Context) error {
 	for {
 		// Asked before the file is read: what was written before the writer
 		// went, or before the next file was begun, is then seen.
-		gone := r.follow.isGone()
+		over := r.follow.isOver()
 		next, nextErr := r.next(r.at)
 		if nextErr != nil && !errors.Is(nextErr, fs.ErrNotExist) {
 			return nextErr
@@ -252,7 +256,7 @@ func (r *reader) followOpen(ctx context.Context) error {
 			}
 			continue
 		}
-		if gone {
+		if over {
 			return nil
 		}
 		if err := r.follow.wait(ctx); err != nil {
