@@ -8,6 +8,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -209,4 +210,32 @@ func FuzzParseStat(f *testing.F) {
 			assert.Zero(t, start)
 		}
 	})
+}
+
+func TestStarterKilledAtAnyMoment(t *testing.T) {
+	dir, config := begin(t)
+	// How long a start takes here, so that the kills spread over all of it.
+	began := time.Now()
+	whole := startProgram(t, dir)
+	whole.report()
+	whole.kill()
+	span := time.Since(began)
+	require.NoError(t, Remove(background, RemoveOptions{Dir: config.Dir, Name: config.Name}))
+
+	const rounds = 40
+	for i := range rounds {
+		p := startProgram(t, dir)
+		// Nothing is awaited: this is the moment that the round tries.
+		time.Sleep(span * time.Duration(i) / rounds)
+		p.kill()
+		if i%2 == 0 {
+			d, err := Start(background, config)
+			require.NoError(t, err)
+			require.Equal(t, []int{pidOf(d)}, running(t, dir))
+			require.NoError(t, d.Close(background, false))
+		} else {
+			require.NoError(t, Remove(background, RemoveOptions{Dir: config.Dir, Name: config.Name}))
+		}
+		require.Empty(t, running(t, dir))
+	}
 }

@@ -16,7 +16,7 @@ import (
 // works after a crash as well as after Close, and may be repeated. The error is
 // FailedPrecondition if a value uses the folder, in whatever process, or if the
 // folder was not made by this package, and then nothing is changed. A folder
-// that does not exist is nil.
+// that does not exist is nil, one that is empty stays.
 func Remove(ctx context.Context, opts RemoveOptions) error {
 	if err := checkPath("Dir", opts.Dir); err != nil {
 		return fmt.Errorf("remove daemon: %w", err)
@@ -39,10 +39,9 @@ func remove(ctx context.Context, opts RemoveOptions) error {
 	}
 	f, err := open(ctx, opts.Dir, opts.Name)
 	if errors.Is(err, fs.ErrNotExist) {
-		if _, err := os.Lstat(opts.Dir); errors.Is(err, fs.ErrNotExist) {
-			return nil
-		}
-		return fmt.Errorf("Dir was not made by this library: %w", errdefs.ErrFailedPrecondition)
+		// A start that was killed before it marked the folder left it as good as
+		// empty; any other folder without the mark is refused here.
+		f, err = claim(ctx, opts.Dir, opts.Name)
 	}
 	if err != nil {
 		return err
