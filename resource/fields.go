@@ -194,6 +194,9 @@ func Unmet[T any](have, want T) []string {
 	var paths []string
 	h, w := structOf(have), structOf(want)
 	met := func(have, want reflect.Value) bool {
+		if s, ok := have.Interface().(Secret); ok && s.Redacted() {
+			return true
+		}
 		switch {
 		case want.IsZero():
 			return true

@@ -1,6 +1,7 @@
 package resource
 
 import (
+	"bytes"
 	"encoding"
 	"encoding/json"
 	"reflect"
@@ -147,7 +148,18 @@ func sameLeaf(a, b reflect.Value) bool {
 	if k := a.Kind(); (k == reflect.Slice || k == reflect.Map) && a.Len() == 0 && b.Len() == 0 {
 		return true
 	}
-	return reflect.DeepEqual(a.Interface(), b.Interface())
+	x, y := a.Interface(), b.Interface()
+	if reflect.DeepEqual(x, y) {
+		return true
+	}
+	// Two values of one canonical form are the same, whatever they are made of:
+	// a native value and what was recorded of it, for one.
+	if m, ok := x.(json.Marshaler); ok {
+		p, errP := m.MarshalJSON()
+		q, errQ := y.(json.Marshaler).MarshalJSON()
+		return errP == nil && errQ == nil && bytes.Equal(p, q)
+	}
+	return false
 }
 
 // patterns appends the patterns of all leaves.
