@@ -189,7 +189,8 @@ func Diff[T any](a, b T) []string {
 // Unmet lists the paths of the fields in which a resource, given by its spec
 // with the provider's choices filled in, does not meet what is wanted. A field
 // that is zero in want is a choice left to the provider and always met; a map
-// is met where it has at least the wanted keys and values.
+// is met where it has at least the wanted keys and values; a secret whose text
+// have no longer holds cannot be compared and is met.
 func Unmet[T any](have, want T) []string {
 	var paths []string
 	h, w := structOf(have), structOf(want)
