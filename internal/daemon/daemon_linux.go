@@ -276,7 +276,7 @@ func (d *Daemon) Close(ctx context.Context, leave bool) error {
 		if leave || !d.use.exclusive() {
 			return nil
 		}
-		return f.shutDown(ctx, d.config.Grace)
+		return d.shutDown(ctx, f)
 	})
 }
 
@@ -292,7 +292,15 @@ func (d *Daemon) Stop(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	return d.end(ctx, func(f *folder) error { return f.shutDown(ctx, d.config.Grace) })
+	return d.end(ctx, func(f *folder) error { return d.shutDown(ctx, f) })
+}
+
+// shutDown ends the daemon and waits until a child of this value is no zombie.
+func (d *Daemon) shutDown(ctx context.Context, f *folder) error {
+	if err := f.shutDown(ctx, d.config.Grace); err != nil || d.proc.child == nil {
+		return err
+	}
+	return d.proc.reaped()
 }
 
 // end closes the value and runs last while the folder is locked.

@@ -91,13 +91,13 @@ func checkPrivate(dir string) error {
 		return err
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("Dir %s is not a folder: %w", dir, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("config.Dir %s is not a folder: %w", dir, errdefs.ErrFailedPrecondition)
 	}
 	if owner := ownerOf(info); owner != os.Geteuid() {
-		return fmt.Errorf("Dir %s belongs to uid %d, not to the caller's uid %d: %w", dir, owner, os.Geteuid(), errdefs.ErrPermissionDenied)
+		return fmt.Errorf("config.Dir %s belongs to uid %d, not to the caller's uid %d: %w", dir, owner, os.Geteuid(), errdefs.ErrPermissionDenied)
 	}
 	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("Dir %s is writable by others (mode %#o): %w", dir, info.Mode().Perm(), errdefs.ErrPermissionDenied)
+		return fmt.Errorf("config.Dir %s is writable by others (mode %#o): %w", dir, info.Mode().Perm(), errdefs.ErrPermissionDenied)
 	}
 	return checkParents(dir)
 }
@@ -140,7 +140,7 @@ func checkParent(dir, path string) error {
 	mode := info.Mode()
 	exposed := mode.Perm()&0o022 != 0 && mode&(fs.ModeSticky|fs.ModeSymlink) == 0
 	if owner := ownerOf(info); owner != 0 && owner != os.Geteuid() || exposed {
-		return fmt.Errorf("Dir %s can be replaced by others: its parent %s has owner uid %d and mode %s: %w",
+		return fmt.Errorf("config.Dir %s can be replaced by others: its parent %s has owner uid %d and mode %s: %w",
 			dir, path, owner, mode, errdefs.ErrPermissionDenied)
 	}
 	return nil
@@ -151,12 +151,11 @@ func ownerOf(info fs.FileInfo) int { return int(info.Sys().(*syscall.Stat_t).Uid
 // enter locks a folder that exists, and marks one that is empty. Nothing is
 // written into a folder that is neither empty nor marked.
 func (f *folder) enter(ctx context.Context, name string, made bool) error {
-	if _, err := os.Lstat(f.path(ownerFile)); errors.Is(err, fs.ErrNotExist) {
-		if err := checkEmpty(f.dir); err != nil {
-			return err
-		}
+	// Somebody else may mark and fill the folder between the two looks.
+	err := checkEmpty(f.dir)
+	if err != nil && !f.marked() {
+		return err
 	}
-	var err error
 	if f.start, err = acquire(ctx, f.path(startFile), unix.LOCK_EX, os.O_CREATE); err != nil {
 		return err
 	}
@@ -170,6 +169,11 @@ func (f *folder) enter(ctx context.Context, name string, made bool) error {
 	return err
 }
 
+func (f *folder) marked() bool {
+	_, err := os.Lstat(f.path(ownerFile))
+	return err == nil
+}
+
 // checkEmpty allows the lock file, which a start that was killed may have left
 // or one that is under way may have made.
 func checkEmpty(dir string) error {
@@ -179,7 +183,7 @@ func checkEmpty(dir string) error {
 	}
 	for _, e := range entries {
 		if e.Name() != startFile && e.Name() != ownerFile && e.Name() != ownerFile+tempSuffix {
-			return fmt.Errorf("Dir %s holds %q and was not made by this library, give an empty or absent folder: %w",
+			return fmt.Errorf("config.Dir %s holds %q and was not made by this library, give an empty or absent folder: %w",
 				dir, e.Name(), errdefs.ErrFailedPrecondition)
 		}
 	}
@@ -202,7 +206,7 @@ func (f *folder) check(name string) error {
 		return err
 	}
 	if f.owner.Name != name || f.owner.ID == "" {
-		return fmt.Errorf("Dir %s belongs to the daemon %q, not %q: %w", f.dir, f.owner.Name, name, errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("config.Dir %s belongs to the daemon %q, not %q: %w", f.dir, f.owner.Name, name, errdefs.ErrFailedPrecondition)
 	}
 	return nil
 }

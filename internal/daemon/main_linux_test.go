@@ -54,9 +54,7 @@ func fakeDaemon(socket, dir string) {
 		signal.Ignore(syscall.SIGTERM)
 	}
 	if has("mute") {
-		select {
-		case <-time.After(time.Hour):
-		}
+		time.Sleep(time.Hour)
 	}
 	if has("chatty") {
 		go func() {

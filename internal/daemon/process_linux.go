@@ -148,6 +148,11 @@ func (p *process) terminate(ctx context.Context, grace time.Duration) error {
 	if err := p.signal(unix.SIGKILL); err != nil {
 		return fmt.Errorf("kill process %d: %w", p.id.PID, err)
 	}
+	return p.reaped()
+}
+
+// reaped waits for the end of a process that was killed.
+func (p *process) reaped() error {
 	timer := time.NewTimer(reapTime)
 	defer timer.Stop()
 	select {

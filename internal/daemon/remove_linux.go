@@ -49,7 +49,7 @@ func remove(ctx context.Context, opts RemoveOptions) error {
 	defer f.unlock()
 	use, err := try(f.path(useFile), unix.LOCK_EX, os.O_CREATE)
 	if errors.Is(err, unix.EWOULDBLOCK) {
-		return fmt.Errorf("Dir is in use: %w", errdefs.ErrFailedPrecondition)
+		return fmt.Errorf("the folder is in use: %w", errdefs.ErrFailedPrecondition)
 	}
 	if err != nil {
 		return err

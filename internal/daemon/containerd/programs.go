@@ -38,9 +38,9 @@ func find(binary, path string) (programs, error) {
 		}
 		binary = found
 	} else if !filepath.IsAbs(binary) {
-		return programs{}, fmt.Errorf("Binary %q is not an absolute path: %w", binary, errdefs.ErrInvalidArgument)
+		return programs{}, fmt.Errorf("config.Binary %q is not an absolute path: %w", binary, errdefs.ErrInvalidArgument)
 	} else if !executable(binary) {
-		return programs{}, fmt.Errorf("Binary %s is not an executable file: %w; %s", binary, errdefs.ErrNotFound, install)
+		return programs{}, fmt.Errorf("config.Binary %s is not an executable file: %w; %s", binary, errdefs.ErrNotFound, install)
 	}
 	// The shim must fit the daemon, so the one beside it is preferred.
 	folders = append([]string{filepath.Dir(binary)}, folders...)
