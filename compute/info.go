@@ -88,7 +88,8 @@ type Filter struct {
 }
 
 // Validate reports every fault of the filter.
-func (f Filter) Validate() (faults faultList) {
+func (f Filter) Validate() resource.Faults {
+	var faults resource.Faults
 	faults.Under("selector", f.Selector.Validate())
 	return faults
 }
@@ -103,6 +104,3 @@ func (f Filter) Matches(info Info) bool {
 		(len(f.Images) == 0 || slices.Contains(f.Images, info.Image.Name) || slices.Contains(f.Images, info.Image.ID)) &&
 		f.Selector.Matches(info.Labels)
 }
-
-// faultList shortens signatures in this package.
-type faultList = resource.Faults

@@ -4,6 +4,8 @@ import (
 	"context"
 	"iter"
 	"time"
+
+	"github.com/univirt/univirt/resource"
 )
 
 // Instances are the instances of one provider and namespace.
@@ -102,7 +104,8 @@ type DeleteOptions struct {
 }
 
 // Validate reports every fault of the options.
-func (o StopOptions) Validate() (faults faultList) {
+func (o StopOptions) Validate() resource.Faults {
+	var faults resource.Faults
 	if o.Grace < 0 {
 		faults.Add("grace", "must not be negative")
 	}
