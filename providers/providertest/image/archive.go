@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
 	"path/filepath"
@@ -27,19 +26,15 @@ type Archive struct {
 // their own kind. What they reach for lies in the folder that was given to
 // [Hostile].
 func HostileArchives(dir, ref string) (oci, docker []Archive, err error) {
-	image, err := Data(Options{Layers: 1, LayerSize: 4096})
+	oci, err = damaged(ociDamages(dir), 2<<32, func(w io.Writer, image v1.Image) error {
+		return WriteOCI(w, ref, image)
+	})
 	if err != nil {
 		return nil, nil, err
 	}
-	var soundOCI, soundDocker bytes.Buffer
-	err = errors.Join(WriteOCI(&soundOCI, ref, image), WriteDocker(&soundDocker, ref, image))
-	if err != nil {
-		return nil, nil, err
-	}
-	if oci, err = damaged(soundOCI.Bytes(), ociDamages(dir)); err != nil {
-		return nil, nil, err
-	}
-	docker, err = damaged(soundDocker.Bytes(), dockerDamages(dir))
+	docker, err = damaged(dockerDamages(dir), 3<<32, func(w io.Writer, image v1.Image) error {
+		return WriteDocker(w, ref, image)
+	})
 	return oci, docker, err
 }
 
@@ -85,35 +80,57 @@ func dockerDamages(dir string) []damage {
 	}
 }
 
-// damaged returns the archive with each of the damages, and some that need no
-// knowledge of what is in it.
-func damaged(sound []byte, damages []damage) ([]Archive, error) {
-	nested, err := pack([]entry{file("image.tar", sound)})
+// damaged returns archives with each of the damages, and with some that need no
+// knowledge of what is in them. As in [Hostile], each has content of its own.
+func damaged(damages []damage, seed uint64, write func(io.Writer, v1.Image) error) ([]Archive, error) {
+	sound := func() ([]byte, error) {
+		image, err := Data(Options{Layers: 1, LayerSize: 4096, Seed: seed})
+		if err != nil {
+			return nil, err
+		}
+		seed++
+		var b bytes.Buffer
+		err = write(&b, image)
+		return b.Bytes(), err
+	}
+	whole, err := sound()
+	if err != nil {
+		return nil, err
+	}
+	nested, err := pack([]entry{file("image.tar", whole)})
 	if err != nil {
 		return nil, err
 	}
 	archives := []Archive{
 		{"empty file", nil},
 		{"no archive", bytes.Repeat([]byte("this is not an archive. "), 100)},
-		{"half of an archive", sound[:len(sound)/2]},
+		{"half of an archive", whole[:len(whole)/2]},
 		{"archive without files", make([]byte, 1024)},
 		{"archive in an archive", nested},
 	}
 	for _, d := range damages {
-		files, err := unpack(sound)
+		whole, err := sound()
 		if err != nil {
 			return nil, err
 		}
-		if files, err = d.change(files); err != nil {
-			return nil, fmt.Errorf("%s: %w", d.name, err)
-		}
-		data, err := pack(files)
+		data, err := d.apply(whole)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", d.name, err)
 		}
 		archives = append(archives, Archive{d.name, data})
 	}
 	return archives, nil
+}
+
+func (d damage) apply(archive []byte) ([]byte, error) {
+	files, err := unpack(archive)
+	if err != nil {
+		return nil, err
+	}
+	if files, err = d.change(files); err != nil {
+		return nil, err
+	}
+	return pack(files)
 }
 
 func remove(name string) func([]entry) ([]entry, error) {

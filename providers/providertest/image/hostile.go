@@ -21,9 +21,11 @@ type Case struct {
 	Name string
 	// Image can be written and pushed, as far as it exists.
 	Image Artifact
-	// Contained says that the image may be accepted: its paths make sense if they
-	// are confined to its own root. Other images must be refused.
-	Contained bool
+	// Pull, OCI and Docker say in which forms it must be refused: when it comes
+	// from a registry, as an OCI archive, as a Docker archive. In other forms it
+	// may be accepted too: if its paths are confined to its own root they do no
+	// harm, and not every form carries what is wrong with it.
+	Pull, OCI, Docker bool
 }
 
 // kept is the file that hostile images try to get at.
@@ -120,7 +122,7 @@ func escaping(dir string) ([]Case, error) {
 		if err != nil {
 			return nil, err
 		}
-		cases = append(cases, Case{Name: c.name, Image: image, Contained: true})
+		cases = append(cases, Case{Name: c.name, Image: image})
 	}
 	return cases, nil
 }
@@ -140,12 +142,17 @@ func (c *crafted) Digest() (v1.Hash, error)            { return c.manifest.Diges
 func (c *crafted) Size() (int64, error)                { return c.manifest.Size, nil }
 func (c *crafted) RawManifest() ([]byte, error)        { return c.manifest.Content() }
 
+// visibility says who can see a damage.
+type visibility int
+
+const (
+	inManifest visibility = iota // who reads the manifest, which a Docker archive lacks
+	whenPulled                   // who needs the manifest to know what to fetch
+	everywhere
+)
+
 // broken returns images that are damaged, or lie about themselves.
 func broken() ([]Case, error) {
-	sound, err := Data(Options{Layers: 2, LayerSize: 4096})
-	if err != nil {
-		return nil, err
-	}
 	petabyte := file("huge", make([]byte, 1024))
 	petabyte.announced = 1 << 50
 	huge, err := compressed([]entry{petabyte})
@@ -156,21 +163,22 @@ func broken() ([]Case, error) {
 	absent := digest(strings.Repeat("0", 64))
 
 	var cases []Case
-	for _, c := range []struct {
+	for i, c := range []struct {
 		name    string
+		seen    visibility
 		damage  func(p *parts, m *v1.Manifest)
 		rewrite func(manifest []byte) []byte
 	}{
-		{name: "missing layer", damage: func(p *parts, _ *v1.Manifest) { p.layers = p.layers[1:] }},
+		{name: "missing layer", seen: everywhere, damage: func(p *parts, _ *v1.Manifest) { p.layers = p.layers[1:] }},
 		{name: "missing layer of unknown digest", damage: func(_ *parts, m *v1.Manifest) { m.Layers[0].Digest = absent }},
-		{name: "missing configuration", damage: func(p *parts, m *v1.Manifest) {
+		{name: "missing configuration", seen: everywhere, damage: func(p *parts, m *v1.Manifest) {
 			m.Config.Digest = absent
 			p.config = p.layers[0]
 		}},
-		{name: "corrupt layer", damage: func(p *parts, _ *v1.Manifest) {
+		{name: "corrupt layer", seen: everywhere, damage: func(p *parts, _ *v1.Manifest) {
 			p.layers[1].Open = opener(flipped(p.layers[1]))
 		}},
-		{name: "truncated layer", damage: func(p *parts, _ *v1.Manifest) {
+		{name: "truncated layer", seen: everywhere, damage: func(p *parts, _ *v1.Manifest) {
 			content, _ := p.layers[1].Content()
 			p.layers[1].Open = opener(content[:len(content)/2])
 		}},
@@ -180,34 +188,41 @@ func broken() ([]Case, error) {
 		{name: "more layers than the configuration knows", damage: func(_ *parts, m *v1.Manifest) {
 			m.Layers = append(m.Layers, m.Layers[0])
 		}},
-		{name: "layer that is no archive", damage: func(p *parts, m *v1.Manifest) {
+		{name: "layer that is no archive", seen: everywhere, damage: func(p *parts, m *v1.Manifest) {
 			replaceLayer(p, m, 0, []byte("this is not a layer"))
 		}},
-		{name: "layer of a file of a petabyte", damage: func(p *parts, m *v1.Manifest) { replaceLayer(p, m, 0, huge) }},
-		{name: "layer size of an exabyte", damage: func(p *parts, m *v1.Manifest) { m.Layers[0].Size = 1 << 60 }},
-		{name: "layer size below zero", damage: func(p *parts, m *v1.Manifest) { m.Layers[0].Size = -1 }},
+		{name: "layer of a file of a petabyte", seen: everywhere, damage: func(p *parts, m *v1.Manifest) { replaceLayer(p, m, 0, huge) }},
+		{name: "layer size of an exabyte", seen: whenPulled, damage: func(p *parts, m *v1.Manifest) { m.Layers[0].Size = 1 << 60 }},
+		{name: "layer size below zero", seen: whenPulled, damage: func(p *parts, m *v1.Manifest) { m.Layers[0].Size = -1 }},
 		{name: "layer digest that is a path", damage: func(_ *parts, m *v1.Manifest) {
 			m.Layers[0].Digest = digest("../../../../../../../../../../etc/passwd")
 		}},
 		{name: "layer digest of unknown algorithm", damage: func(_ *parts, m *v1.Manifest) {
 			m.Layers[0].Digest = v1.Hash{Algorithm: "crc32", Hex: "cafe"}
 		}},
-		{name: "configuration that is no JSON", damage: func(p *parts, m *v1.Manifest) {
+		{name: "configuration that is no JSON", seen: everywhere, damage: func(p *parts, m *v1.Manifest) {
 			replaceConfig(p, m, []byte("{this is not JSON"))
 		}},
-		{name: "configuration of the wrong types", damage: func(p *parts, m *v1.Manifest) {
+		{name: "configuration of the wrong types", seen: everywhere, damage: func(p *parts, m *v1.Manifest) {
 			replaceConfig(p, m, []byte(`{"architecture":7,"os":[],"rootfs":"none"}`))
 		}},
-		{name: "empty configuration", damage: func(p *parts, m *v1.Manifest) { replaceConfig(p, m, nil) }},
+		{name: "empty configuration", seen: everywhere, damage: func(p *parts, m *v1.Manifest) { replaceConfig(p, m, nil) }},
 		{name: "manifest that is no JSON", rewrite: func([]byte) []byte { return []byte("{this is not JSON") }},
 		{name: "empty manifest", rewrite: func([]byte) []byte { return []byte("{}") }},
 		{name: "truncated manifest", rewrite: func(m []byte) []byte { return m[:len(m)/2] }},
 	} {
+		// No content is that of another image: a store that has it already would
+		// not look at this one's.
+		sound, err := Data(Options{Layers: 2, LayerSize: 4096, Seed: 1<<32 + uint64(i)})
+		if err != nil {
+			return nil, err
+		}
 		image, err := craft(sound, c.damage, c.rewrite)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", c.name, err)
 		}
-		cases = append(cases, Case{Name: c.name, Image: image})
+		cases = append(cases, Case{Name: c.name, Image: image,
+			Pull: true, OCI: c.seen != whenPulled, Docker: c.seen == everywhere})
 	}
 	return cases, nil
 }
