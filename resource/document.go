@@ -55,13 +55,13 @@ func UnmarshalSpec(data []byte, kind Kind, into any) error {
 	}
 	if doc.APIVersion != APIVersion {
 		return fail(errdefs.ErrFailedPrecondition, "apiVersion",
-			errors.New("is "+quote(doc.APIVersion)+"; this release reads "+APIVersion))
+			errors.New("is "+Quote(doc.APIVersion)+"; this release reads "+APIVersion))
 	}
 	if err := unmarshalStrict(data, &doc); err != nil {
 		return fail(errdefs.ErrInvalidArgument, "", err)
 	}
 	if doc.Kind != kind {
-		return fail(errdefs.ErrInvalidArgument, "kind", errors.New("is "+quote(string(doc.Kind))))
+		return fail(errdefs.ErrInvalidArgument, "kind", errors.New("is "+Quote(string(doc.Kind))))
 	}
 	if err := unmarshalStrict(doc.Spec, into); err != nil {
 		return fail(errdefs.ErrInvalidArgument, "spec", err)

@@ -123,7 +123,7 @@ func (e *Error) Error() string {
 		b.WriteString("; last output:")
 		for _, line := range e.Logs {
 			b.WriteString("\n\t")
-			b.WriteString(quote(line))
+			b.WriteString(Quote(line))
 		}
 	}
 	return b.String()

@@ -17,8 +17,14 @@ type Fault struct {
 	Reason string
 }
 
-// String returns "field: reason".
-func (f Fault) String() string { return f.Field + ": " + f.Reason }
+// String returns "field: reason", or the reason alone where it is the whole
+// value that is at fault.
+func (f Fault) String() string {
+	if f.Field == "" {
+		return f.Reason
+	}
+	return f.Field + ": " + f.Reason
+}
 
 // Faults is everything that is wrong with a value. As an error its kind is
 // InvalidArgument.
@@ -72,6 +78,20 @@ func FaultsOf(err error) Faults {
 		return faults
 	}
 	return nil
+}
+
+// MapField returns the path of the value that a map holds under a key:
+// field[key]. The key is quoted where it is not plain text, so that a hostile
+// one can neither disturb a message nor look like another path.
+func MapField(field, key string) string {
+	// The longest key of a label has 253 + 1 + 63 bytes.
+	plain := key != "" && len(key) <= 317 && strings.IndexFunc(key, func(r rune) bool {
+		return r <= ' ' || r > '~' || r == '[' || r == ']' || r == '"'
+	}) < 0
+	if !plain {
+		key = Quote(key)
+	}
+	return field + "[" + key + "]"
 }
 
 // join puts a field's path behind that of what holds it.

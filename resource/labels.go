@@ -35,7 +35,7 @@ const (
 func (l Labels) Validate() Faults {
 	var faults Faults
 	for _, key := range slices.Sorted(maps.Keys(l)) {
-		field := "[" + fieldKey(key) + "]"
+		field := MapField("", key)
 		faults.AddReason(field, checkOwnKey(key))
 		faults.AddReason(field, CheckLabelValue(l[key]))
 	}
@@ -48,9 +48,9 @@ func (a Annotations) Validate() Faults {
 	total := 0
 	for _, key := range slices.Sorted(maps.Keys(a)) {
 		total += len(key) + len(a[key])
-		faults.AddReason("["+fieldKey(key)+"]", checkOwnKey(key))
+		faults.AddReason(MapField("", key), checkOwnKey(key))
 		if strings.ContainsRune(a[key], 0) {
-			faults.Add("["+fieldKey(key)+"]", "must not contain NUL")
+			faults.Add(MapField("", key), "must not contain NUL")
 		}
 	}
 	if total > MaxAnnotationBytes {
@@ -63,7 +63,7 @@ func (a Annotations) Validate() Faults {
 func (p LabelPatch) Validate() Faults {
 	var faults Faults
 	for _, key := range slices.Sorted(maps.Keys(p)) {
-		field := "[" + fieldKey(key) + "]"
+		field := MapField("", key)
 		faults.AddReason(field, checkOwnKey(key))
 		if value := p[key]; value != nil {
 			faults.AddReason(field, CheckLabelValue(*value))
@@ -77,7 +77,7 @@ func (p LabelPatch) Validate() Faults {
 func (p LabelPatch) ValidateKeys() Faults {
 	var faults Faults
 	for _, key := range slices.Sorted(maps.Keys(p)) {
-		field := "[" + fieldKey(key) + "]"
+		field := MapField("", key)
 		faults.AddReason(field, checkOwnKey(key))
 		if value := p[key]; value != nil && strings.ContainsRune(*value, 0) {
 			faults.Add(field, "must not contain NUL")
@@ -167,15 +167,4 @@ func checkQualified(s, what string) string {
 		}
 	}
 	return ""
-}
-
-// fieldKey renders a map's key for a field path: as it is where it is plain,
-// quoted otherwise.
-func fieldKey(key string) string {
-	if key != "" && len(key) <= 317 && strings.IndexFunc(key, func(r rune) bool {
-		return r <= ' ' || r > '~' || r == '[' || r == ']' || r == '"'
-	}) < 0 {
-		return key
-	}
-	return quote(key)
 }

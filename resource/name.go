@@ -102,10 +102,10 @@ func IsID(s string) bool {
 	return true
 }
 
-// quote renders text from outside so that it cannot disturb a message: in
+// Quote renders text from outside so that it cannot disturb a message: in
 // quotation marks, with control characters and invalid UTF-8 escaped, and cut
 // where it is long.
-func quote(s string) string {
+func Quote(s string) string {
 	const most = 128
 	if len(s) > most {
 		return strconv.Quote(clip(s, most)) + "..."

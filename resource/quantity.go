@@ -2,7 +2,7 @@ package resource
 
 import (
 	"fmt"
-	"math"
+	"math/big"
 	"strconv"
 	"strings"
 )
@@ -31,38 +31,44 @@ var sizeUnits = []struct {
 // thousandth to Kubernetes. The error is Faults with the field "size".
 func ParseSize(text string) (int64, error) {
 	fail := func(reason string) (int64, error) {
-		return 0, Faults{{Field: "size", Reason: reason + ": " + quote(text)}}
+		return 0, Faults{{Field: "size", Reason: reason + ": " + Quote(text)}}
 	}
-	s := strings.TrimSpace(text)
-	digits := strings.IndexFunc(s, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
-	if digits < 0 {
-		digits = len(s)
+	if len(text) > maxNumberLength {
+		return fail("is too long for a number")
 	}
-	number, unit := s[:digits], strings.TrimSpace(s[digits:])
+	number, unit := splitNumber(strings.TrimSpace(text))
+	unit = strings.TrimSpace(unit)
 	for _, u := range sizeUnits {
 		if unit != u.suffix {
 			continue
 		}
-		if whole, err := strconv.ParseInt(number, 10, 64); err == nil {
-			if whole > math.MaxInt64/u.factor {
-				return fail("is larger than an int64 can hold")
-			}
-			return whole * u.factor, nil
-		}
-		value, err := strconv.ParseFloat(number, 64)
-		if err != nil {
+		// Binary fractions would make "1.001GB" a fraction of a byte.
+		value, ok := new(big.Rat).SetString(number)
+		if !ok {
 			return fail("must be a number with an optional unit")
 		}
-		value *= float64(u.factor)
-		if value >= math.MaxInt64 {
+		value.Mul(value, new(big.Rat).SetInt64(u.factor))
+		switch {
+		case !value.IsInt():
+			return fail("is not a whole number of bytes")
+		case !value.Num().IsInt64():
 			return fail("is larger than an int64 can hold")
 		}
-		if value != math.Trunc(value) {
-			return fail("is not a whole number of bytes")
-		}
-		return int64(value), nil
+		return value.Num().Int64(), nil
 	}
 	return fail("must have one of the units B, KiB, MiB, GiB, TiB, kB, MB, GB, TB")
+}
+
+// maxNumberLength bounds the text of a number, which may be anybody's.
+const maxNumberLength = 64
+
+// splitNumber splits text behind the digits and dots that it begins with.
+func splitNumber(text string) (number, rest string) {
+	end := strings.IndexFunc(text, func(r rune) bool { return (r < '0' || r > '9') && r != '.' })
+	if end < 0 {
+		end = len(text)
+	}
+	return text[:end], text[end:]
 }
 
 // FormatSize writes a number of bytes so that [ParseSize] reads the same
@@ -83,17 +89,19 @@ func FormatSize(bytes int64) string {
 // thousandth as Kubernetes writes it. The error is Faults with the field "cpus".
 func ParseCPUs(text string) (float64, error) {
 	fail := func(reason string) (float64, error) {
-		return 0, Faults{{Field: "cpus", Reason: reason + ": " + quote(text)}}
+		return 0, Faults{{Field: "cpus", Reason: reason + ": " + Quote(text)}}
 	}
-	number, milli := strings.CutSuffix(strings.TrimSpace(text), "m")
-	if strings.IndexFunc(number, func(r rune) bool { return (r < '0' || r > '9') && r != '.' }) >= 0 {
-		return fail(`must be a number of cores, such as "2", "0.5" or "500m"`)
+	const want = `must be a number of cores, such as "2", "0.5" or "500m"`
+	if len(text) > maxNumberLength {
+		return fail(want)
 	}
+	number, unit := splitNumber(strings.TrimSpace(text))
+	// Digits and dots alone are neither NaN nor infinite nor negative.
 	value, err := strconv.ParseFloat(number, 64)
-	if err != nil || math.IsInf(value, 0) {
-		return fail(`must be a number of cores, such as "2", "0.5" or "500m"`)
+	if err != nil || unit != "" && unit != "m" {
+		return fail(want)
 	}
-	if milli {
+	if unit == "m" {
 		value /= 1000
 	}
 	return value, nil

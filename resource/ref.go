@@ -50,9 +50,9 @@ func (r Ref) Label() string {
 	case what == "":
 		return string(r.Kind)
 	case r.Kind == "":
-		return quote(what)
+		return Quote(what)
 	}
-	return string(r.Kind) + " " + quote(what)
+	return string(r.Kind) + " " + Quote(what)
 }
 
 // String is the full form, for logs: provider:namespace/kind/name (id). Parts

@@ -37,7 +37,7 @@ type Selector struct {
 
 // Select returns a selector of the requirements given.
 func Select(requirements ...Requirement) Selector {
-	return Selector{slices.Clone(requirements)}
+	return Selector{Selector{requirements}.Requirements()}
 }
 
 // Equals requires the label to have the value.
@@ -126,7 +126,7 @@ func (s Selector) Validate() Faults {
 				faults.Add(field+".values", "must be empty for %q", r.Operator)
 			}
 		default:
-			faults.Add(field+".operator", "is not known: %s", quote(string(r.Operator)))
+			faults.Add(field+".operator", "is not known: %s", Quote(string(r.Operator)))
 		}
 		for j, v := range r.Values {
 			faults.AddReason(fmt.Sprintf("%s.values[%d]", field, j), CheckLabelValue(v))
@@ -235,7 +235,7 @@ func (p *selectorParser) word() string {
 func (p *selectorParser) fault(reason string) error {
 	at := "at the end"
 	if p.rest != "" {
-		at = "before " + quote(p.rest)
+		at = "before " + Quote(p.rest)
 	}
 	return Faults{{Field: "selector", Reason: reason + ", " + at}}
 }
