@@ -39,6 +39,12 @@ func cloneInto(v reflect.Value) {
 			}
 			v.Set(fresh)
 		}
+	case reflect.Array:
+		if shares(v.Type().Elem().Kind()) {
+			for i := range v.Len() {
+				cloneInto(v.Index(i))
+			}
+		}
 	case reflect.Map:
 		if !v.IsNil() {
 			fresh := reflect.MakeMapWithSize(v.Type(), v.Len())
@@ -59,7 +65,11 @@ func cloneInto(v reflect.Value) {
 }
 
 func shares(k reflect.Kind) bool {
-	return k == reflect.Struct || k == reflect.Pointer || k == reflect.Slice || k == reflect.Map
+	switch k {
+	case reflect.Struct, reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+		return true
+	}
+	return false
 }
 
 // ownable reports whether a value of type t can be copied by assignment: a

@@ -2,6 +2,7 @@ package resource
 
 import (
 	"errors"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -75,10 +76,23 @@ func (t FieldTable) Refused(reason string, fields ...string) FieldTable {
 	return t
 }
 
-// Rule returns what the table says of a field, by its pattern.
+// Rule returns what the table says of a field, by its pattern. Of a struct that
+// is there but empty, such as "health" or "mounts[]", it says the best that it
+// says of a field in it.
 func (t FieldTable) Rule(pattern string) FieldRule {
 	if rule, ok := t[pattern]; ok {
 		return rule
+	}
+	var best FieldRule
+	for _, path := range slices.Sorted(maps.Keys(t)) {
+		rule := t[path]
+		if strings.HasPrefix(path, pattern+".") &&
+			(rule.Level > best.Level || rule.Level == best.Level && best.Reason == "") {
+			best = rule
+		}
+	}
+	if best != (FieldRule{}) {
+		return best
 	}
 	for at := pattern; ; {
 		dot := strings.LastIndexByte(at, '.')

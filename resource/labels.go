@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // Labels are keys with values by which resources are selected. Their grammar is
@@ -49,9 +50,7 @@ func (a Annotations) Validate() Faults {
 	for _, key := range slices.Sorted(maps.Keys(a)) {
 		total += len(key) + len(a[key])
 		faults.AddReason(MapField("", key), checkOwnKey(key))
-		if strings.ContainsRune(a[key], 0) {
-			faults.Add(MapField("", key), "must not contain NUL")
-		}
+		faults.AddReason(MapField("", key), checkFreeText(a[key]))
 	}
 	if total > MaxAnnotationBytes {
 		faults.Add("", "must have at most %d bytes together, have %d", MaxAnnotationBytes, total)
@@ -79,8 +78,8 @@ func (p LabelPatch) ValidateKeys() Faults {
 	for _, key := range slices.Sorted(maps.Keys(p)) {
 		field := MapField("", key)
 		faults.AddReason(field, checkOwnKey(key))
-		if value := p[key]; value != nil && strings.ContainsRune(*value, 0) {
-			faults.Add(field, "must not contain NUL")
+		if value := p[key]; value != nil {
+			faults.AddReason(field, checkFreeText(*value))
 		}
 	}
 	return faults
@@ -113,6 +112,17 @@ func (p LabelPatch) Apply(l Labels) Labels {
 		}
 	}
 	return out
+}
+
+// checkFreeText refuses what the canonical form of a spec cannot hold unchanged.
+func checkFreeText(text string) string {
+	switch {
+	case strings.ContainsRune(text, 0):
+		return "must not contain NUL"
+	case !utf8.ValidString(text):
+		return "must be valid UTF-8"
+	}
+	return ""
 }
 
 func checkOwnKey(key string) string {

@@ -35,9 +35,13 @@ var (
 // Until is the lifetime of what may be swept after t.
 func Until(t time.Time) Lifetime { return Lifetime{Until: t} }
 
-// Validate reports a lifetime that is both ephemeral and timed.
+// Validate reports a lifetime that is both ephemeral and timed, and a time that
+// cannot be written down.
 func (l Lifetime) Validate() Faults {
 	var faults Faults
+	if _, err := l.Until.MarshalText(); err != nil {
+		faults.Add("until", "must be a time that RFC 3339 can express")
+	}
 	if l.Ephemeral && !l.Until.IsZero() {
 		faults.Add("until", "must not be set together with ephemeral")
 	}

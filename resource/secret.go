@@ -3,6 +3,7 @@ package resource
 import (
 	"fmt"
 	"log/slog"
+	"unique"
 )
 
 // Secret is text that must not appear in labels, messages, events, logs or
@@ -10,7 +11,9 @@ import (
 // printing it shows a placeholder; [Secret.Reveal] gives the text itself. The
 // zero value is the empty secret.
 type Secret struct {
-	text string
+	// text is behind a pointer because package fmt prints the hidden fields of a
+	// struct without asking their methods. The handle keeps secrets comparable.
+	text unique.Handle[string]
 	// lost says that only the placeholder is known.
 	lost bool
 }
@@ -18,10 +21,20 @@ type Secret struct {
 const redacted = "[redacted]"
 
 // NewSecret returns a secret that holds text.
-func NewSecret(text string) Secret { return Secret{text: text} }
+func NewSecret(text string) Secret {
+	if text == "" {
+		return Secret{}
+	}
+	return Secret{text: unique.Make(text)}
+}
 
 // Reveal returns the text; it is empty where the secret was redacted.
-func (s Secret) Reveal() string { return s.text }
+func (s Secret) Reveal() string {
+	if s.text == (unique.Handle[string]{}) {
+		return ""
+	}
+	return s.text.Value()
+}
 
 // IsZero reports whether the secret is empty.
 func (s Secret) IsZero() bool { return s == Secret{} }
@@ -54,6 +67,6 @@ func (s *Secret) UnmarshalText(text []byte) error {
 		*s = Secret{lost: true}
 		return nil
 	}
-	*s = Secret{text: string(text)}
+	*s = NewSecret(string(text))
 	return nil
 }

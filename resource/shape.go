@@ -81,8 +81,11 @@ func isStruct(t reflect.Type) bool {
 }
 
 // visit calls f for every leaf that is not zero, with the value's path and the
-// pattern of it.
-func (s *shape) visit(v reflect.Value, path string, f func(path, pattern string, v reflect.Value)) {
+// pattern of it. What is there although nothing in it is set, behind a pointer
+// or in a list, is told as a whole: it is a wish, and must not be overlooked.
+// It reports whether it called f.
+func (s *shape) visit(v reflect.Value, path string, f func(path, pattern string, v reflect.Value)) bool {
+	told := false
 	for i := range s.fields {
 		sf := &s.fields[i]
 		fv := v.Field(sf.index)
@@ -94,15 +97,24 @@ func (s *shape) visit(v reflect.Value, path string, f func(path, pattern string,
 		case sf.inner == nil:
 			f(at, sf.pattern, fv)
 		case sf.pointer:
-			sf.inner.visit(fv.Elem(), at, f)
+			if !sf.inner.visit(fv.Elem(), at, f) {
+				f(at, sf.pattern, fv)
+			}
 		case sf.slice:
 			for j := range fv.Len() {
-				sf.inner.visit(fv.Index(j), at+"["+strconv.Itoa(j)+"]", f)
+				element := at + "[" + strconv.Itoa(j) + "]"
+				if !sf.inner.visit(fv.Index(j), element, f) {
+					f(element, sf.pattern+"[]", fv.Index(j))
+				}
 			}
 		default:
-			sf.inner.visit(fv, at, f)
+			if !sf.inner.visit(fv, at, f) {
+				continue
+			}
 		}
+		told = true
 	}
+	return told
 }
 
 // diff calls f with the path of every leaf that differs between a and b. A
@@ -120,7 +132,14 @@ func (s *shape) diff(a, b reflect.Value, path string, same func(a, b reflect.Val
 			}
 		case sf.pointer:
 			zero := reflect.Zero(fa.Type().Elem())
-			sf.inner.diff(pointed(fa, zero), pointed(fb, zero), at, same, f)
+			pa, pb := pointed(fa, zero), pointed(fb, zero)
+			if fa.IsNil() != fb.IsNil() && pa.IsZero() && pb.IsZero() {
+				if same == nil || !same(fa, fb) {
+					f(at)
+				}
+				continue
+			}
+			sf.inner.diff(pa, pb, at, same, f)
 		case sf.slice:
 			if fa.Len() != fb.Len() {
 				if same == nil || !same(fa, fb) {
