@@ -1,0 +1,169 @@
+package fake
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/univirt/univirt/resource"
+)
+
+// Backend is what stands behind providers: it holds the resources and runs the
+// programs. Its methods may be called concurrently.
+type Backend struct {
+	opts Options
+	// faults are those of all values, and eventFaults counts the faults of events
+	// of all values together.
+	faults      injections
+	eventFaults atomic.Int32
+	// ruled says that a fault of all values may have to strike.
+	ruled atomic.Bool
+	// broken is what is wrong with the options, or nil.
+	broken error
+
+	// mu guards everything below and all records. It is held for short: never
+	// while anything is waited for, never during a yield.
+	mu         sync.Mutex
+	identities identities
+	spaces     map[string]*space
+	// values are the living values; a generation is alive while its value is here.
+	values map[*Provider]struct{}
+	// implicit backends end with their last value.
+	implicit bool
+	closed   bool
+	// order numbers the records.
+	order uint64
+	used  usage
+	// abandoned names the programs that did not return when they were killed.
+	abandoned []string
+	registry  registry
+	// programs counts the goroutines of programs.
+	programs sync.WaitGroup
+}
+
+// usage is what is handed out of the capacity.
+type usage struct {
+	cpus                         float64
+	memory, disk                 int64
+	instances, volumes, networks int
+}
+
+// space is what one namespace holds. The backend's lock guards it.
+type space struct {
+	backend *Backend
+	name    string
+	hub     hub
+
+	instances table[*instance]
+	images    imageStore
+	volumes   table[*volume]
+	networks  table[*segment]
+}
+
+// NewBackend makes a backend that several values share through Options.Backend.
+// It lives until Close. Namespace and Owner mean nothing here.
+func NewBackend(opts Options) *Backend {
+	b := &Backend{
+		broken:     opts.Validate().Err(),
+		opts:       opts.withDefaults(),
+		identities: identities{seed: opts.Seed},
+		spaces:     make(map[string]*space),
+		values:     make(map[*Provider]struct{}),
+	}
+	b.opts.Programs = maps.Clone(opts.Programs)
+	b.opts.Latency = maps.Clone(opts.Latency)
+	b.opts.Images = slices.Clone(opts.Images)
+	return b
+}
+
+// space returns a namespace's, made on its first use. The backend is locked.
+func (b *Backend) space(name string) *space {
+	s := b.spaces[name]
+	if s == nil {
+		s = &space{backend: b, name: name}
+		s.hub.capacity = b.opts.History
+		s.hub.token = fmt.Sprintf("%08x", uint32(b.newToken("hub", name, "")))
+		b.spaces[name] = s
+	}
+	return s
+}
+
+// newObject returns what a new record has, with its identity. The backend is
+// locked.
+func (b *Backend) newObject(p *Provider, kind resource.Kind, name string) object {
+	b.order++
+	return object{
+		ref: resource.Ref{
+			Provider: Scheme, Kind: kind, Namespace: p.space.name, Name: name,
+			ID: b.newID(kind, p.space.name, name),
+		},
+		order:    b.order,
+		owner:    p.owner,
+		created:  time.Now(),
+		revision: 1,
+		managed:  true,
+	}
+}
+
+// alive reports whether a generation is. The backend is locked.
+func (b *Backend) alive(generation string) bool {
+	for p := range b.values {
+		if p.owner.Generation == generation {
+			return true
+		}
+	}
+	return false
+}
+
+// delay returns how long a call takes by the latency model.
+func (b *Backend) delay(op Op, at target) time.Duration {
+	if len(b.opts.Latency) == 0 {
+		return 0
+	}
+	spread, ok := b.opts.Latency[op]
+	if !ok && op != OpBoot {
+		spread = b.opts.Latency[""]
+	}
+	if spread.Max <= spread.Min {
+		return spread.Min
+	}
+	// The chance depends on the operation and its resource, not on the order of
+	// unrelated calls.
+	b.mu.Lock()
+	chance := b.newToken("latency", string(op), at.ref.ID)
+	b.mu.Unlock()
+	return spread.Min + time.Duration(chance%uint64(spread.Max-spread.Min+1))
+}
+
+// Fail injects a fault into the calls of every value on the backend. A fault
+// that makes no sense is not injected, and Injection.Err says why.
+func (b *Backend) Fail(f Fault) *Injection {
+	b.ruled.Store(true)
+	return b.inject(&b.faults, f)
+}
+
+func (b *Backend) inject(in *injections, f Fault) *Injection {
+	if err := f.validate(); err != nil {
+		return &Injection{fault: f, from: in, err: err}
+	}
+	if f.event {
+		b.eventFaults.Add(1)
+	}
+	return in.add(f, b.opts.Seed)
+}
+
+// Close ends the backend: programs are killed, and everything on it is gone.
+// Values that are still open answer resource.ErrClosed. Closing twice is nil.
+func (b *Backend) Close() error {
+	b.mu.Lock()
+	values := slices.Collect(maps.Keys(b.values))
+	b.mu.Unlock()
+	for _, p := range values {
+		p.end(false)
+	}
+	b.shutDown()
+	return nil
+}

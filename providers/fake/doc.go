@@ -1,0 +1,46 @@
+// Package fake is a provider in memory, for tests of programs that use
+// instances, images, volumes and networks. It passes the same conformance suite
+// as the real providers, needs no set-up and no privileges, works inside
+// testing/synctest bubbles, and can be told to fail.
+//
+//	func TestDeploy(t *testing.T) {
+//		p := fake.Test(t, fake.Options{})
+//		p.Fail(fake.On(fake.OpStart).Of("web").Nth(2).With(errdefs.ErrUnavailable))
+//		...
+//	}
+//
+// # Images
+//
+// Where [Options.Images] is nil, every well-formed reference can be pulled: the
+// image has the users root, nobody and user, and its command is the last part of
+// its repository, so that docker.io/library/nginx:1.27 runs "nginx". Where it is
+// not nil, even if it is empty, it lists all that the registry has: any other
+// reference is NotFound.
+//
+// # Programs
+//
+// What runs inside an instance is a [Program], a Go function. A command is found
+// in [Options.Programs] by its path ("/usr/sbin/nginx") or by the last part of it
+// ("nginx"), then among the few that are built in: cat, echo, env, false, sleep
+// and true. An image's own command for which there is no program is an idle main
+// process: the instance is Running, without a goroutine, until it is stopped. Any
+// other command that is not found is InvalidArgument, as with a real image.
+//
+// A program runs in this process, so nothing can take the processor away from
+// it: one that does not return when its context is done is abandoned after
+// [Options.ProgramGrace], as if it had been killed, and named by
+// [Provider.Describe] and by the clean-up of [Test].
+//
+// # Backends
+//
+// A [Backend] is what stands behind a provider: the daemon, the hypervisor, the
+// host. Several Provider values on one backend are as several processes on one
+// host: what one makes the others see, and [Provider.Crash] ends one as kill -9
+// would.
+//
+// # Determinism
+//
+// Identities, run tokens, hardware addresses, addresses and the faults that
+// strike by chance depend on [Options.Seed] and on what was asked for, so the same
+// test gives the same [Backend.Dump].
+package fake

@@ -1,0 +1,540 @@
+package fake
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// Site says at which calls a fault strikes: all calls of some operations, unless
+// it is narrowed down. Its methods return a narrower site and leave the receiver
+// alone; those that return a [Fault] say what happens there.
+//
+//	fake.On(fake.OpStart).Of("web").Nth(2).With(errdefs.ErrUnavailable)
+//	fake.On(fake.OpPull).With(errdefs.ErrUnauthenticated)
+//	fake.On(fake.OpCreate).Labelled("tier=web").Chance(0.1).DiskFull()
+//	fake.On(fake.OpStop).After().With(errdefs.ErrUnavailable)
+//	fake.On(fake.OpInfo).Hanging()
+//	fake.On(fake.OpDelete).Crashing()
+//	fake.On().With(errdefs.ErrUnavailable)
+type Site struct {
+	ops      []Op
+	names    []string
+	selector resource.Selector
+	kinds    []string
+	first    int
+	last     int
+	chance   float64
+	after    bool
+	faults   resource.Faults
+}
+
+// On is the site of every call of these operations; of every operation where
+// none is given.
+func On(ops ...Op) Site {
+	s := Site{ops: slices.Clone(ops), chance: 1}
+	for _, op := range ops {
+		if !slices.Contains(Ops(), op) {
+			s.faults.Add("op", "is not known: %q", op)
+		}
+	}
+	return s
+}
+
+// Of narrows the site to resources of these names or IDs. For an image it is a
+// reference.
+func (s Site) Of(names ...string) Site {
+	s.names = append(slices.Clone(s.names), names...)
+	if len(names) == 0 {
+		s.faults = append(slices.Clone(s.faults), resource.Fault{Field: "of", Reason: "needs a name"})
+	}
+	return s
+}
+
+// Labelled narrows the site to resources whose labels match a selector, in the
+// syntax of resource.ParseSelector. A call without a resource, such as a list,
+// has no labels.
+func (s Site) Labelled(selector string) Site {
+	parsed, err := resource.ParseSelector(selector)
+	if err != nil {
+		s.faults = append(slices.Clone(s.faults), resource.FaultsOf(err)...)
+	}
+	s.selector = parsed
+	return s
+}
+
+// Kind narrows the site to a kind of resource, such as resource.KindVolume.
+func (s Site) Kind(kind resource.Kind) Site {
+	s.kinds = append(slices.Clone(s.kinds), string(kind))
+	return s
+}
+
+// InstanceKind narrows the site to a kind of instance, such as compute.VM.
+func (s Site) InstanceKind(kind compute.Kind) Site {
+	s.kinds = append(slices.Clone(s.kinds), string(kind))
+	return s
+}
+
+// Nth narrows the site to the n-th of the calls, counted from 1 since the fault
+// was injected.
+func (s Site) Nth(n int) Site { return s.between(n, n) }
+
+// First narrows the site to the first n of the calls.
+func (s Site) First(n int) Site { return s.between(1, n) }
+
+// From narrows the site to the n-th of the calls and all later ones.
+func (s Site) From(n int) Site { return s.between(n, 0) }
+
+func (s Site) between(first, last int) Site {
+	if first < 1 || last < 0 {
+		s.faults = append(slices.Clone(s.faults), resource.Fault{Field: "nth", Reason: fmt.Sprintf("counts from 1, is %d", min(first, last))})
+	}
+	s.first, s.last = first, last
+	return s
+}
+
+// Chance makes the fault strike with a probability from 0 to 1, by a generator
+// that Options.Seed begins.
+func (s Site) Chance(probability float64) Site {
+	if !(probability >= 0 && probability <= 1) {
+		s.faults = append(slices.Clone(s.faults), resource.Fault{Field: "chance", Reason: "must be from 0 to 1"})
+	}
+	s.chance = probability
+	return s
+}
+
+// After makes the fault strike when the operation has taken effect, as where the
+// answer is lost. Without it the fault strikes before any effect.
+func (s Site) After() Site {
+	s.after = true
+	return s
+}
+
+// Fault is what happens at a site. Its zero value is not valid.
+type Fault struct {
+	site Site
+	// event is set for faults of events instead of calls.
+	event   bool
+	reasons []string
+	kind    error
+	err     error
+	delay   time.Duration
+	action  action
+}
+
+type action int
+
+const (
+	none action = iota
+	fails
+	delays
+	hangs
+	crashes
+	drops
+	duplicates
+)
+
+// With makes the calls fail with an error of this kind: a sentinel of errdefs, or
+// any error that carries one.
+func (s Site) With(kind error) Fault {
+	if kind == nil {
+		s.faults = append(slices.Clone(s.faults), resource.Fault{Field: "with", Reason: "needs an error"})
+	}
+	return Fault{site: s, action: fails, kind: resource.KindOf(kind), err: kind}
+}
+
+// DiskFull makes the calls fail as where no space is left.
+func (s Site) DiskFull() Fault {
+	return s.With(resource.Errorf(errdefs.ErrResourceExhausted, "no space left on device"))
+}
+
+// PoolEmpty makes the calls fail as where a network has no address left.
+func (s Site) PoolEmpty() Fault {
+	return s.With(resource.Errorf(errdefs.ErrResourceExhausted, "no address is left"))
+}
+
+// Delayed makes the calls take longer.
+func (s Site) Delayed(by time.Duration) Fault {
+	if by <= 0 {
+		s.faults = append(slices.Clone(s.faults), resource.Fault{Field: "delayed", Reason: "must be more than 0"})
+	}
+	return Fault{site: s, action: delays, delay: by}
+}
+
+// Hanging makes the calls hang until their context is done or the value is
+// closed.
+func (s Site) Hanging() Fault { return Fault{site: s, action: hangs} }
+
+// Crashing ends the provider value in the middle of the call as kill -9 would,
+// see Provider.Crash. The call, and every later one, is resource.ErrClosed.
+func (s Site) Crashing() Fault { return Fault{site: s, action: crashes} }
+
+// NeverReady is the fault of guests that run and never get as far as to answer
+// Exec: of these instances, or of all where none is named.
+func NeverReady(names ...string) Fault {
+	s := On(OpBoot)
+	s.names = slices.Clone(names)
+	return s.Hanging()
+}
+
+// EventSite says which events a fault is about.
+type EventSite struct{ site Site }
+
+// OnEvent is the site of every event with one of these reasons, such as
+// resource.ReasonStart; of every event where none is given. An event without a
+// reason is found by its type, such as "deleted".
+func OnEvent(reasons ...string) EventSite {
+	s := On()
+	for _, reason := range reasons {
+		s.ops = append(s.ops, Op(reason))
+	}
+	return EventSite{s}
+}
+
+// Of narrows the site to resources of these names or IDs.
+func (s EventSite) Of(names ...string) EventSite { return EventSite{s.site.Of(names...)} }
+
+// Labelled narrows the site to resources whose labels match a selector.
+func (s EventSite) Labelled(selector string) EventSite { return EventSite{s.site.Labelled(selector)} }
+
+// Nth narrows the site to the n-th of the events, counted from 1.
+func (s EventSite) Nth(n int) EventSite { return EventSite{s.site.Nth(n)} }
+
+// First narrows the site to the first n of the events.
+func (s EventSite) First(n int) EventSite { return EventSite{s.site.First(n)} }
+
+// From narrows the site to the n-th of the events and all later ones.
+func (s EventSite) From(n int) EventSite { return EventSite{s.site.From(n)} }
+
+// Chance makes the fault strike with a probability from 0 to 1.
+func (s EventSite) Chance(probability float64) EventSite {
+	return EventSite{s.site.Chance(probability)}
+}
+
+// Dropped makes the events get lost without a word: no Gap tells of it.
+func (s EventSite) Dropped() Fault { return Fault{site: s.site, event: true, action: drops} }
+
+// Duplicated makes the events arrive twice.
+func (s EventSite) Duplicated() Fault { return Fault{site: s.site, event: true, action: duplicates} }
+
+// String returns the fault as the sentence that it is.
+func (f Fault) String() string {
+	var b strings.Builder
+	if f.event {
+		b.WriteString("event")
+	} else {
+		b.WriteString("call")
+	}
+	for i, op := range f.site.ops {
+		b.WriteString([]string{" ", ", "}[min(i, 1)])
+		if f.event {
+			b.WriteString(string(op))
+		} else {
+			b.WriteString(op.verb())
+		}
+	}
+	if len(f.site.names) > 0 {
+		fmt.Fprintf(&b, " of %s", strings.Join(f.site.names, ", "))
+	}
+	if !f.site.selector.IsZero() {
+		fmt.Fprintf(&b, " labelled %s", f.site.selector)
+	}
+	if len(f.site.kinds) > 0 {
+		fmt.Fprintf(&b, " of kind %s", strings.Join(f.site.kinds, ", "))
+	}
+	switch s := f.site; {
+	case s.first == 0:
+	case s.last == 0:
+		fmt.Fprintf(&b, " from number %d", s.first)
+	case s.first == s.last:
+		fmt.Fprintf(&b, " number %d", s.first)
+	default:
+		fmt.Fprintf(&b, " number %d to %d", s.first, s.last)
+	}
+	if f.site.chance < 1 {
+		fmt.Fprintf(&b, " with chance %g", f.site.chance)
+	}
+	if f.site.after {
+		b.WriteString(" after its effect")
+	}
+	switch f.action {
+	case fails:
+		fmt.Fprintf(&b, ": %v", f.err)
+	case delays:
+		fmt.Fprintf(&b, ": delayed by %s", f.delay)
+	case hangs:
+		b.WriteString(": hanging")
+	case crashes:
+		b.WriteString(": crashing")
+	case drops:
+		b.WriteString(": dropped")
+	case duplicates:
+		b.WriteString(": duplicated")
+	}
+	return b.String()
+}
+
+func (f Fault) validate() error {
+	faults := f.site.faults
+	if f.action == none {
+		faults.Add("fault", "was not made by a site")
+	}
+	return faults.Err()
+}
+
+// Injection is a fault that has been injected. Its methods may be called
+// concurrently.
+type Injection struct {
+	fault Fault
+	from  *injections
+	// mu guards the counts; a fault that strikes takes no other lock meanwhile.
+	mu      sync.Mutex
+	random  *rand.Rand
+	matched int
+	struck  int
+	removed bool
+	// err says why the fault was not injected.
+	err error
+}
+
+// Err says what is wrong with a fault that was therefore not injected, or is nil.
+func (i *Injection) Err() error { return i.err }
+
+// Struck returns how often the fault has struck.
+func (i *Injection) Struck() int {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	return i.struck
+}
+
+// Remove ends the fault. Removing it twice does nothing.
+func (i *Injection) Remove() { i.from.remove(i) }
+
+// String returns the fault as the sentence that it is.
+func (i *Injection) String() string { return i.fault.String() }
+
+// target is what a call is about.
+type target struct {
+	ref    resource.Ref
+	labels resource.Labels
+	// kind is the kind of instance, or empty.
+	kind compute.Kind
+}
+
+// strikes counts a call or event that may match, and reports whether the fault
+// strikes it.
+func (i *Injection) strikes(what Op, at target) bool {
+	s := &i.fault.site
+	if len(s.ops) > 0 && !slices.Contains(s.ops, what) ||
+		len(s.names) > 0 && !slices.Contains(s.names, at.ref.Name) && !slices.Contains(s.names, at.ref.ID) ||
+		len(s.kinds) > 0 && !slices.Contains(s.kinds, string(at.kind)) && !slices.Contains(s.kinds, string(at.ref.Kind)) ||
+		!s.selector.Matches(at.labels) {
+		return false
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.removed {
+		return false
+	}
+	i.matched++
+	if s.first > 0 && i.matched < s.first || s.last > 0 && i.matched > s.last {
+		return false
+	}
+	if s.chance < 1 && i.random.Float64() >= s.chance {
+		return false
+	}
+	i.struck++
+	return true
+}
+
+// injections are the faults of one value, or of a backend.
+type injections struct {
+	mu     sync.RWMutex
+	calls  []*Injection
+	events []*Injection
+	// made counts all that there ever were, and seeds the next one's generator.
+	made uint64
+}
+
+func (in *injections) add(f Fault, seed uint64) *Injection {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.made++
+	i := &Injection{fault: f, from: in, random: rand.New(rand.NewPCG(seed, in.made))}
+	if f.event {
+		in.events = append(in.events, i)
+	} else {
+		in.calls = append(in.calls, i)
+	}
+	return i
+}
+
+func (in *injections) remove(i *Injection) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	i.mu.Lock()
+	i.removed = true
+	i.mu.Unlock()
+	same := func(other *Injection) bool { return other == i }
+	// Others may be reading the old list.
+	in.calls = slices.DeleteFunc(slices.Clone(in.calls), same)
+	in.events = slices.DeleteFunc(slices.Clone(in.events), same)
+}
+
+func (in *injections) list(events bool) []*Injection {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	if events {
+		return in.events
+	}
+	return in.calls
+}
+
+// unused lists the faults that have never struck.
+func (in *injections) unused() []*Injection {
+	in.mu.RLock()
+	defer in.mu.RUnlock()
+	var idle []*Injection
+	for _, i := range slices.Concat(in.calls, in.events) {
+		if i.Struck() == 0 {
+			idle = append(idle, i)
+		}
+	}
+	return idle
+}
+
+// eventFates says what becomes of an event for each living value's watches.
+func (b *Backend) eventFates(e resource.Event) map[*Provider]eventFate {
+	what := Op(e.Reason)
+	if what == "" {
+		what = Op(e.Type)
+	}
+	at := target{ref: e.Ref, labels: e.Labels}
+	apply := func(fate eventFate, in *injections) eventFate {
+		for _, i := range in.list(true) {
+			if !i.strikes(what, at) {
+				continue
+			}
+			if i.fault.action == drops {
+				return 0
+			}
+			fate++
+		}
+		return fate
+	}
+	common := apply(1, &b.faults)
+	fates := make(map[*Provider]eventFate, len(b.values))
+	for p := range b.values {
+		fates[p] = 0
+		if common > 0 {
+			fates[p] = apply(common, &p.faults)
+		}
+	}
+	return fates
+}
+
+// call is a call that has reached the backend. It is not kept beyond the call.
+type call struct {
+	p   *Provider
+	op  Op
+	at  target
+	ctx context.Context
+	// late are the faults that strike after the effect.
+	late []*Injection
+}
+
+// reach lets a call pass on to the backend: it takes the time that the latency
+// says, and has the faults strike that come before the effect. Where it returns
+// an error the call must have no effect. The backend is not locked.
+func (p *Provider) reach(ctx context.Context, op Op, at target) (call, error) {
+	if !p.watchful() {
+		return call{}, nil
+	}
+	c := call{p: p, op: op, at: at, ctx: ctx}
+	if delay := p.backend.delay(op, at); delay > 0 {
+		if err := p.sleep(ctx, delay); err != nil {
+			return c, err
+		}
+	}
+	for _, in := range []*injections{&p.faults, &p.backend.faults} {
+		for _, i := range in.list(false) {
+			if !i.strikes(op, at) {
+				continue
+			}
+			if i.fault.site.after {
+				c.late = append(c.late, i)
+				continue
+			}
+			if err := c.suffer(i); err != nil {
+				return c, err
+			}
+		}
+	}
+	return c, nil
+}
+
+// done ends a call that reached the backend and had the result err: faults that
+// strike after the effect strike now. Their error says that the effect is there.
+func (c call) done(err error) error {
+	if err != nil {
+		return err
+	}
+	for _, i := range c.late {
+		if err := c.suffer(i); err != nil {
+			outcome := resource.Done
+			if errors.Is(err, errdefs.ErrUnavailable) || errors.Is(err, resource.ErrClosed) {
+				outcome = resource.OutcomeUnknown
+			}
+			return &resource.Error{Kind: resource.KindOf(err), Err: err, Outcome: outcome}
+		}
+	}
+	return nil
+}
+
+func (c call) suffer(i *Injection) error {
+	switch f := i.fault; f.action {
+	case fails:
+		var e *resource.Error
+		if errors.As(f.err, &e) {
+			return f.err
+		}
+		return &resource.Error{Kind: f.kind, Err: fmt.Errorf("injected fault: %w", f.err)}
+	case delays:
+		return c.p.sleep(c.ctx, f.delay)
+	case hangs:
+		select {
+		case <-c.ctx.Done():
+			return c.ctx.Err()
+		case <-c.p.over:
+			return errClosed
+		}
+	case crashes:
+		c.p.Crash()
+		return errClosed
+	}
+	return nil
+}
+
+// sleep waits, unless the context ends first or the value is closed.
+func (p *Provider) sleep(ctx context.Context, d time.Duration) error {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-p.over:
+		return errClosed
+	}
+}

@@ -1,0 +1,175 @@
+package fake
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/univirt/univirt/resource"
+)
+
+// hub tells the watches of one namespace what happens. The backend's lock guards
+// it; whoever tells never waits for whoever listens.
+type hub struct {
+	// token makes a cursor of another hub unknown to this one.
+	token string
+	// ring holds the last told events; the event of number n lies at n modulo its
+	// length once it is full.
+	ring     []told
+	capacity int
+	// next is the number of the next event.
+	next    uint64
+	watches []*watch
+}
+
+// told is an event in the history.
+type told struct {
+	event resource.Event
+	// was are the labels before the event, where they differ.
+	was       resource.Labels
+	relabeled bool
+	// rules decide what becomes of it for each value's watches; nil where there
+	// are none.
+	drops map[*Provider]eventFate
+}
+
+// eventFate is how often an event reaches the watches of a value.
+type eventFate int
+
+// emit tells that something happened to a resource. The backend is locked.
+func (s *space) emit(r stored, typ resource.EventType, reason string) {
+	s.emitRelabeled(r, typ, reason, nil, false)
+}
+
+// emitRelabeled is emit for a change of labels: was are those before it.
+func (s *space) emitRelabeled(r stored, typ resource.EventType, reason string, was resource.Labels, relabeled bool) {
+	o := r.meta()
+	if !o.managed {
+		return
+	}
+	h := &s.hub
+	t := told{was: was, relabeled: relabeled, event: resource.Event{
+		Type: typ, Ref: o.ref, State: r.stateText(), Reason: reason, Labels: o.labels, Time: time.Now(),
+	}}
+	if s.backend.eventFaults.Load() > 0 {
+		t.drops = s.backend.eventFates(t.event)
+	}
+	number := h.next
+	h.next++
+	if len(h.ring) < h.capacity {
+		h.ring = append(h.ring, t)
+	} else {
+		h.ring[number%uint64(h.capacity)] = t
+	}
+	for _, w := range h.watches {
+		w.offer(number, &t)
+	}
+}
+
+// cursor writes the place right behind an event.
+func (h *hub) cursor(number uint64) resource.Cursor {
+	return resource.Cursor(h.token + "." + strconv.FormatUint(number, 10))
+}
+
+// after reads a cursor: the number of the first event behind it, and false where
+// the history does not reach back to it.
+func (h *hub) after(c resource.Cursor) (uint64, bool) {
+	token, text, ok := strings.Cut(string(c), ".")
+	number, err := strconv.ParseUint(text, 10, 64)
+	if !ok || err != nil || token != h.token || number >= h.next || h.next-number-1 > uint64(len(h.ring)) {
+		return 0, false
+	}
+	return number + 1, true
+}
+
+// at returns an event of the history.
+func (h *hub) at(number uint64) *told {
+	if len(h.ring) < h.capacity {
+		return &h.ring[number]
+	}
+	return &h.ring[number%uint64(h.capacity)]
+}
+
+// watch is one range over a stream of events.
+type watch struct {
+	p        *Provider
+	kinds    []resource.Kind
+	names    []string
+	id       string
+	selector resource.Selector
+	buffer   int
+
+	// pending are the events that wait for the reader, and lost says that there
+	// were too many. The backend's lock guards both.
+	pending []numbered
+	lost    bool
+	// wake has room for one: the writer never waits.
+	wake chan struct{}
+}
+
+// numbered is an event with its number, of which the cursor is made when it is
+// read.
+type numbered struct {
+	number uint64
+	event  resource.Event
+}
+
+// offer puts an event into the watch's buffer, as what it is to its reader.
+func (w *watch) offer(number uint64, t *told) {
+	if w.lost {
+		return
+	}
+	event, ok := w.view(t)
+	if !ok {
+		return
+	}
+	times := 1
+	if t.drops != nil {
+		times = int(t.drops[w.p])
+	}
+	for range times {
+		if len(w.pending) >= w.buffer {
+			w.pending, w.lost = nil, true
+			break
+		}
+		w.pending = append(w.pending, numbered{number, event})
+	}
+	select {
+	case w.wake <- struct{}{}:
+	default:
+	}
+}
+
+// view says what an event is to a watch: one whose selector a resource stops
+// matching sees it deleted.
+func (w *watch) view(t *told) (resource.Event, bool) {
+	e := t.event
+	if !w.covers(e.Ref) {
+		return e, false
+	}
+	if w.selector.IsZero() {
+		return e, true
+	}
+	is := w.selector.Matches(e.Labels)
+	was := is
+	if t.relabeled {
+		was = w.selector.Matches(t.was)
+	}
+	switch {
+	case e.Type == resource.EventChanged && is && !was:
+		e.Type = resource.EventAdded
+	case e.Type == resource.EventChanged && was && !is:
+		e.Type = resource.EventDeleted
+	default:
+		return e, is
+	}
+	return e, true
+}
+
+// covers reports whether the watch is about a resource, whatever its labels.
+func (w *watch) covers(ref resource.Ref) bool {
+	return (w.id == "" || w.id == ref.ID) &&
+		(len(w.kinds) == 0 || slices.Contains(w.kinds, ref.Kind)) &&
+		(len(w.names) == 0 || slices.Contains(w.names, ref.Name))
+}

@@ -1,0 +1,114 @@
+package fake
+
+import (
+	"slices"
+	"strings"
+)
+
+// Op is an operation of the backend, for faults and latencies.
+type Op string
+
+// The operations. Those without a kind in their name are of instances.
+const (
+	OpCreate     Op = "instance/create"
+	OpGet        Op = "instance/get"
+	OpList       Op = "instance/list"
+	OpInfo       Op = "instance/info"
+	OpStart      Op = "instance/start"
+	OpStop       Op = "instance/stop"
+	OpWait       Op = "instance/wait"
+	OpUpdate     Op = "instance/update"
+	OpDelete     Op = "instance/delete"
+	OpPause      Op = "instance/pause"
+	OpResume     Op = "instance/resume"
+	OpSuspend    Op = "instance/suspend"
+	OpReset      Op = "instance/reset"
+	OpExec       Op = "instance/exec"
+	OpAttach     Op = "instance/attach"
+	OpLogs       Op = "instance/logs"
+	OpStats      Op = "instance/stats"
+	OpConsole    Op = "instance/console"
+	OpScreenshot Op = "instance/screenshot"
+	OpDial       Op = "instance/dial"
+	OpCopyIn     Op = "instance/copy in"
+	OpCopyOut    Op = "instance/copy out"
+	OpFiles      Op = "instance/files"
+	OpClone      Op = "instance/clone"
+
+	OpCreateSnapshot Op = "instance/create snapshot"
+	OpListSnapshots  Op = "instance/list snapshots"
+	OpRevertSnapshot Op = "instance/revert snapshot"
+	OpDeleteSnapshot Op = "instance/delete snapshot"
+
+	OpAttachVolume  Op = "instance/attach volume"
+	OpDetachVolume  Op = "instance/detach volume"
+	OpAttachNetwork Op = "instance/attach network"
+	OpDetachNetwork Op = "instance/detach network"
+
+	// OpBoot is the guest's way from Running to answering Exec. It takes no time
+	// unless a latency or a fault says so.
+	OpBoot Op = "instance/boot"
+
+	OpPull        Op = "image/pull"
+	OpImport      Op = "image/import"
+	OpExport      Op = "image/export"
+	OpGetImage    Op = "image/get"
+	OpListImages  Op = "image/list"
+	OpDeleteImage Op = "image/delete"
+
+	OpCreateVolume Op = "volume/create"
+	OpGetVolume    Op = "volume/get"
+	OpListVolumes  Op = "volume/list"
+	OpVolumeInfo   Op = "volume/info"
+	OpUpdateVolume Op = "volume/update"
+	OpDeleteVolume Op = "volume/delete"
+	OpResizeVolume Op = "volume/resize"
+	OpExportVolume Op = "volume/export"
+	OpImportVolume Op = "volume/import"
+	OpListPools    Op = "volume/list pools"
+
+	OpCreateVolumeSnapshot Op = "volume/create snapshot"
+	OpListVolumeSnapshots  Op = "volume/list snapshots"
+	OpRevertVolumeSnapshot Op = "volume/revert snapshot"
+	OpDeleteVolumeSnapshot Op = "volume/delete snapshot"
+
+	OpCreateNetwork Op = "network/create"
+	OpGetNetwork    Op = "network/get"
+	OpListNetworks  Op = "network/list"
+	OpNetworkInfo   Op = "network/info"
+	OpUpdateNetwork Op = "network/update"
+	OpDeleteNetwork Op = "network/delete"
+
+	OpReserve         Op = "endpoint/reserve"
+	OpEndpointInfo    Op = "endpoint/info"
+	OpListEndpoints   Op = "endpoint/list"
+	OpReleaseEndpoint Op = "endpoint/release"
+
+	OpDescribe Op = "provider/describe"
+	OpWatch    Op = "provider/watch"
+	OpSweep    Op = "provider/sweep"
+	OpAdopt    Op = "provider/adopt"
+)
+
+var ops = []Op{
+	OpCreate, OpGet, OpList, OpInfo, OpStart, OpStop, OpWait, OpUpdate, OpDelete, OpPause, OpResume,
+	OpSuspend, OpReset, OpExec, OpAttach, OpLogs, OpStats, OpConsole, OpScreenshot, OpDial, OpCopyIn,
+	OpCopyOut, OpFiles, OpClone, OpCreateSnapshot, OpListSnapshots, OpRevertSnapshot, OpDeleteSnapshot,
+	OpAttachVolume, OpDetachVolume, OpAttachNetwork, OpDetachNetwork, OpBoot,
+	OpPull, OpImport, OpExport, OpGetImage, OpListImages, OpDeleteImage,
+	OpCreateVolume, OpGetVolume, OpListVolumes, OpVolumeInfo, OpUpdateVolume, OpDeleteVolume,
+	OpResizeVolume, OpExportVolume, OpImportVolume, OpListPools,
+	OpCreateVolumeSnapshot, OpListVolumeSnapshots, OpRevertVolumeSnapshot, OpDeleteVolumeSnapshot,
+	OpCreateNetwork, OpGetNetwork, OpListNetworks, OpNetworkInfo, OpUpdateNetwork, OpDeleteNetwork,
+	OpReserve, OpEndpointInfo, OpListEndpoints, OpReleaseEndpoint,
+	OpDescribe, OpWatch, OpSweep, OpAdopt,
+}
+
+// Ops lists the operations.
+func Ops() []Op { return slices.Clone(ops) }
+
+// verb is the operation's name in errors.
+func (o Op) verb() string {
+	_, verb, _ := strings.Cut(string(o), "/")
+	return verb
+}

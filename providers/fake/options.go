@@ -1,0 +1,153 @@
+package fake
+
+import (
+	"time"
+
+	"github.com/univirt/univirt/resource"
+)
+
+// Options are the options of New, Test and NewBackend. The zero value is a
+// provider on a backend of its own, without bounds, delays and faults.
+type Options struct {
+	// Namespace is what the value sees; empty means "default".
+	Namespace string
+	// Owner is the name that new resources are marked with; empty means none, and
+	// the test's name with Test.
+	Owner string
+	// Backend is the backend to stand on; nil makes one that ends with its last
+	// value. All fields below describe a backend that is made: they must be zero
+	// where one is given.
+	Backend *Backend
+
+	// Seed begins everything that looks random.
+	Seed uint64
+	// Capacity is what the host has.
+	Capacity Capacity
+	// Latency is how long operations take.
+	Latency Latency
+	// Images is what the registry has. Nil: every well-formed reference names an
+	// image; see the package's documentation.
+	Images []Image
+	// Programs are what can run in every instance, by the path or the last part
+	// of the path of the command.
+	Programs map[string]Program
+	// ProgramGrace is how long a program that has been killed may take to return
+	// before it is abandoned; 0 means one second.
+	ProgramGrace time.Duration
+	// History is how many events a cursor reaches back; 0 means 4096.
+	History int
+	// LogSize bounds the kept output of one instance in bytes, the oldest going
+	// first; 0 means 64 MiB.
+	LogSize int64
+
+	// RequireFaults makes the clean-up of Test fail the test for each injected
+	// fault that never struck.
+	RequireFaults bool
+}
+
+// Capacity is what a host has. Zero values mean no bound.
+type Capacity struct {
+	// CPUs and Memory (in bytes) are handed out to running instances that have
+	// such limits; what does not fit makes Start fail with ResourceExhausted.
+	CPUs   float64
+	Memory int64
+	// Disk is the number of bytes for images, root disks and volumes; what does
+	// not fit makes Pull, Create or Resize fail with ResourceExhausted.
+	Disk int64
+	// Instances, Volumes and Networks are how many may exist; one more makes
+	// Create fail with ResourceExhausted.
+	Instances int
+	Volumes   int
+	Networks  int
+	// Addresses is how many addresses each subnet may assign at most.
+	Addresses int
+}
+
+// Latency says how long operations take, by operation; the empty operation is
+// that of all which are not listed. OpBoot is how long a guest takes to answer
+// Exec.
+type Latency map[Op]Spread
+
+// Spread is a range of durations, of which each call takes one by chance.
+type Spread struct{ Min, Max time.Duration }
+
+// Exactly is the spread of one duration.
+func Exactly(d time.Duration) Spread { return Spread{d, d} }
+
+// Between is the spread from least to most.
+func Between(least, most time.Duration) Spread { return Spread{least, most} }
+
+const (
+	defaultNamespace    = "default"
+	defaultHistory      = 4096
+	defaultLogSize      = 64 * resource.MiB
+	defaultProgramGrace = time.Second
+)
+
+func (o Options) withDefaults() Options {
+	if o.Namespace == "" {
+		o.Namespace = defaultNamespace
+	}
+	if o.History == 0 {
+		o.History = defaultHistory
+	}
+	if o.LogSize == 0 {
+		o.LogSize = defaultLogSize
+	}
+	if o.ProgramGrace == 0 {
+		o.ProgramGrace = defaultProgramGrace
+	}
+	return o
+}
+
+// Validate reports every fault of the options. New has no error to return: on
+// options with faults its value answers every call with them; Test fails the
+// test.
+func (o Options) Validate() resource.Faults {
+	var f resource.Faults
+	if o.Namespace != "" {
+		f.AddReason("namespace", resource.CheckNamespace(o.Namespace))
+	}
+	if o.Backend != nil {
+		for _, set := range []struct {
+			field string
+			zero  bool
+		}{
+			{"seed", o.Seed == 0}, {"capacity", o.Capacity == Capacity{}}, {"latency", o.Latency == nil},
+			{"images", o.Images == nil}, {"programs", o.Programs == nil}, {"programGrace", o.ProgramGrace == 0},
+			{"history", o.History == 0}, {"logSize", o.LogSize == 0},
+		} {
+			if !set.zero {
+				f.Add(set.field, "must be zero where backend is given")
+			}
+		}
+	}
+	for _, n := range []struct {
+		field string
+		value float64
+	}{
+		{"capacity.cpus", o.Capacity.CPUs}, {"capacity.memory", float64(o.Capacity.Memory)},
+		{"capacity.disk", float64(o.Capacity.Disk)}, {"capacity.instances", float64(o.Capacity.Instances)},
+		{"capacity.volumes", float64(o.Capacity.Volumes)}, {"capacity.networks", float64(o.Capacity.Networks)},
+		{"capacity.addresses", float64(o.Capacity.Addresses)}, {"programGrace", float64(o.ProgramGrace)},
+		{"history", float64(o.History)}, {"logSize", float64(o.LogSize)},
+	} {
+		if !(n.value >= 0) {
+			f.Add(n.field, "must not be negative")
+		}
+	}
+	for op, spread := range o.Latency {
+		if spread.Min < 0 || spread.Max < spread.Min {
+			f.Add("latency["+string(op)+"]", "must be from a least to a most duration")
+		}
+	}
+	for i, image := range o.Images {
+		f.Under(at("images", i), image.Validate())
+	}
+	for name, program := range o.Programs {
+		if program == nil {
+			f.Add("programs["+name+"]", "must not be nil")
+		}
+	}
+	return f
+}
