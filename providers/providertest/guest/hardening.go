@@ -3,6 +3,7 @@ package guest
 import (
 	"fmt"
 	"math/bits"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -20,7 +21,7 @@ type Hardening struct {
 	Permitted   []string `json:"permitted"`
 	Inheritable []string `json:"inheritable"`
 	Ambient     []string `json:"ambient"`
-	// Paths says how each of HardenedPaths is seen.
+	// Paths says how each of MaskedPaths and ReadOnlyPaths is seen.
 	Paths map[string]PathState `json:"paths"`
 	// Calls says for each of a fixed list of privileged actions what came of it:
 	// empty for success, else the name of the error, such as "EPERM". All of them
@@ -55,13 +56,66 @@ const (
 	PathOpen PathState = "open"
 )
 
-// HardenedPaths are what Docker masks or makes read-only by default.
-var HardenedPaths = []string{
+// MaskedPaths are the paths that Docker masks by default.
+var MaskedPaths = []string{
 	"/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys",
 	"/proc/latency_stats", "/proc/sched_debug", "/proc/scsi", "/proc/timer_list",
 	"/proc/timer_stats", "/sys/devices/virtual/powercap", "/sys/firmware",
+}
+
+// ReadOnlyPaths are the paths that Docker makes read-only by default.
+var ReadOnlyPaths = []string{
 	"/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger",
 	"/sys/fs/cgroup", "/sys/kernel",
+}
+
+// ForbiddenCalls are the actions among those of Hardening.Calls that Docker
+// forbids by default. It allows the others: making a device file, but not opening
+// it; raw sockets; tracing one's own processes.
+var ForbiddenCalls = []string{
+	"add_key", "bpf", "clone3", "init_module", "io_uring_setup", "kexec_load",
+	"keyctl", "mount", "open-device", "open_by_handle_at", "perf_event_open",
+	"pivot_root", "reboot", "sethostname", "setns", "settimeofday", "socket-alg",
+	"socket-vsock", "swapon", "umount", "unshare-user", "unshare-uts", "userfaultfd",
+}
+
+// Capabilities are those that Docker leaves to a container by default.
+var Capabilities = []string{
+	"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "SETGID", "SETUID",
+	"SETPCAP", "NET_BIND_SERVICE", "NET_RAW", "SYS_CHROOT", "MKNOD", "AUDIT_WRITE",
+	"SETFCAP",
+}
+
+// Gaps says in what the program is less confined than by Docker's defaults
+// together with no-new-privileges; nothing if it is at least as confined. What
+// has not been examined is a gap.
+func (h Hardening) Gaps() []string {
+	var gaps []string
+	gap := func(open bool, format string, args ...any) {
+		if open {
+			gaps = append(gaps, fmt.Sprintf(format, args...))
+		}
+	}
+	gap(h.Seccomp != 2, "no seccomp filter")
+	gap(!h.NoNewPrivs, "new privileges")
+	for _, set := range [][]string{h.Bounding, h.Effective, h.Permitted, h.Inheritable, h.Ambient} {
+		for _, c := range set {
+			gap(!slices.Contains(Capabilities, c), "capability %s", c)
+		}
+	}
+	for _, path := range MaskedPaths {
+		s := h.Paths[path]
+		gap(s != PathAbsent && s != PathMasked, "%s is not masked", path)
+	}
+	for _, path := range ReadOnlyPaths {
+		s := h.Paths[path]
+		gap(s != PathAbsent && s != PathMasked && s != PathReadOnly, "%s is not read-only", path)
+	}
+	for _, call := range ForbiddenCalls {
+		gap(!h.Forbids(call), "%s is not forbidden", call)
+	}
+	slices.Sort(gaps)
+	return slices.Compact(gaps)
 }
 
 // capabilities are Linux' names by number.

@@ -101,33 +101,37 @@ func unpack(image v1.Image, fs filesystem) error {
 // does not look where it writes, or it would prove nothing; none does with one
 // that is confined by the kernel.
 func TestHostileImagesEscape(t *testing.T) {
-	names := must(testimage.Hostile(t.TempDir()))(t)
-	for i, c := range names {
+	dir := t.TempDir()
+	cases := must(testimage.Hostile(dir))(t)
+	restore := func() {
+		_ = os.Chmod(dir, 0o700)
+		require.NoError(t, os.RemoveAll(dir))
+		require.NoError(t, os.Mkdir(dir, 0o700))
+		require.NoError(t, os.WriteFile(filepath.Join(dir, "keep"), []byte("keep"), 0o600))
+		require.NoError(t, testimage.Intact(dir))
+	}
+	for _, c := range cases {
 		if c.Pull {
 			continue
 		}
 		t.Run(c.Name, func(t *testing.T) {
 			escaped := false
-			for _, make := range []func(string) filesystem{
+			for _, careless := range []func(string) filesystem{
 				func(root string) filesystem { return naive(root) },
 				func(root string) filesystem { return absolute{naive(root)} },
 			} {
-				dir, root := t.TempDir(), t.TempDir()
-				cases := must(testimage.Hostile(dir))(t)
-				require.NoError(t, testimage.Intact(dir))
-				_ = unpack(cases[i].Image.(v1.Image), make(root))
+				restore()
+				root := t.TempDir()
+				_ = unpack(c.Image.(v1.Image), careless(root))
 				_, gone := os.Stat(root)
 				escaped = escaped || testimage.Intact(dir) != nil || gone != nil
-				require.NoError(t, os.MkdirAll(dir, 0o700))
-				require.NoError(t, os.Chmod(dir, 0o700), "for the clean-up")
 			}
 			assert.True(t, escaped, "a careless unpacker is caught")
 
-			dir := t.TempDir()
-			cases := must(testimage.Hostile(dir))(t)
+			restore()
 			root := must(os.OpenRoot(t.TempDir()))(t)
 			defer root.Close()
-			_ = unpack(cases[i].Image.(v1.Image), root)
+			_ = unpack(c.Image.(v1.Image), root)
 			assert.NoError(t, testimage.Intact(dir), "a careful one is not")
 		})
 	}

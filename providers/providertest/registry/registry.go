@@ -130,8 +130,8 @@ func (r *Registry) Up() error {
 	return nil
 }
 
-// Close ends the registry. When it returns, no connection is open and no
-// goroutine of the registry runs. A second Close does nothing.
+// Close ends the registry: it cuts all connections and waits for the requests
+// that are being answered. A second Close does nothing.
 func (r *Registry) Close() error {
 	r.life.Lock()
 	defer r.life.Unlock()

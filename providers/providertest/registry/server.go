@@ -9,7 +9,7 @@ import (
 	"sync"
 )
 
-// server is an HTTP server whose close waits for all of its goroutines, which
+// server is an HTTP server whose close waits for its connections, which that of
 // http.Server does not.
 type server struct {
 	http   http.Server

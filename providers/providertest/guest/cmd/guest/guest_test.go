@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"io"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -74,8 +75,9 @@ func TestHardening(t *testing.T) {
 	assert.Equal(t, own.Seccomp, h.Seccomp)
 	assert.Equal(t, own.NoNewPrivs, h.NoNewPrivs)
 	assert.Equal(t, own.Effective, h.Effective)
-	assert.Len(t, h.Paths, len(guest.HardenedPaths))
+	assert.Len(t, h.Paths, len(guest.MaskedPaths)+len(guest.ReadOnlyPaths))
 	assert.Len(t, h.Calls, len(probes))
+	assert.Subset(t, slices.Collect(maps.Keys(h.Calls)), guest.ForbiddenCalls)
 	if h.Seccomp == 0 {
 		for call, capability := range needs {
 			// A kernel may lack a call as such.

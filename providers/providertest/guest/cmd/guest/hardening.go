@@ -25,8 +25,10 @@ func examine() (guest.Hardening, error) {
 	if uids, err := os.ReadFile("/proc/self/uid_map"); err == nil {
 		h.UIDMap = strings.Join(strings.Fields(string(uids)), " ")
 	}
-	for _, path := range guest.HardenedPaths {
-		h.Paths[path] = state(path)
+	for _, paths := range [][]string{guest.MaskedPaths, guest.ReadOnlyPaths} {
+		for _, path := range paths {
+			h.Paths[path] = state(path)
+		}
 	}
 	h.Calls = attempts()
 	return h, nil
@@ -156,10 +158,15 @@ var probes = map[string]func() error{
 		})
 	},
 	"socket-raw":   func() error { return socket(syscall.AF_INET, syscall.SOCK_RAW, syscall.IPPROTO_ICMP) },
+	"socket-alg":   func() error { return socket(familyAlg, syscall.SOCK_SEQPACKET, 0) },
 	"socket-vsock": func() error { return socket(familyVsock, syscall.SOCK_STREAM, 0) },
 }
 
-const familyVsock = 40
+// Address families that package syscall does not name.
+const (
+	familyAlg   = 38
+	familyVsock = 40
+)
 
 func socket(family, kind, protocol int) error {
 	fd, err := syscall.Socket(family, kind|syscall.SOCK_CLOEXEC, protocol)
