@@ -126,12 +126,14 @@ disabled_plugins = ["io.containerd.grpc.v1.cri"]
 			t.Log(log.String())
 		}
 	})
-	e.client, err = client.New(e.socket, client.WithTimeout(30*time.Second)) // waits for the daemon
+	e.client, err = client.New(e.socket)
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, e.client.Close()) })
-	version, err := e.client.Version(t.Context())
-	require.NoError(t, err)
-	t.Log("containerd", version.Version)
+	require.Eventually(t, func() bool {
+		version, err := e.client.Version(t.Context())
+		t.Log("containerd", version.Version, err)
+		return err == nil
+	}, 30*time.Second, 50*time.Millisecond, "containerd does not answer")
 	return e
 }
 
@@ -173,6 +175,22 @@ func (e engine) create(t *testing.T, id string, o keeper.LogOptions) client.Task
 	task, err := container.Task(ctx, nil)
 	require.NoError(t, err)
 	return task
+}
+
+// createFails has a container created whose command does not exist.
+func (e engine) createFails(t *testing.T, id string, o keeper.LogOptions) {
+	t.Helper()
+	path, err := keeper.Install(filepath.Join(t.TempDir(), "bin"))
+	require.NoError(t, err)
+	uri, err := keeper.LogURI(path, o)
+	require.NoError(t, err)
+	ctx := namespaces.WithNamespace(t.Context(), containerNamespace)
+	container, err := e.client.NewContainer(ctx, id, client.WithNewSpec(
+		oci.WithDefaultSpec(), oci.WithRootFSPath(e.rootfs), oci.WithProcessArgs("/absent")))
+	require.NoError(t, err)
+	_, err = container.NewTask(ctx, func(string) (cio.IO, error) { return logIO{uri, o.Terminal}, nil })
+	assert.ErrorContains(t, err, "/absent")
+	assert.NoError(t, container.Delete(ctx))
 }
 
 // end terminates a container and deletes its task.
@@ -233,5 +251,16 @@ func TestLogOfContainer(t *testing.T) {
 		}
 		assert.Equal(t, 4000, strings.Count(b.String(), "\r\n"))
 		assert.True(t, strings.HasSuffix(b.String(), "last outlast err"))
+	})
+	t.Run("command not found", func(t *testing.T) {
+		dir := t.TempDir()
+		e.createFails(t, "absent", keeper.LogOptions{Dir: dir, Run: "run-1"})
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		defer cancel()
+		assert.NoError(t, logfile.Await(ctx, dir, "run-1"), "the log writer is left behind")
+		// The runtime has the outputs before the command does, and may use them.
+		for _, entry := range read(t, dir, logfile.Options{}) {
+			assert.Contains(t, string(entry.Line), "/absent")
+		}
 	})
 }

@@ -9,12 +9,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/univirt/univirt/internal/keeper"
 	"github.com/univirt/univirt/internal/logfile"
@@ -189,6 +191,83 @@ func TestLogRefusesBadArguments(t *testing.T) {
 			assert.NoDirExists(t, dir)
 		})
 	}
+}
+
+// TestLogKilledInTheMiddle kills the helper while it writes as fast as it can.
+func TestLogKilledInTheMiddle(t *testing.T) {
+	dir := t.TempDir()
+	l := startLogger(t, keeper.LogOptions{Dir: dir, Run: "r", MaxSize: 1 << 20})
+	written := make(chan struct{})
+	go func() {
+		defer close(written)
+		for i := 0; ; i++ {
+			if _, err := l.stdout.WriteString(strconv.Itoa(i) + "\n"); err != nil {
+				return // nobody reads the pipe any more
+			}
+		}
+	}()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	var n int
+	for e, err := range logfile.Read(ctx, dir, logfile.Options{Follow: true}) {
+		require.NoError(t, err)
+		require.Equal(t, strconv.Itoa(n), string(e.Line))
+		if n++; n == 50_000 {
+			require.NoError(t, l.cmd.Process.Kill())
+		}
+	}
+	<-written
+	assert.GreaterOrEqual(t, n, 50_000)
+	assert.Len(t, read(t, dir, logfile.Options{}), n)
+	require.Error(t, l.cmd.Wait())
+}
+
+// TestLogOnFullDisk fills a file system under the helper, which must go on to
+// take what the instance writes, and say what is missing once there is room.
+func TestLogOnFullDisk(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount a small file system")
+	}
+	mount := t.TempDir()
+	if err := unix.Mount("tmpfs", mount, "tmpfs", 0, "size=1m"); err != nil {
+		t.Skip("a small file system cannot be mounted here: ", err)
+	}
+	t.Cleanup(func() { assert.NoError(t, unix.Unmount(mount, unix.MNT_DETACH)) })
+	ballast := filepath.Join(mount, "ballast")
+	require.NoError(t, os.WriteFile(ballast, make([]byte, 512<<10), 0o600))
+
+	dir := filepath.Join(mount, "logs")
+	l := startLogger(t, keeper.LogOptions{Dir: dir, Run: "r"})
+	const lines = 1 << 18
+	line := "0123456789abcde\n"
+	_, err := l.stdout.WriteString(strings.Repeat(line, lines)) // 4 MB: the helper must drain it
+	require.NoError(t, err)
+	// Once it has taken this from the pipe there is no room but for its end.
+	_, err = l.stderr.WriteString(strings.Repeat(line, 8<<10))
+	require.NoError(t, err)
+	require.NoError(t, os.Remove(ballast))
+	_, err = l.stdout.WriteString("after\n")
+	require.NoError(t, err)
+	l.end(t)
+
+	var stored, lost int
+	var last string
+	markers := map[logfile.Stream]int{}
+	for _, e := range read(t, dir, logfile.Options{}) {
+		if e.Lost > 0 {
+			lost += int(e.Lost)
+			markers[e.Stream]++
+			continue
+		}
+		stored += len(e.Line) + 1
+		if e.Stream == logfile.Stdout {
+			last = string(e.Line)
+		}
+	}
+	assert.Equal(t, lines*len(line)+(8<<10)*len(line)+len("after\n"), stored+lost, "nothing is missing without notice")
+	assert.Equal(t, "after", last)
+	assert.Equal(t, 1, markers[logfile.Stdout])
+	t.Logf("%d bytes stored, %d lost, markers %v", stored, lost, markers)
 }
 
 // throughput writes total bytes of short lines through the helper.

@@ -32,6 +32,10 @@ func runLog(args map[string]string) error {
 	if err1 != nil || err2 != nil || !filepath.IsAbs(args["dir"]) {
 		return errUsage
 	}
+	// The shim's folder must not stay in use because of this process.
+	if err := unix.Chdir("/"); err != nil {
+		return err
+	}
 	for _, fd := range [...]int{stdoutFD, stderrFD, readyFD} {
 		unix.CloseOnExec(fd)
 	}
