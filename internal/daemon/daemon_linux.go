@@ -47,7 +47,8 @@ type Daemon struct {
 // A process that was started in vain is ended again, also when ctx ends; one
 // that was found running stays. ctx bounds the call, not the daemon, which runs
 // until [Daemon.Close] and is restarted when it dies. If this program dies, the
-// daemon goes on and the next Start adopts it.
+// daemon goes on and the next Start adopts it, unless a service manager ends all
+// that is in the program's cgroup.
 func Start(ctx context.Context, config Config) (*Daemon, error) {
 	config, err := config.withDefaults()
 	if err != nil {
@@ -263,7 +264,8 @@ func (d *Daemon) Health() error {
 // Close ends this use of the daemon and its supervision. If leave is false and
 // no other value, in whatever process, uses the folder, the daemon is shut
 // down: SIGTERM, then SIGKILL after Grace or when ctx ends; Close returns when
-// it is gone. If leave is true the daemon runs on, unsupervised. A context that
+// it is gone. If leave is true the daemon runs on, unsupervised; should it be a
+// child of this program, one parked goroutine stays to reap it. A context that
 // is done already leaves it too and is returned as the error. Closing twice is
 // nil.
 func (d *Daemon) Close(ctx context.Context, leave bool) error {

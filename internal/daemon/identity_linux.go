@@ -29,7 +29,7 @@ const deletedSuffix = " (deleted)"
 
 // identify reads the identity of a process that is neither gone nor a zombie.
 func identify(pid int) (identity, error) {
-	boot, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	boot, err := bootID()
 	if err != nil {
 		return identity{}, err
 	}
@@ -50,11 +50,16 @@ func identify(pid int) (identity, error) {
 	}
 	return identity{
 		PID:   pid,
-		Boot:  string(bytes.TrimSpace(boot)),
+		Boot:  boot,
 		Start: start,
 		// An upgrade of the package replaces the file while the old one runs.
 		Exe: strings.TrimSuffix(exe, deletedSuffix),
 	}, nil
+}
+
+func bootID() (string, error) {
+	id, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
+	return string(bytes.TrimSpace(id)), err
 }
 
 // same compares a recorded identity with one just read.

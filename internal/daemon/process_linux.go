@@ -31,6 +31,10 @@ func attach(id identity) (*process, bool, error) {
 	if id.PID <= 0 {
 		return nil, false, nil
 	}
+	// Without /proc a living daemon would be taken for a dead one.
+	if boot, err := bootID(); err != nil || boot != id.Boot {
+		return nil, false, err
+	}
 	fd, err := unix.PidfdOpen(id.PID, unix.PIDFD_NONBLOCK)
 	if errors.Is(err, unix.ESRCH) || errors.Is(err, unix.EINVAL) {
 		return nil, false, nil

@@ -18,7 +18,8 @@ const Name = "containerd"
 type Config struct {
 	// Dir is the absolute path of the folder for everything; see the field of
 	// the same name in package daemon. Required, at most 93 bytes, since the
-	// sockets lie in it.
+	// sockets lie in it, and without any of :,\%?# because containerd's mounts
+	// and addresses cannot have them.
 	Dir string
 	// Binary is the path of the containerd program. Empty means the first that
 	// is found in PATH, then in the usual folders. The shim is looked for beside

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -45,6 +46,10 @@ func Start(ctx context.Context, config Config) (*Daemon, error) {
 	return d, nil
 }
 
+// forbidden would separate one path from the next in the options of an overlay
+// mount, or mean something else in the address that a client dials.
+const forbidden = `:,\` + "%?#"
+
 func start(ctx context.Context, config Config) (*Daemon, error) {
 	if uid := os.Geteuid(); uid != 0 {
 		return nil, fmt.Errorf("only root can start containerd, this is uid %d; run as root or connect to a containerd that runs: %w",
@@ -53,6 +58,10 @@ func start(ctx context.Context, config Config) (*Daemon, error) {
 	l := layout{dir: config.Dir}
 	if err := daemon.CheckSocketPath("Dir", l.ttrpc()); err != nil {
 		return nil, err
+	}
+	if i := strings.IndexAny(config.Dir, forbidden); i >= 0 {
+		return nil, fmt.Errorf("config.Dir %q holds %q, which containerd's mounts and addresses cannot have: %w",
+			config.Dir, config.Dir[i], errdefs.ErrInvalidArgument)
 	}
 	found, err := find(config.Binary, os.Getenv("PATH"))
 	if err != nil {
@@ -120,15 +129,20 @@ func afterBoot(l layout) error {
 	return os.WriteFile(l.boot(), now, 0o600)
 }
 
-// probe asks the daemon for its version. It dials first, because a gRPC
+// probe asks the daemon for its version. It dials once by itself, because a gRPC
 // connection would wait a second before it tries a missing socket again.
 func (d *Daemon) probe(ctx context.Context) error {
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", d.layout.socket())
+	dial := func(ctx context.Context, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", d.layout.socket())
+	}
+	conn, err := dial(ctx, "")
 	if err != nil {
 		return err
 	}
 	conn.Close()
-	client, err := grpc.NewClient("unix://"+d.layout.socket(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	// The path may hold what a URL would not mean as itself.
+	client, err := grpc.NewClient("passthrough:///containerd",
+		grpc.WithContextDialer(dial), grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		return err
 	}

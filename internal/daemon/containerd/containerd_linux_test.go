@@ -273,13 +273,39 @@ func TestStateOfEarlierBootIsDropped(t *testing.T) {
 	})
 }
 
-func TestStartRefusesLongDir(t *testing.T) {
+func TestStartRefusesDir(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("needs root: without it Start refuses for that")
 	}
-	_, err := Start(background, Config{Dir: "/tmp/" + strings.Repeat("a", 89)})
-	require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
-	assert.ErrorContains(t, err, "Dir is 1 bytes too long")
+	for dir, says := range map[string]string{
+		"":                                "Dir is required",
+		"relative":                        "absolute",
+		"/tmp/" + strings.Repeat("a", 89): "Dir is 1 bytes too long",
+		"/tmp/a:b":                        "':'",
+		"/tmp/a,b":                        "','",
+		"/tmp/a%zz":                       "'%'",
+		`/tmp/a\b`:                        `'\\'`,
+	} {
+		_, err := Start(background, Config{Dir: dir})
+		require.ErrorIs(t, err, errdefs.ErrInvalidArgument, dir)
+		assert.ErrorContains(t, err, says)
+		if dir != "" {
+			assert.NoDirExists(t, dir)
+		}
+	}
+}
+
+func TestOddDir(t *testing.T) {
+	eachContainerd(t, func(t *testing.T, config Config) {
+		config.Dir += ` "b" *[x]$(x)'ü`
+		defer func() { assert.NoError(t, Destroy(background, config.Dir)) }()
+		d := begin(t, config)
+		b := startBox(t, d, "odd")
+		assert.True(t, b.runs())
+		require.NoError(t, d.Destroy(background))
+		b.gone()
+		leavesNothing(t, config.Dir)
+	})
 }
 
 func TestStartNeedsRoot(t *testing.T) {
