@@ -2,6 +2,8 @@ package logfile
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"os"
 	"sync"
 	"time"
@@ -24,12 +26,16 @@ func newFollower(watcher *Watcher, dir, run string, until time.Time) (*follower,
 		return nil, err
 	}
 	f := &follower{watcher: watcher, events: events, gone: make(chan struct{})}
+	f.presence, err = openPresence(dir, run)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrInvalid) {
+		watcher.unsubscribe(events)
+		return nil, err
+	}
 	if !until.IsZero() {
 		f.timer = time.NewTimer(time.Until(until))
 	}
-	// Without its mark the run has no writer that could be waited for.
-	if f.presence, err = openPresence(dir, run); err != nil {
-		close(f.gone)
+	if err != nil {
+		close(f.gone) // without its mark the run has no writer
 		return f, nil
 	}
 	f.waiting.Go(func() {
@@ -84,7 +90,7 @@ func Await(ctx context.Context, dir, run string) error {
 		return err
 	}
 	presence, err := openPresence(dir, run)
-	if os.IsNotExist(err) {
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	if err != nil {

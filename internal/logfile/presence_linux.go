@@ -46,8 +46,12 @@ func openPresence(dir, run string) (*os.File, error) {
 	return openFIFO(filepath.Join(dir, writerName(run)), os.O_RDONLY)
 }
 
+// openFIFO returns an error that is [fs.ErrInvalid] for whatever is no FIFO.
 func openFIFO(path string, mode int) (*os.File, error) {
 	f, err := os.OpenFile(path, mode|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	if errors.Is(err, unix.ELOOP) {
+		return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrInvalid}
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -107,7 +107,7 @@ func (r *reader) read(ctx context.Context) error {
 	}
 	for i, p := range places {
 		last := i == len(places)-1
-		if err := r.open(p, last && r.Follow); errors.Is(err, fs.ErrNotExist) {
+		if err := r.open(ctx, p, last && r.Follow); errors.Is(err, fs.ErrNotExist) {
 			if last && r.Follow {
 				return r.followFrom(ctx, p)
 			}
@@ -147,7 +147,7 @@ func (r *reader) places() ([]place, error) {
 }
 
 // open begins to read a file, to its present end unless it may grow.
-func (r *reader) open(p place, grows bool) error {
+func (r *reader) open(ctx context.Context, p place, grows bool) error {
 	if r.file != nil {
 		_ = r.file.Close()
 		r.file = nil
@@ -162,26 +162,39 @@ func (r *reader) open(p place, grows bool) error {
 		return err
 	}
 	if p.off == 0 && !r.Since.IsZero() {
-		p.off, err = seek(f, info.Size(), func(e Entry) bool { return e.Time.Before(r.Since) })
+		p.off, err = seek(endable{ctx, f}, info.Size(), func(e Entry) bool { return e.Time.Before(r.Since) })
 		if err != nil {
 			return err
 		}
 	}
 	r.at = p
-	var src io.ReaderAt = f
+	var src io.ReaderAt = endable{ctx, f}
 	if !grows {
 		// A writer that is faster than the reader must not keep it for ever.
-		src = io.NewSectionReader(f, 0, info.Size())
+		src = io.NewSectionReader(src, 0, info.Size())
 	}
 	r.lines = newForward(src, p.off)
 	return nil
 }
 
+// endable ends with its context, even where gigabytes hold no record.
+type endable struct {
+	ctx context.Context
+	io.ReaderAt
+}
+
+func (e endable) ReadAt(p []byte, off int64) (int, error) {
+	if err := e.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return e.ReaderAt.ReadAt(p, off)
+}
+
 // drain yields what is in the file that is open.
 func (r *reader) drain(ctx context.Context) error {
-	for n := 0; ; n++ {
-		if n%256 == 0 && ctx.Err() != nil {
-			return ctx.Err()
+	for {
+		if err := ctx.Err(); err != nil {
+			return err // and not when what was read already is used up
 		}
 		line, err := r.lines.next()
 		if errors.Is(err, io.EOF) {
@@ -215,7 +228,7 @@ func (r *reader) followFrom(ctx context.Context, p place) error {
 		over := r.follow.isOver()
 		next, err := r.next(p)
 		if err == nil {
-			err = r.open(next, true)
+			err = r.open(ctx, next, true)
 			if err == nil {
 				return r.followOpen(ctx)
 			}
@@ -247,7 +260,7 @@ func (r *reader) followOpen(ctx context.Context) error {
 			return err
 		}
 		if nextErr == nil {
-			err := r.open(next, true)
+			err := r.open(ctx, next, true)
 			if errors.Is(err, fs.ErrNotExist) {
 				return r.followFrom(ctx, next)
 			}

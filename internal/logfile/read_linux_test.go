@@ -368,6 +368,41 @@ func TestTailReadsTheEndOnly(t *testing.T) {
 	}
 }
 
+func TestReadOfAHoleEndsWithItsContext(t *testing.T) {
+	dir := t.TempDir()
+	w := create(t, dir, "r", WriterOptions{})
+	require.NoError(t, w.Write(Stdout, []byte("x\n")))
+	require.NoError(t, w.Close())
+	require.NoError(t, os.Truncate(filepath.Join(dir, "r.000001.log"), 1<<40))
+	for _, o := range []Options{{}, {Follow: true}, {Tail: 2}, {Since: noon}} {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		var last error
+		start := time.Now()
+		for _, err := range Read(ctx, dir, o) {
+			last = err
+		}
+		cancel()
+		assert.ErrorIs(t, last, context.DeadlineExceeded)
+		assert.Less(t, time.Since(start), 5*time.Second)
+	}
+}
+
+func TestReadEndsBetweenEntries(t *testing.T) {
+	dir := t.TempDir()
+	fill(t, dir, WriterOptions{}, "a")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	entries, last := 0, error(nil)
+	for _, err := range Read(ctx, dir, Options{}) {
+		if last = err; err == nil {
+			entries++
+			cancel()
+		}
+	}
+	assert.Equal(t, 1, entries)
+	assert.ErrorIs(t, last, context.Canceled)
+}
+
 func TestReadOfABusyLogEnds(t *testing.T) {
 	dir := t.TempDir()
 	w := create(t, dir, "r", WriterOptions{MaxSize: 1000})

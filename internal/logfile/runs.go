@@ -68,7 +68,9 @@ func Runs(dir string) ([]Run, error) {
 			if info, err := entry.Info(); err == nil {
 				r.Started = info.ModTime()
 			}
-			r.Writing, _ = writing(dir, token)
+			if r.Writing, err = Writing(dir, token); err != nil {
+				return nil, err
+			}
 		}
 	}
 	runs := make([]Run, 0, len(byToken))

@@ -43,7 +43,7 @@ func (r *reader) tail(ctx context.Context, p place, left *int) (off int64, done 
 	if err != nil {
 		return 0, false, err
 	}
-	lines, err := newBackward(f, info.Size())
+	lines, err := newBackward(endable{ctx, f}, info.Size())
 	if err != nil {
 		return 0, false, err
 	}
@@ -51,10 +51,7 @@ func (r *reader) tail(ctx context.Context, p place, left *int) (off int64, done 
 	if *left == 0 {
 		return off, true, nil
 	}
-	for n := 0; ; n++ {
-		if n%256 == 0 && ctx.Err() != nil {
-			return 0, false, ctx.Err()
-		}
+	for {
 		line, at, err := lines.prev()
 		if errors.Is(err, io.EOF) {
 			return 0, false, nil
