@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"unicode/utf8"
 
 	"github.com/containerd/errdefs"
 )
@@ -42,8 +43,9 @@ func marshalCanonical(v any) ([]byte, error) {
 
 // UnmarshalSpec reads what [MarshalSpec] wrote into the spec that into points
 // to. A document of another kind, with fields that this release does not know,
-// or with anything behind it is InvalidArgument; one of another version is
-// FailedPrecondition, so that a newer release's record is never rewritten.
+// with a key twice, or with anything behind it is InvalidArgument; one of
+// another version is FailedPrecondition, so that a newer release's record is
+// never rewritten. After an error what into points to means nothing.
 func UnmarshalSpec(data []byte, kind Kind, into any) error {
 	fail := func(sentinel error, field string, err error) error {
 		return &Error{Op: "decode", Ref: Ref{Kind: kind}, Kind: sentinel, Field: field, Err: err}
@@ -60,8 +62,14 @@ func UnmarshalSpec(data []byte, kind Kind, into any) error {
 	if err := unmarshalStrict(data, &doc); err != nil {
 		return fail(errdefs.ErrInvalidArgument, "", err)
 	}
+	if err := checkText(data); err != nil {
+		return fail(errdefs.ErrInvalidArgument, "", err)
+	}
 	if doc.Kind != kind {
 		return fail(errdefs.ErrInvalidArgument, "kind", errors.New("is "+Quote(string(doc.Kind))))
+	}
+	if len(doc.Spec) == 0 || bytes.Equal(doc.Spec, []byte("null")) {
+		return fail(errdefs.ErrInvalidArgument, "spec", errors.New("is required"))
 	}
 	if err := unmarshalStrict(doc.Spec, into); err != nil {
 		return fail(errdefs.ErrInvalidArgument, "spec", err)
@@ -79,4 +87,48 @@ func unmarshalStrict(data []byte, into any) error {
 		return errors.New("text behind the document")
 	}
 	return nil
+}
+
+// checkText refuses what readers of JSON take in different ways, so that nobody
+// can show one document to two programs and have it mean two things: a key that
+// an object has twice, and text that is not UTF-8.
+func checkText(data []byte) error {
+	if !utf8.Valid(data) {
+		return errors.New("the document is not valid UTF-8")
+	}
+	type level struct {
+		seen  map[string]bool // nil for a list
+		value bool            // what comes is a value, not a key
+	}
+	var levels []level
+	for dec := json.NewDecoder(bytes.NewReader(data)); ; {
+		token, err := dec.Token()
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if token == json.Delim('}') || token == json.Delim(']') {
+			levels = levels[:len(levels)-1]
+			continue
+		}
+		if top := len(levels) - 1; top >= 0 && levels[top].seen != nil {
+			in := &levels[top]
+			if !in.value {
+				key := token.(string)
+				if in.seen[key] {
+					return errors.New("the key " + Quote(key) + " is there twice")
+				}
+				in.seen[key] = true
+			}
+			in.value = !in.value
+		}
+		switch token {
+		case json.Delim('{'):
+			levels = append(levels, level{seen: map[string]bool{}})
+		case json.Delim('['):
+			levels = append(levels, level{})
+		}
+	}
 }

@@ -84,14 +84,7 @@ func FaultsOf(err error) Faults {
 // field[key]. The key is quoted where it is not plain text, so that a hostile
 // one can neither disturb a message nor look like another path.
 func MapField(field, key string) string {
-	// The longest key of a label has 253 + 1 + 63 bytes.
-	plain := key != "" && len(key) <= 317 && strings.IndexFunc(key, func(r rune) bool {
-		return r <= ' ' || r > '~' || r == '[' || r == ']' || r == '"'
-	}) < 0
-	if !plain {
-		key = Quote(key)
-	}
-	return field + "[" + key + "]"
+	return field + "[" + plain(key) + "]"
 }
 
 // join puts a field's path behind that of what holds it.

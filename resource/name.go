@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 )
 
 // MaxNameLength is the longest name a resource may have, in bytes: that of a
@@ -111,6 +112,18 @@ func Quote(s string) string {
 		return strconv.Quote(clip(s, most)) + "..."
 	}
 	return strconv.Quote(s)
+}
+
+// plain returns text that is part of a path as it is, where it consists of
+// visible ASCII that has no meaning in a path, and quoted otherwise.
+func plain(s string) string {
+	// The longest key of a label has 253 + 1 + 63 bytes.
+	if s != "" && len(s) <= 317 && strings.IndexFunc(s, func(r rune) bool {
+		return r <= ' ' || r > '~' || strings.ContainsRune(`[]()"`, r)
+	}) < 0 {
+		return s
+	}
+	return Quote(s)
 }
 
 // clip returns the first n characters' worth of s, without cutting one in two.

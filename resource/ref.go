@@ -56,24 +56,27 @@ func (r Ref) Label() string {
 }
 
 // String is the full form, for logs: provider:namespace/kind/name (id). Parts
-// that are not known are left out.
+// that are not known are left out, and parts that are not plain text quoted.
 func (r Ref) String() string {
 	var b strings.Builder
 	if r.Provider != "" {
-		b.WriteString(r.Provider)
+		b.WriteString(plain(r.Provider))
 		b.WriteByte(':')
 	}
 	sep := ""
 	for _, part := range []string{r.Namespace, string(r.Kind), r.Name} {
 		if part != "" {
 			b.WriteString(sep)
-			b.WriteString(part)
+			b.WriteString(plain(part))
 			sep = "/"
 		}
 	}
-	if r.ID != "" {
-		b.WriteString(sep)
-		b.WriteString(r.ID)
+	switch {
+	case r.ID == "":
+	case b.Len() == 0:
+		b.WriteString(plain(r.ID))
+	default:
+		b.WriteString(" (" + plain(r.ID) + ")")
 	}
 	return b.String()
 }
