@@ -10,6 +10,7 @@ import (
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 )
 
 func TestInstall(t *testing.T) {
@@ -148,4 +149,18 @@ func TestInstallNamesTheReason(t *testing.T) {
 	require.ErrorIs(t, err, ErrUntrusted)
 	assert.ErrorContains(t, err, dir)
 	assert.False(t, errors.Is(err, errors.ErrUnsupported))
+}
+
+func TestInstallOnNoexec(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	dir := t.TempDir()
+	if err := unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOEXEC, "size=1m,mode=700"); err != nil {
+		t.Skip("nothing can be mounted here: ", err)
+	}
+	t.Cleanup(func() { assert.NoError(t, unix.Unmount(dir, unix.MNT_DETACH)) })
+	_, err := install(dir, []byte("content"))
+	require.ErrorIs(t, err, ErrUntrusted)
+	assert.ErrorContains(t, err, "noexec")
 }
