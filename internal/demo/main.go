@@ -35,8 +35,9 @@ func demo(ctx context.Context) (err error) {
 	if os.Geteuid() != 0 {
 		return errors.New("a real containerd needs root: run `sudo make demo`, or `go run ./examples/quickstart -provider fake:` without it")
 	}
-	// Sockets have short paths, so the folder must have one too.
-	dir, err := os.MkdirTemp("/run", "univirt-demo-")
+	// Sockets have short paths, and programs are executed from the folder, which
+	// /run often forbids.
+	dir, err := os.MkdirTemp("/tmp", "univirt-demo-")
 	if err != nil {
 		return err
 	}
