@@ -51,18 +51,22 @@ func UnmarshalSpec(data []byte, kind Kind, into any) error {
 		return &Error{Op: "decode", Ref: Ref{Kind: kind}, Kind: sentinel, Field: field, Err: err}
 	}
 	var doc document
-	// The envelope is read leniently first: a newer version may have more of it.
-	if err := json.Unmarshal(data, &doc); err != nil {
-		return fail(errdefs.ErrInvalidArgument, "", err)
+	err := unmarshalStrict(data, &doc)
+	if err != nil {
+		// A newer version may have more in its envelope.
+		lenient := json.Unmarshal(data, &doc)
+		if lenient != nil {
+			return fail(errdefs.ErrInvalidArgument, "", lenient)
+		}
 	}
 	if doc.APIVersion != APIVersion {
 		return fail(errdefs.ErrFailedPrecondition, "apiVersion",
 			errors.New("is "+Quote(doc.APIVersion)+"; this release reads "+APIVersion))
 	}
-	if err := unmarshalStrict(data, &doc); err != nil {
-		return fail(errdefs.ErrInvalidArgument, "", err)
+	if err == nil {
+		err = checkText(data)
 	}
-	if err := checkText(data); err != nil {
+	if err != nil {
 		return fail(errdefs.ErrInvalidArgument, "", err)
 	}
 	if doc.Kind != kind {

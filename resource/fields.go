@@ -83,16 +83,8 @@ func (t FieldTable) Rule(pattern string) FieldRule {
 	if rule, ok := t[pattern]; ok {
 		return rule
 	}
-	var best FieldRule
-	for _, path := range slices.Sorted(maps.Keys(t)) {
-		rule := t[path]
-		if strings.HasPrefix(path, pattern+".") &&
-			(rule.Level > best.Level || rule.Level == best.Level && best.Reason == "") {
-			best = rule
-		}
-	}
-	if best != (FieldRule{}) {
-		return best
+	if rule := t.below(pattern); rule != (FieldRule{}) {
+		return rule
 	}
 	for at := pattern; ; {
 		dot := strings.LastIndexByte(at, '.')
@@ -104,6 +96,24 @@ func (t FieldTable) Rule(pattern string) FieldRule {
 			return FieldRule{Reason: rule.Reason}
 		}
 	}
+}
+
+// below returns the best rule of what is listed below a struct's path.
+func (t FieldTable) below(pattern string) FieldRule {
+	var best FieldRule
+	for _, path := range slices.Sorted(maps.Keys(t)) {
+		if !strings.HasPrefix(path, pattern+".") {
+			continue
+		}
+		rule := t[path]
+		if strings.HasSuffix(path, ".*") {
+			rule.Level = FieldRefused
+		}
+		if rule.Level > best.Level || rule.Level == best.Level && best.Reason == "" {
+			best = rule
+		}
+	}
+	return best
 }
 
 // Gap is a field of a spec that a provider does not honour in full.
