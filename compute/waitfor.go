@@ -87,6 +87,12 @@ func (w *waiter) decide(ctx context.Context, info Info) (bool, error) {
 	case Running:
 	case Creating, Starting, Unknown:
 		return false, nil
+	case Stopping:
+		// The end of the run follows, and watchRun tells how it was.
+		if w.run != "" {
+			return false, nil
+		}
+		fallthrough
 	default:
 		if w.run != "" && info.Exit != nil {
 			return false, w.ended(ctx, info, *info.Exit)
