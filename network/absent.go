@@ -21,7 +21,9 @@ var (
 )
 
 func (a absent) fail(op string, ref resource.Ref) error {
-	ref.Kind = resource.KindNetwork
+	if ref.Kind == "" {
+		ref.Kind = resource.KindNetwork
+	}
 	return resource.Fail(op, ref, resource.Unsupported("networks", a.reason))
 }
 
@@ -78,9 +80,9 @@ type absentEndpoint struct {
 func (e absentEndpoint) ID() string { return e.id }
 
 func (e absentEndpoint) Info(context.Context) (EndpointInfo, error) {
-	return EndpointInfo{}, e.fail("info", resource.Ref{ID: e.id})
+	return EndpointInfo{}, e.fail("info", resource.Ref{Kind: resource.KindEndpoint, ID: e.id})
 }
 
 func (e absentEndpoint) Release(context.Context) error {
-	return e.fail("release", resource.Ref{ID: e.id})
+	return e.fail("release", resource.Ref{Kind: resource.KindEndpoint, ID: e.id})
 }

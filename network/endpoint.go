@@ -3,6 +3,7 @@ package network
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -69,9 +70,16 @@ func (a HardwareAddr) MarshalText() ([]byte, error) { return []byte(a.String()),
 
 // UnmarshalText decodes the address from text.
 func (a *HardwareAddr) UnmarshalText(text []byte) error {
+	if len(text) == 0 {
+		*a = nil
+		return nil
+	}
 	mac, err := net.ParseMAC(string(text))
+	if err != nil {
+		return errors.New("is no hardware address: " + resource.Quote(string(text)))
+	}
 	*a = HardwareAddr(mac)
-	return err
+	return nil
 }
 
 // CheckMAC says what is wrong with an instance's hardware address, or returns
@@ -92,8 +100,11 @@ func CheckMAC(mac HardwareAddr) string {
 // CheckHostAddress says what is wrong with an address as one host's, or
 // returns "".
 func CheckHostAddress(a netip.Addr) string {
-	if !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.Zone() != "" {
+	switch {
+	case !a.IsValid() || a.IsUnspecified() || a.IsMulticast() || a.IsLoopback() || a.Zone() != "":
 		return "must be a host's address without a zone"
+	case a.Is4In6():
+		return "must not be an IPv4-mapped IPv6 address"
 	}
 	return ""
 }

@@ -21,7 +21,7 @@ const (
 // Port is a port of an instance, published on the host or not.
 type Port struct {
 	// Name names the port within its instance, so that other calls need no
-	// numbers. Optional; a DNS label.
+	// numbers. Optional; a DNS label that is not itself a number.
 	Name string `json:"name,omitempty"`
 	// Protocol is TCP by default.
 	Protocol Protocol `json:"protocol,omitempty"`
@@ -42,6 +42,9 @@ func (p Port) Validate() resource.Faults {
 	var faults resource.Faults
 	if p.Name != "" {
 		faults.AddReason("name", resource.CheckName(p.Name))
+		if strings.Trim(p.Name, "0123456789") == "" {
+			faults.Add("name", "must not be a number")
+		}
 	}
 	switch p.Protocol {
 	case "", TCP, UDP:
@@ -57,27 +60,41 @@ func (p Port) Validate() resource.Faults {
 	if !p.Publish && p.Host != 0 {
 		faults.Add("host", "needs publish")
 	}
-	if p.HostIP.Zone() != "" || p.HostIP.IsMulticast() {
-		faults.Add("hostIP", "must be a unicast address without a zone")
-	}
+	faults.AddReason("hostIP", checkListenAddress(p.HostIP))
 	return faults
 }
 
 // ValidatePorts reports every fault of an instance's ports, those between them
 // included: a name used twice, a port named twice, a host port taken twice.
 func ValidatePorts(ports []Port) resource.Faults {
+	type hostPort struct {
+		protocol Protocol
+		number   uint16
+	}
 	var faults resource.Faults
+	names := make(map[string]int, len(ports))
+	taken := make(map[hostPort][]int, len(ports))
 	for i, p := range ports {
 		field := fmt.Sprintf("[%d]", i)
 		faults.Under(field, p.Validate())
-		for j, q := range ports[:i] {
-			if p.Name != "" && p.Name == q.Name {
+		if p.Name != "" {
+			if j, ok := names[p.Name]; ok {
 				faults.Add(field+".name", "is that of [%d] too", j)
-			}
-			if p.Host != 0 && p.Host == q.Host && p.protocol() == q.protocol() && overlap(p.HostIP, q.HostIP) {
-				faults.Add(field+".host", "is that of [%d] too", j)
+			} else {
+				names[p.Name] = i
 			}
 		}
+		if p.Host == 0 {
+			continue
+		}
+		at := hostPort{p.protocol(), p.Host}
+		for _, j := range taken[at] {
+			if overlap(p.HostIP, ports[j].HostIP) {
+				faults.Add(field+".host", "is that of [%d] too", j)
+				break
+			}
+		}
+		taken[at] = append(taken[at], i)
 	}
 	return faults
 }
@@ -91,7 +108,26 @@ func (p Port) protocol() Protocol {
 
 // overlap reports whether two listeners on these addresses would meet.
 func overlap(a, b netip.Addr) bool {
-	return a == b || a.IsValid() && a.IsUnspecified() || b.IsValid() && b.IsUnspecified()
+	switch {
+	case a == b:
+		return true
+	case !a.IsValid():
+		return b.IsLoopback() || b.IsUnspecified()
+	case !b.IsValid():
+		return a.IsLoopback() || a.IsUnspecified()
+	}
+	// A port of all addresses is one of its family: 0.0.0.0 and :: are both there
+	// where both are wanted.
+	return a.BitLen() == b.BitLen() && (a.IsUnspecified() || b.IsUnspecified())
+}
+
+// checkListenAddress says what is wrong with a host's address to listen on, or
+// returns "".
+func checkListenAddress(a netip.Addr) string {
+	if a.Zone() != "" || a.IsMulticast() || a.Is4In6() {
+		return "must be a unicast address, without a zone and not IPv4-mapped"
+	}
+	return ""
 }
 
 // String returns the port in the syntax that [ParsePort] reads, without its
@@ -127,7 +163,7 @@ func (p Port) String() string {
 // The error is Faults with the field "port".
 func ParsePort(text string) (Port, error) {
 	fail := func(format string, args ...any) (Port, error) {
-		return Port{}, resource.Faults{{Field: "port", Reason: fmt.Sprintf(format, args...) + ": " + strconv.QuoteToASCII(text)}}
+		return Port{}, resource.Faults{{Field: "port", Reason: fmt.Sprintf(format, args...) + ": " + resource.Quote(text)}}
 	}
 	p := Port{Protocol: TCP}
 	rest, proto, found := strings.Cut(text, "/")
@@ -140,7 +176,7 @@ func ParsePort(text string) (Port, error) {
 	if after, ok := strings.CutPrefix(rest, "["); ok {
 		ip, ports, ok := strings.Cut(after, "]:")
 		addr, err := netip.ParseAddr(ip)
-		if !ok || err != nil || !addr.Is6() || addr.Zone() != "" || addr.IsMulticast() {
+		if !ok || err != nil || !addr.Is6() || checkListenAddress(addr) != "" {
 			return fail("must begin with an IPv6 address in brackets and a colon")
 		}
 		p.HostIP, rest = addr, ports
@@ -151,7 +187,7 @@ func ParsePort(text string) (Port, error) {
 	parts := strings.Split(rest, ":")
 	if len(parts) == 3 && !p.HostIP.IsValid() {
 		addr, err := netip.ParseAddr(parts[0])
-		if err != nil || !addr.Is4() || addr.IsMulticast() {
+		if err != nil || !addr.Is4() || checkListenAddress(addr) != "" {
 			return fail("must begin with an IPv4 address")
 		}
 		p.HostIP, parts = addr, parts[1:]

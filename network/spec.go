@@ -2,7 +2,9 @@ package network
 
 import (
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/univirt/univirt/resource"
@@ -118,10 +120,16 @@ func (s Spec) Validate() resource.Faults {
 			faults.Add(fmt.Sprintf("dns.upstream[%d]", i), "must be a host's address")
 		}
 	}
-	for name, addrs := range s.DNS.Hosts {
-		faults.AddReason("dns.hosts["+name+"]", CheckDomain(name))
-		if len(addrs) == 0 {
-			faults.Add("dns.hosts["+name+"]", "must have an address")
+	for _, name := range slices.Sorted(maps.Keys(s.DNS.Hosts)) {
+		field := resource.MapField("dns.hosts", name)
+		faults.AddReason(field, CheckDomain(name))
+		if len(s.DNS.Hosts[name]) == 0 {
+			faults.Add(field, "must have an address")
+		}
+		for i, a := range s.DNS.Hosts[name] {
+			if !a.IsValid() || a.Zone() != "" {
+				faults.Add(fmt.Sprintf("%s[%d]", field, i), "must be an address without a zone")
+			}
 		}
 	}
 	if s.MTU != 0 && (s.MTU < 576 || s.MTU > 65535) {
@@ -145,6 +153,9 @@ func (s Subnet) Validate() resource.Faults {
 	}
 	if s.CIDR.Addr().Is4In6() {
 		faults.Add("cidr", "must not be an IPv4-mapped IPv6 range")
+	}
+	if a := s.CIDR.Addr(); a.IsUnspecified() || a.IsLoopback() || a.IsMulticast() {
+		faults.Add("cidr", "must be a range of hosts' addresses")
 	}
 	if s.CIDR.Addr().BitLen()-s.CIDR.Bits() < 2 {
 		faults.Add("cidr", "must have room for at least a gateway and an instance")
