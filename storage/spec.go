@@ -95,12 +95,8 @@ func (s Spec) Validate() resource.Faults {
 		faults.Add("access", "must be %q, %q or %q", ReadWriteOnce, ReadOnlyMany, ReadWriteMany)
 	}
 	faults.AddReason("size", checkSize(s.Size))
-	if s.UID < 0 || s.UID > maxID {
-		faults.Add("uid", "must be from 0 to %d", maxID)
-	}
-	if s.GID < 0 || s.GID > maxID {
-		faults.Add("gid", "must be from 0 to %d", maxID)
-	}
+	faults.AddReason("uid", checkID(s.UID))
+	faults.AddReason("gid", checkID(s.GID))
 	if s.Source.Snapshot != "" {
 		if s.Source.Volume == "" {
 			faults.Add("source.snapshot", "needs source.volume")
@@ -124,8 +120,15 @@ const (
 	maxSize = 1 << 60
 	// maxID is the largest user or group ID of Linux but one; the largest
 	// means "none".
-	maxID = 1<<32 - 2
+	maxID int64 = 1<<32 - 2
 )
+
+func checkID(id int) string {
+	if id < 0 || int64(id) > maxID {
+		return fmt.Sprintf("must be from 0 to %d, is %d", maxID, id)
+	}
+	return ""
+}
 
 func checkSize(size int64) string {
 	if size < 0 || size > maxSize {
