@@ -28,15 +28,33 @@ func Ensure(ctx context.Context, networks Networks, spec Spec) (Network, error) 
 	if err != nil {
 		return nil, err
 	}
-	info, err := n.Info(ctx)
+	for range ensureAttempts {
+		err = converge(ctx, n, spec)
+		if !errdefs.IsAborted(err) {
+			break
+		}
+	}
 	if err != nil {
 		return nil, err
+	}
+	return n, nil
+}
+
+// ensureAttempts is how often Ensure compares again where somebody else changed
+// the network between its reading and its writing.
+const ensureAttempts = 10
+
+// converge brings what can be changed of an existing network to the spec's.
+func converge(ctx context.Context, n Network, spec Spec) error {
+	info, err := n.Info(ctx)
+	if err != nil {
+		return err
 	}
 	fail := func(field string, cause error) error {
 		return &resource.Error{Op: "ensure", Ref: info.Ref, Kind: errdefs.ErrFailedPrecondition, Field: field, Err: cause}
 	}
 	if info.Spec == nil {
-		return nil, fail("", errors.New("exists and was not made by this library"))
+		return fail("", errors.New("exists and was not made by this library"))
 	}
 	change := Change{IfRevision: info.Revision}
 	for _, field := range resource.Unmet(*info.Spec, spec) {
@@ -46,11 +64,11 @@ func Ensure(ctx context.Context, networks Networks, spec Spec) (Network, error) 
 		case "annotations":
 			change.Annotations = resource.PatchTo(resource.Labels(info.Annotations), resource.Labels(spec.Annotations))
 		default:
-			return nil, fail(field, errors.New("differs from what exists and cannot be changed"))
+			return fail(field, errors.New("differs from what exists and cannot be changed"))
 		}
 	}
-	if change.Labels != nil || change.Annotations != nil {
-		return n, n.Update(ctx, change)
+	if change.Labels == nil && change.Annotations == nil {
+		return nil
 	}
-	return n, nil
+	return n.Update(ctx, change)
 }
