@@ -23,15 +23,33 @@ func Ensure(ctx context.Context, volumes Volumes, spec Spec) (Volume, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := v.Info(ctx)
+	for range ensureAttempts {
+		err = converge(ctx, v, spec)
+		if !errdefs.IsAborted(err) {
+			break
+		}
+	}
 	if err != nil {
 		return nil, err
+	}
+	return v, nil
+}
+
+// ensureAttempts is how often Ensure compares again where somebody else changed
+// the volume between its reading and its writing.
+const ensureAttempts = 10
+
+// converge brings what can be changed of an existing volume to the spec's.
+func converge(ctx context.Context, v Volume, spec Spec) error {
+	info, err := v.Info(ctx)
+	if err != nil {
+		return err
 	}
 	fail := func(field string, cause error) error {
 		return &resource.Error{Op: "ensure", Ref: info.Ref, Kind: errdefs.ErrFailedPrecondition, Field: field, Err: cause}
 	}
 	if info.Spec == nil {
-		return nil, fail("", errors.New("exists and was not made by this library"))
+		return fail("", errors.New("exists and was not made by this library"))
 	}
 	change := Change{IfRevision: info.Revision}
 	grow := false
@@ -44,16 +62,16 @@ func Ensure(ctx context.Context, volumes Volumes, spec Spec) (Volume, error) {
 		case field == "size" && spec.Size > info.Spec.Size:
 			grow = true
 		default:
-			return nil, fail(field, errors.New("differs from what exists and cannot be changed"))
+			return fail(field, errors.New("differs from what exists and cannot be changed"))
 		}
 	}
 	if change.Labels != nil || change.Annotations != nil {
 		if err := v.Update(ctx, change); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if grow {
-		return v, Resize(ctx, v, spec.Size, ResizeOptions{})
+		return Resize(ctx, v, spec.Size, ResizeOptions{})
 	}
-	return v, nil
+	return nil
 }
