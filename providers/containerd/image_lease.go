@@ -1,0 +1,52 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/resource"
+)
+
+// bringTime is how long bringing one image may take, and so how long containerd
+// keeps what a process left that died over it, unless it is swept before.
+const bringTime = 12 * time.Hour
+
+// underLease calls f with a context under whose lease content can be made that
+// nothing refers to yet. Where f fails, all that it made is gone when underLease
+// returns, but for what others refer to.
+//
+// The lease is not the provider's: that one keeps what it has until it expires.
+func (s *imageStore) underLease(ctx context.Context, f func(context.Context) error) error {
+	lease := leases.Lease{ID: "univirt-image-" + resource.NewID()}
+	manager := s.p.client.LeasesService()
+	_, err := manager.Create(ctx, leases.WithID(lease.ID), leases.WithExpiration(bringTime), leases.WithLabels(s.p.ownerLabels()))
+	switch {
+	case err == nil:
+		err = f(leases.WithLease(ctx, lease.ID))
+	case ctx.Err() == nil:
+		return err
+	}
+	clean, cancel := s.p.cleanup(ctx)
+	defer cancel()
+	var how []leases.DeleteOpt
+	if err != nil {
+		how = append(how, leases.SynchronousDelete)
+	}
+	undone := manager.Delete(clean, lease, how...)
+	if err == nil || undone == nil || errdefs.IsNotFound(undone) {
+		// An image that is there is there, even if its lease is left to expire.
+		return err
+	}
+	var own *resource.Error
+	out := &resource.Error{Kind: resource.KindOf(err), Err: err}
+	if errors.As(err, &own) {
+		copied := *own
+		out = &copied
+	}
+	out.Left = append(out.Left, s.p.ref("lease", "", lease.ID))
+	return out
+}
