@@ -66,9 +66,9 @@ func ParseImageReference(text string) (ImageReference, error) {
 		r.Registry, r.Repository = host, path
 	} else {
 		r.Registry, r.Repository = "docker.io", rest
-		if !found {
-			r.Repository = "library/" + rest
-		}
+	}
+	if r.Registry == "docker.io" && !strings.Contains(r.Repository, "/") {
+		r.Repository = "library/" + r.Repository
 	}
 	if len(r.Repository) > 255 {
 		return fail("has a repository of more than 255 bytes")
