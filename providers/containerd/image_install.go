@@ -107,7 +107,7 @@ func (i *install) unpack(ctx context.Context, found *imageContent) error {
 			i.progress.layer(layer.Digest, phaseDone)
 		}
 	}
-	return err
+	return plain(err)
 }
 
 // link lets each document keep what it refers to from being collected.
@@ -151,7 +151,7 @@ func (a *applier) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []m
 	a.progress.layer(desc.Digest, phaseUnpacking)
 	out, err := a.diffService.Apply(ctx, desc, mounts, opts...)
 	if err != nil {
-		return out, applyFault(err)
+		return out, applyFault(desc.Digest, err)
 	}
 	if !slices.Contains(a.layers[desc.Digest], out.Digest) {
 		return out, malformed("layer %s unpacks to %s, which the configuration does not name", desc.Digest, out.Digest)

@@ -15,12 +15,22 @@ import (
 // keeps what a process left that died over it, unless it is swept before.
 const bringTime = 12 * time.Hour
 
+// unreferenced says what becomes of content that nothing refers to after a
+// success: it is kept until the daemon next collects by itself, or collected at
+// once.
+type unreferenced bool
+
+const (
+	keep    unreferenced = false
+	collect unreferenced = true
+)
+
 // underLease calls f with a context under whose lease content can be made that
 // nothing refers to yet. Where f fails, all that it made is gone when underLease
 // returns, but for what others refer to.
 //
 // The lease is not the provider's: that one keeps what it has until it expires.
-func (s *imageStore) underLease(ctx context.Context, f func(context.Context) error) error {
+func (s *imageStore) underLease(ctx context.Context, rest unreferenced, f func(context.Context) error) error {
 	lease := leases.Lease{ID: "univirt-image-" + resource.NewID()}
 	manager := s.p.client.LeasesService()
 	_, err := manager.Create(ctx, leases.WithID(lease.ID), leases.WithExpiration(bringTime), leases.WithLabels(s.p.ownerLabels()))
@@ -33,7 +43,7 @@ func (s *imageStore) underLease(ctx context.Context, f func(context.Context) err
 	clean, cancel := s.p.cleanup(ctx)
 	defer cancel()
 	var how []leases.DeleteOpt
-	if err != nil {
+	if err != nil || rest == collect {
 		how = append(how, leases.SynchronousDelete)
 	}
 	undone := manager.Delete(clean, lease, how...)

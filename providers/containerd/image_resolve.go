@@ -87,7 +87,7 @@ func (s *imageStore) unpack(ctx context.Context, image resolvedImage) error {
 	if err != nil {
 		return translate(ctx, err)
 	}
-	return translate(ctx, s.underLease(ctx, func(ctx context.Context) error {
+	return translate(ctx, s.underLease(ctx, keep, func(ctx context.Context) error {
 		i := install{store: s, source: present{s}}
 		if err := i.unpack(ctx, found); err != nil {
 			return err

@@ -24,7 +24,7 @@ func readFrom(ctx context.Context, r io.Reader) (_ io.Reader, stop func()) {
 		_, err := io.CopyBuffer(in, onlyReader{r}, make([]byte, streamBuffer))
 		in.CloseWithError(err)
 	}()
-	unhook := context.AfterFunc(ctx, func() { out.CloseWithError(ctx.Err()) })
+	unhook := context.AfterFunc(ctx, func() { in.CloseWithError(ctx.Err()) })
 	return out, func() {
 		unhook()
 		out.Close()

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	remoteerrors "github.com/containerd/containerd/v2/core/remotes/errors"
 	"github.com/containerd/errdefs"
+	"github.com/opencontainers/go-digest"
 
 	"github.com/univirt/univirt/resource"
 )
@@ -101,12 +102,22 @@ func (q quiet) Unwrap() error { return q.err }
 // damaged are the messages with which the daemon ends the unpacking of a layer
 // whose content is at fault, as opposed to the host. Seen on 1.6.20 and 2.4.2;
 // each is provoked for real by a case of TestDamagedLayers.
-var damaged = regexp.MustCompile(`unexpected EOF|archive/tar: |gzip: invalid |breakout`)
+var damaged = regexp.MustCompile(`unexpected EOF|archive/tar: |gzip: |invalid archive|` +
+	`mount callback failed on .* (link|symlink|mkdir|open|unlinkat) .*: (no such file or directory|not a directory|is a directory|file exists|file name too long)`)
 
 // applyFault gives an error of unpacking a layer its kind.
-func applyFault(err error) error {
+func applyFault(layer digest.Digest, err error) error {
 	if err != nil && damaged.MatchString(err.Error()) {
-		return malformed("%w", err)
+		return malformed("layer %s: %w", layer, err)
+	}
+	return err
+}
+
+// plain leaves out what the client put around an error of ours.
+func plain(err error) error {
+	var own *resource.Error
+	if errors.As(err, &own) {
+		return own
 	}
 	return err
 }

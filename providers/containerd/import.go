@@ -49,7 +49,7 @@ func (s *imageStore) importArchive(ctx context.Context, source compute.ImageSour
 
 	var brought []*imageContent
 	var names []named
-	err = s.underLease(ctx, func(ctx context.Context) error {
+	err = s.underLease(ctx, collect, func(ctx context.Context) error {
 		a := newArchive(s, &counted{Reader: stream, total: source.Size, progress: progress})
 		listed, err := read(ctx, a)
 		if err != nil {
@@ -63,7 +63,11 @@ func (s *imageStore) importArchive(ctx context.Context, source compute.ImageSour
 		for _, n := range names {
 			id := n.target.Digest
 			if byID[id] == nil {
-				if byID[id], err = i.run(ctx, n); err != nil {
+				byID[id], err = i.run(ctx, n)
+				if errdefs.IsNotFound(err) {
+					return malformed("%w", withoutKind{err})
+				}
+				if err != nil {
 					return err
 				}
 			} else if err := i.check(ctx, n); err != nil {

@@ -124,9 +124,16 @@ func (a *archive) blob(ctx context.Context, header *tar.Header, known digest.Dig
 		return ocispec.Descriptor{}, nil, err
 	}
 	defer w.Close()
-	// Not content.Copy, which may seek and start again.
-	if _, err := io.CopyBuffer(onlyWriter{w}, onlyReader{r}, make([]byte, streamBuffer)); err != nil {
-		return ocispec.Descriptor{}, nil, archiveFault(err)
+	// What another namespace of the daemon has is there from the beginning.
+	status, err := w.Status()
+	if err != nil {
+		return ocispec.Descriptor{}, nil, err
+	}
+	if status.Offset == 0 {
+		// Not content.Copy, which may seek and start again.
+		if _, err := io.CopyBuffer(onlyWriter{w}, onlyReader{r}, make([]byte, streamBuffer)); err != nil {
+			return ocispec.Descriptor{}, nil, archiveFault(err)
+		}
 	}
 	id := cmp.Or(known, w.Digest())
 	err = w.Commit(ctx, header.Size, id)
@@ -161,14 +168,4 @@ func (a *archive) document(ctx context.Context, desc ocispec.Descriptor) ([]byte
 	return a.store.readStored(ctx, desc)
 }
 
-func (a *archive) layer(_ context.Context, desc ocispec.Descriptor) error {
-	return a.missing(a.has(desc))
-}
-
-// missing makes DataLoss of what nothing can stand in for.
-func (a *archive) missing(err error) error {
-	if errdefs.IsNotFound(err) {
-		return malformed("%w", withoutKind{err})
-	}
-	return err
-}
+func (a *archive) layer(_ context.Context, desc ocispec.Descriptor) error { return a.has(desc) }

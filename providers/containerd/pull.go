@@ -73,7 +73,7 @@ func (s *imageStore) pull(ctx context.Context, text string, opts compute.PullOpt
 		}
 		return out, nil
 	}
-	err = s.underLease(ctx, func(ctx context.Context) error {
+	err = s.underLease(ctx, keep, func(ctx context.Context) error {
 		if out.content, err = i.run(ctx, named{out.name, target}); err != nil {
 			return err
 		}

@@ -159,8 +159,9 @@ func (r *registry) fetch(ctx context.Context, desc ocispec.Descriptor) error {
 	}
 	for {
 		d := &download{registry: r, fetcher: fetcher}
-		err := revealed(remotes.Fetch(ctx, ingester{r.store.blobs()}, d, desc))
-		if !errdefs.IsFailedPrecondition(err) || isOwn(err) {
+		err := plain(revealed(remotes.Fetch(ctx, ingester{r.store.blobs()}, d, desc)))
+		var own *resource.Error
+		if !errdefs.IsFailedPrecondition(err) || errors.As(err, &own) {
 			return err
 		}
 		// The daemon refuses to commit what has not the digest.
@@ -172,11 +173,6 @@ func (r *registry) fetch(ctx context.Context, desc ocispec.Descriptor) error {
 			return malformed("%s: what the registry sent is something else", desc.Digest)
 		}
 	}
-}
-
-func isOwn(err error) bool {
-	var own *resource.Error
-	return errors.As(err, &own)
 }
 
 // download is a fetcher for one attempt at one piece of content.
