@@ -115,7 +115,7 @@ func (a *archive) blob(ctx context.Context, header *tar.Header, known digest.Dig
 	}
 	lease, _ := leases.FromContext(ctx)
 	ref := fmt.Sprintf("%s-%d", lease, a.files)
-	w, err := a.store.blobs().Writer(ctx, content.WithRef(ref), content.WithDescriptor(ocispec.Descriptor{Digest: known, Size: header.Size}))
+	w, err := a.store.ingester().Writer(ctx, content.WithRef(ref), content.WithDescriptor(ocispec.Descriptor{Digest: known, Size: header.Size}))
 	if errdefs.IsAlreadyExists(err) {
 		a.sizes[known] = header.Size
 		return ocispec.Descriptor{Digest: known, Size: header.Size}, magic, nil

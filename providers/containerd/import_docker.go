@@ -128,7 +128,7 @@ func (a *archive) dockerManifest(ctx context.Context, entry dockerEntry, file fu
 	}
 	target := ocispec.Descriptor{MediaType: doc.MediaType, Digest: digest.FromBytes(data), Size: int64(len(data))}
 	a.sizes[target.Digest] = target.Size
-	return target, content.WriteBlob(ctx, ingester{a.store.blobs()}, "manifest-"+target.Digest.String(), bytes.NewReader(data), target)
+	return target, content.WriteBlob(ctx, a.store.ingester(), "manifest-"+target.Digest.String(), bytes.NewReader(data), target)
 }
 
 // layerType says how a layer is compressed, which the format does not.

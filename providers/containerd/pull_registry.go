@@ -13,7 +13,6 @@ import (
 	"strings"
 	"sync"
 
-	"github.com/containerd/containerd/v2/core/content"
 	"github.com/containerd/containerd/v2/core/remotes"
 	"github.com/containerd/containerd/v2/core/remotes/docker"
 	"github.com/containerd/errdefs"
@@ -159,7 +158,7 @@ func (r *registry) fetch(ctx context.Context, desc ocispec.Descriptor) error {
 	}
 	for {
 		d := &download{registry: r, fetcher: fetcher}
-		err := plain(revealed(remotes.Fetch(ctx, ingester{r.store.blobs()}, d, desc)))
+		err := plain(revealed(remotes.Fetch(ctx, r.store.ingester(), d, desc)))
 		var own *resource.Error
 		if !errdefs.IsFailedPrecondition(err) || errors.As(err, &own) {
 			return err
@@ -242,28 +241,6 @@ func (b *body) Seek(offset int64, whence int) (int64, error) {
 }
 
 func (b *body) Close() error { return b.rc.Close() }
-
-// ingester is the content store without the trap that a daemon that is gone
-// looks like content that another process is writing.
-type ingester struct{ content.Store }
-
-func (i ingester) Writer(ctx context.Context, opts ...content.WriterOpt) (content.Writer, error) {
-	w, err := i.Store.Writer(ctx, opts...)
-	if !errdefs.IsUnavailable(err) {
-		return w, err
-	}
-	var wanted content.WriterOpts
-	for _, opt := range opts {
-		if optErr := opt(&wanted); optErr != nil {
-			return nil, optErr
-		}
-	}
-	// Being asked for the content's status is what a living daemon can do.
-	if _, statusErr := i.Store.Status(ctx, wanted.Ref); statusErr != nil && !errdefs.IsNotFound(statusErr) {
-		return nil, lost{err}
-	}
-	return nil, err
-}
 
 // roundTrips notes how the last request ended, because the client does not tell
 // why it could not go on with a connection that broke.
