@@ -1,0 +1,131 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// Delete implements compute.Instance. It makes four calls: the container is read,
+// task and container are deleted, and the root filesystem, which gives the name
+// back.
+func (i *instance) Delete(ctx context.Context, opts compute.DeleteOptions) error {
+	ctx, done, err := i.p.begin(ctx)
+	if err != nil {
+		return i.fail("delete", err)
+	}
+	defer done()
+	if opts.Force {
+		_ = i.hurry(ctx, compute.StopOptions{Force: true})
+	}
+	return i.fail("delete", i.p.deleteInstance(ctx, i.id, opts))
+}
+
+func (p *Provider) deleteInstance(ctx context.Context, id string, opts compute.DeleteOptions) error {
+	pass, err := p.turns.take(ctx, id)
+	if err != nil {
+		return err
+	}
+	defer pass()
+	err = p.locked(ctx, id, func() error {
+		k, err := p.loadContainer(ctx, id)
+		if err != nil {
+			return err
+		}
+		if k.record == nil && !opts.Force {
+			return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was not made by this library; force deletes it")
+		}
+		if err := k.checkRevision(opts.IfRevision); err != nil {
+			return err
+		}
+		if err := p.endTask(ctx, id, opts.Force); err != nil {
+			return err
+		}
+		return p.remove(ctx, k)
+	})
+	if err == nil {
+		p.mortals.remove(id)
+	}
+	return err
+}
+
+// endTask deletes the task of an instance that is to be deleted. The exit of the
+// run needs no record: nobody can ask for it.
+func (p *Provider) endTask(ctx context.Context, id string, force bool) error {
+	err := p.deleteTask(ctx, id)
+	if err == nil {
+		return nil
+	}
+	if done := ended(ctx); done != nil {
+		return done
+	}
+	t, loadErr := p.loadTask(ctx, id)
+	if loadErr != nil {
+		return err
+	}
+	op := compute.OpDelete
+	if force {
+		op = compute.OpDeleteForce
+	}
+	state := stateOf(t)
+	if state != compute.Starting { // of a start whose process died: we have the lock
+		if _, err := compute.CheckTransition(state, op); err != nil {
+			return err
+		}
+	}
+	if state == compute.Stopped {
+		return err
+	}
+	if err := p.killAll(ctx, id); err != nil {
+		return err
+	}
+	return p.deleteTask(ctx, id)
+}
+
+// remove deletes the container and then what only it had.
+//
+// Between the two the name is free to containerd's garbage collection and to
+// whoever clears names, and a root filesystem that somebody makes for a new
+// instance of the name then must not be ours to remove: a lease keeps the one
+// off, and the lock the other.
+func (p *Provider) remove(ctx context.Context, k *known) error {
+	id := k.container.ID
+	if k.record == nil || k.container.SnapshotKey != snapshotKey(k.record.Name) {
+		if err := p.client.ContainerService().Delete(ctx, id); err != nil {
+			return translate(ctx, err)
+		}
+		if k.container.SnapshotKey == "" {
+			return nil
+		}
+		return translate(ctx, ignoreNotFound(p.client.SnapshotService(k.container.Snapshotter).Remove(ctx, k.container.SnapshotKey)))
+	}
+	key := k.container.SnapshotKey
+	ctx, err := p.pin(ctx, key)
+	if err != nil && !errdefs.IsNotFound(err) {
+		return translate(ctx, err)
+	}
+	lock, err := lockFile(ctx, p.state.names(), shared)
+	if err != nil {
+		return err
+	}
+	defer lock.release()
+	if err := p.client.ContainerService().Delete(ctx, id); err != nil {
+		return translate(ctx, err)
+	}
+	// From here on the instance is gone, whatever becomes of the context.
+	ctx, cancel := p.cleanup(ctx)
+	defer cancel()
+	err = ignoreNotFound(p.client.SnapshotService(p.snapshotter).Remove(ctx, key))
+	p.leases.drop(key)
+	if err = errors.Join(translate(ctx, err), p.state.removeInstance(id)); err != nil {
+		return &resource.Error{Kind: resource.KindOf(err), Outcome: resource.Done,
+			Left: []resource.Ref{p.ref(resource.KindInstance, k.record.Name, id)},
+			Err:  fmt.Errorf("the instance is gone, but not all that it had: %w", err)}
+	}
+	return nil
+}

@@ -1,0 +1,36 @@
+// Package containerd makes instances real as containers of containerd
+// (https://containerd.io), releases 1.6 to 2.4, on the local host.
+//
+// It connects to a containerd that runs, or starts and supervises a private one
+// from the installed programs:
+//
+//	containerd:                                        the system's containerd
+//	containerd:///run/other/containerd.sock            another socket
+//	containerd:?managed=/var/lib/app/containerd        a private one in a folder
+//
+// Further parameters, see [Options]: namespace, owner, state, snapshotter and
+// runtime; with managed also binary, and leave=true to leave the daemon running
+// at Close.
+//
+// # Where things are
+//
+// A namespace NAME of this module is the namespace univirt-NAME of containerd,
+// with an X for each hyphen behind a hyphen, which containerd does not allow:
+// `ctr -n univirt-default containers ls` lists the instances of the default one.
+// The container's ID is the instance's; labels of the instance are labels of the
+// container; the spec is in the extension univirt.io/instance. A folder beside
+// containerd's own, [Options.StateDir], has logs, locks and the helper program;
+// all processes that use one namespace use the same folder, which the
+// namespace's label univirt.io/state records.
+//
+// # Names
+//
+// A name is taken by preparing the snapshot of the root filesystem, whose key is
+// made of the name: Prepare fails with AlreadyExists where the key exists, it is
+// needed for every instance anyway, so uniqueness costs no call, and a snapshot
+// that was left by a process that died is seen and removed by the next Create of
+// the name, by Sweep, or by containerd when the lease of its maker has expired.
+// A lease or an ingest made for the purpose would cost two calls for each
+// instance; a container ID made of the name would make every use of an old
+// handle a race against a new instance of the same name.
+package containerd

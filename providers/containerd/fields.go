@@ -1,0 +1,105 @@
+package containerd
+
+import (
+	"github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// The reasons for what is not there yet or never will be.
+const (
+	noVolumes  = "this release's containerd provider has no volumes"
+	noNetworks = "this release's containerd provider has no networks but the host's"
+	noFiles    = "this release's containerd provider writes no files"
+	noVM       = "containers have none"
+	noScale    = "there is one host"
+)
+
+// Fields says what the provider does with each field of a compute.Spec.
+func Fields() resource.FieldTable {
+	return resource.FieldTable{}.Honored(
+		"name", "kind", "image", "pull",
+		"process.command", "process.args", "process.env", "process.user", "process.dir", "process.tty",
+		"hostname", "stopSignal", "stopGrace",
+		"resources.cpus", "resources.cpuWeight", "resources.cpuSet",
+		"resources.memory", "resources.memoryReservation", "resources.swap", "resources.pids", "resources.shmSize",
+		"rlimits", "sysctls",
+		"mounts[].type", "mounts[].source", "mounts[].path", "mounts[].readOnly", "mounts[].size",
+		"networkMode",
+
+		"lifetime.ephemeral", "lifetime.until",
+		"security.privileged", "security.addCapabilities", "security.dropCapabilities", "security.seccomp",
+		"security.readOnlyRoot", "security.allowPrivilegeEscalation",
+		"labels", "annotations", "native",
+	).Hint("only the caller's own waits act on it", "readiness.exec", "readiness.tcp", "readiness.interval", "readiness.timeout",
+		"readiness.startPeriod", "readiness.failures", "readiness.http.port", "readiness.http.path", "readiness.http.https",
+	).Refused("containerd passes no input to a process whose output is kept", "process.stdin").Refused("the helper has no such role yet", "init").Refused("limits of block devices and networks need to know the device", "resources.diskRead", "resources.diskWrite",
+		"resources.netReceive", "resources.netTransmit",
+	).Refused("the snapshotter does not bound a root filesystem", "rootDisk").Refused("a path below a source could be led out of it by links", "mounts[].subPath").Refused(noFiles, "files[].*").Refused(noNetworks, "networks[].*", "dns.*", "ports[].*").Refused("no supervisor runs", "restart.*", "health.*").Refused(noScale, "placement.*").Refused("root filesystems are not remapped yet", "security.userNamespace").Refused("host devices are not handed through yet", "devices[].*").Refused(noVM, "cloudInit.*", "boot.*")
+}
+
+// Changeable says what the provider does with each field of a compute.Change.
+func Changeable() resource.FieldTable {
+	return resource.FieldTable{}.Honored(
+		"resources.cpus", "resources.cpuWeight", "resources.cpuSet",
+		"resources.memory", "resources.memoryReservation", "resources.swap", "resources.pids", "resources.shmSize",
+		"stopGrace", "labels", "annotations", "apply", "ifRevision",
+	).Refused("limits of block devices and networks need to know the device", "resources.diskRead", "resources.diskWrite",
+		"resources.netReceive", "resources.netTransmit",
+	).Refused("no supervisor runs", "restart.*")
+}
+
+// Features says what the provider offers for instances.
+func Features() resource.Features {
+	yes := resource.Support{Supported: true}
+	no := func(reason string) resource.Support { return resource.Support{Reason: reason} }
+	return resource.Features{
+		compute.FeaturePause:          yes,
+		compute.FeatureSuspend:        no("CRIU is not driven"),
+		compute.FeatureRestart:        no("it is Stop and Start"),
+		compute.FeatureReset:          no(noVM),
+		compute.FeatureExec:           yes,
+		compute.FeatureExecStdin:      yes,
+		compute.FeatureExecTTY:        yes,
+		compute.FeatureExecSignal:     yes,
+		compute.FeatureExecUser:       yes,
+		compute.FeatureExecSplit:      yes,
+		compute.FeatureAttach:         no("containerd passes no input to a process whose output is kept; follow its logs, or use exec"),
+		compute.FeatureAttachStdin:    no("containerd passes no input to a process whose output is kept"),
+		compute.FeatureLogs:           yes,
+		compute.FeatureLogsDurable:    yes,
+		compute.FeatureLogsSplit:      yes,
+		compute.FeatureConsole:        no(noVM),
+		compute.FeatureFiles:          no(noFiles),
+		compute.FeatureSnapshot:       no("snapshots of instances are not made yet"),
+		compute.FeatureSnapshotMemory: no("snapshots of instances are not made yet"),
+		compute.FeatureClone:          no("instances are not cloned yet"),
+		compute.FeatureAttachVolume:   no(noVolumes),
+		compute.FeatureAttachNetwork:  no(noNetworks),
+		compute.FeatureDial:           no(noNetworks),
+		compute.FeaturePlan:           yes,
+		compute.FeatureScreenshot:     no(noVM),
+		compute.FeatureMigrate:        no(noScale),
+		compute.FeatureStats:          yes,
+		compute.FeatureUpdateLive:     yes,
+		compute.FeatureExitCode:       yes,
+		compute.FeatureExitOOM:        yes,
+	}
+}
+
+// Containers describes what the provider offers for instances, without any
+// containerd.
+func Containers() univirt.KindDescription {
+	return univirt.KindDescription{
+		Features:       Features(),
+		Fields:         Fields(),
+		Changeable:     Changeable(),
+		DefaultNetwork: "none",
+	}
+}
+
+// fields is the table that every Create uses.
+var (
+	fields     = Fields()
+	changeable = Changeable()
+)

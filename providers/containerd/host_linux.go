@@ -1,0 +1,50 @@
+package containerd
+
+import (
+	"os"
+
+	"github.com/containerd/cgroups/v3"
+	"github.com/containerd/containerd/v2/contrib/seccomp"
+	"github.com/containerd/containerd/v2/pkg/cap"
+	"github.com/containerd/containerd/v2/pkg/oci"
+	"github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+)
+
+const supported = true
+
+// host is what the translation of a spec depends on beside the spec.
+type host struct {
+	// unified says that cgroups are version 2, swap that swap can be bounded.
+	unified, swap bool
+	// files is how many open files a process may be allowed at most; 0 where that
+	// is not known.
+	files uint64
+	// capabilities are those that exist here, in full.
+	capabilities []string
+	// devices returns the host's devices, for a privileged instance.
+	devices func() ([]specs.LinuxDevice, error)
+	// seccomp returns the default filter for a process with the capabilities of
+	// the spec.
+	seccomp func(*specs.Spec) *specs.LinuxSeccomp
+}
+
+func readHost() host {
+	h := host{
+		unified: cgroups.Mode() == cgroups.Unified,
+		devices: oci.HostDevices,
+		seccomp: seccomp.DefaultProfile,
+	}
+	h.swap = h.unified
+	if !h.unified {
+		_, err := os.Stat("/sys/fs/cgroup/memory/memory.memsw.limit_in_bytes")
+		h.swap = err == nil
+	}
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) == nil {
+		h.files = limit.Max
+	}
+	// Where it cannot be told a privileged instance gets the default ones.
+	h.capabilities, _ = cap.Current()
+	return h
+}

@@ -1,0 +1,98 @@
+package containerd
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/errdefs"
+)
+
+const (
+	// leaseTime is when containerd may take what this value was making after the
+	// process died and nobody sweeps.
+	leaseTime = time.Hour
+	// leaseReserve is how long a lease must still hold for a use that begins now.
+	leaseReserve = leaseTime / 2
+)
+
+// leaseKeeper has the lease under which this value makes things. One lease
+// serves all its creates, so that none pays for making and deleting one.
+type leaseKeeper struct {
+	mu      sync.Mutex
+	current leases.Lease
+	made    time.Time
+	// held are the snapshots that were prepared under the current lease and not
+	// removed since.
+	held map[string]struct{}
+}
+
+// lease returns a context under whose lease things can be made. Containerd keeps
+// them until something refers to them, or the lease has expired.
+func (p *Provider) lease(ctx context.Context) (context.Context, error) {
+	k := &p.leases
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.current.ID == "" || time.Since(k.made) > leaseTime-leaseReserve {
+		// The one before goes by itself: something may still be made under it.
+		made := time.Now()
+		l, err := p.client.LeasesService().Create(ctx,
+			leases.WithRandomID(), leases.WithExpiration(leaseTime), leases.WithLabels(p.ownerLabels()))
+		if err != nil {
+			return nil, err
+		}
+		k.current, k.made, k.held = l, made, make(map[string]struct{})
+	}
+	return leases.WithLease(ctx, k.current.ID), nil
+}
+
+// hold notes that a snapshot is under the current lease.
+func (k *leaseKeeper) hold(snapshot string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.held[snapshot] = struct{}{}
+}
+
+// drop notes that a snapshot is gone.
+func (k *leaseKeeper) drop(snapshot string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.held, snapshot)
+}
+
+// pin sees to it that a snapshot is under this value's lease.
+func (p *Provider) pin(ctx context.Context, snapshot string) (context.Context, error) {
+	ctx, err := p.lease(ctx)
+	if err != nil {
+		return nil, err
+	}
+	k := &p.leases
+	k.mu.Lock()
+	lease := k.current
+	_, held := k.held[snapshot]
+	k.mu.Unlock()
+	if held {
+		return ctx, nil
+	}
+	err = p.client.LeasesService().AddResource(ctx, lease, leases.Resource{ID: snapshot, Type: "snapshots/" + p.snapshotter})
+	if err == nil {
+		k.hold(snapshot)
+	}
+	return ctx, err
+}
+
+// release gives the lease back at Close.
+func (k *leaseKeeper) release(ctx context.Context, p *Provider) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.current.ID == "" {
+		return nil
+	}
+	err := p.client.LeasesService().Delete(ctx, k.current)
+	if errdefs.IsNotFound(err) {
+		err = nil
+	}
+	k.current = leases.Lease{}
+	return translate(ctx, err)
+}

@@ -1,0 +1,51 @@
+package containerd
+
+import (
+	"context"
+
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+
+	"github.com/univirt/univirt/compute"
+)
+
+var _ compute.Pauser = (*instance)(nil)
+
+// Pause implements compute.Pauser.
+func (i *instance) Pause(ctx context.Context) error {
+	return i.change(ctx, "pause", func(ctx context.Context) error {
+		return i.transit(ctx, compute.OpPause, func() error {
+			_, err := i.p.client.TaskService().Pause(ctx, &tasksapi.PauseTaskRequest{ContainerID: i.id})
+			return err
+		})
+	})
+}
+
+// Resume implements compute.Pauser.
+func (i *instance) Resume(ctx context.Context) error {
+	return i.change(ctx, "resume", func(ctx context.Context) error {
+		return i.transit(ctx, compute.OpResume, func() error {
+			_, err := i.p.client.TaskService().Resume(ctx, &tasksapi.ResumeTaskRequest{ContainerID: i.id})
+			return err
+		})
+	})
+}
+
+// transit does what leads from the present state to the next, if the table
+// allows it.
+func (i *instance) transit(ctx context.Context, op compute.Operation, do func() error) error {
+	k, err := i.load(ctx)
+	if err == nil {
+		err = k.owned()
+	}
+	if err == nil {
+		k.task, err = i.p.loadTask(ctx, i.id)
+	}
+	if err != nil {
+		return err
+	}
+	to, err := compute.CheckTransition(stateOf(k.task), op)
+	if err != nil || to.NoOp {
+		return err
+	}
+	return translate(ctx, do())
+}

@@ -1,0 +1,117 @@
+package containerd
+
+import (
+	"context"
+	"syscall"
+
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/core/containers"
+
+	"github.com/univirt/univirt/compute"
+)
+
+// A run that has ended leaves its task, and the task its shim and the writer of
+// its log, until somebody deletes it: whoever starts, stops or deletes the
+// instance next, follows its log, or the reaper. Whoever does it writes the exit
+// down first, unless the instance goes too.
+
+// exitOf reads how the run of a stopped task ended.
+func (p *Provider) exitOf(ctx context.Context, t *task.Process, reason string) exitRecord {
+	return exitFrom(t, t.ExitStatus == killed && p.ranOut(ctx, taskID(t)), reason)
+}
+
+// exitFrom is exitOf where it is known whether memory ran out.
+func exitFrom(t *task.Process, outOfMemory bool, reason string) exitRecord {
+	run := runOf(t)
+	e := exitRecord{
+		Run: run, Known: true, Code: int(t.ExitStatus), Reason: reason, Started: runStarted(run),
+		OOM: outOfMemory && t.ExitStatus == killed,
+	}
+	if t.ExitedAt != nil && t.ExitedAt.AsTime().Unix() > 0 {
+		e.Finished = t.ExitedAt.AsTime()
+	}
+	if t.ExitStatus == killed && (e.OOM || reason == reasonForced) {
+		// An exit code of 137 alone may be the program's own.
+		e.Signal = compute.SignalName(int(syscall.SIGKILL))
+	}
+	return e
+}
+
+const (
+	// killed is the exit code of what ended by SIGKILL.
+	killed = 128 + 9
+
+	reasonStopped = "stopped"
+	reasonForced  = "forced"
+)
+
+// reap deletes the task of a run that has ended. The task is that of k.
+func (p *Provider) reap(ctx context.Context, k *known, reason string) error {
+	if err := p.writeExit(ctx, k.container, p.exitOf(ctx, k.task, reason)); err != nil {
+		return err
+	}
+	return p.deleteTask(ctx, k.container.ID)
+}
+
+// writeExit records how a run ended.
+func (p *Provider) writeExit(ctx context.Context, c containers.Container, e exitRecord) error {
+	last, found := lastExit(c)
+	if found && last.Run == e.Run {
+		return nil
+	}
+	e.Runs = last.Runs + 1
+	_, err := p.client.ContainerService().Update(ctx,
+		containers.Container{ID: c.ID, Labels: map[string]string{labelExit: e.encode()}}, "labels."+labelExit)
+	return translate(ctx, err)
+}
+
+// deleteTask deletes a stopped task; that there is none is nil.
+//
+// Containerd gives up in the middle where the call is cancelled, and leaves a
+// task that it neither tells of nor makes anew. So the call goes on when its
+// context ends, and only the caller does not wait for it.
+func (p *Provider) deleteTask(ctx context.Context, id string) error {
+	outcome := make(chan error, 1)
+	p.detached.Go(func() {
+		// A cancelled call's own clean-up has the same time.
+		ctx, cancel := p.cleanup(ctx)
+		defer cancel()
+		_, err := p.client.TaskService().Delete(ctx, &tasksapi.DeleteTaskRequest{ContainerID: id})
+		outcome <- translate(ctx, err)
+	})
+	select {
+	case err := <-outcome:
+		return ignoreNotFound(err)
+	case <-ctx.Done():
+		return ended(ctx)
+	}
+}
+
+// collect reaps the task of an instance if its run has ended, and reports
+// whether it has. Somebody else may have done it meanwhile.
+func (p *Provider) collect(ctx context.Context, id, run string) (bool, error) {
+	pass, err := p.turns.take(ctx, id)
+	if err != nil {
+		return false, err
+	}
+	defer pass()
+	over := true
+	err = p.locked(ctx, id, func() error {
+		t, err := p.loadTask(ctx, id)
+		if err != nil || t == nil || run != "" && runOf(t) != run {
+			return err
+		}
+		if stateOf(t) != compute.Stopped {
+			over = false
+			return nil
+		}
+		k, err := p.loadContainer(ctx, id)
+		if err != nil || k.record == nil {
+			return err
+		}
+		k.task = t
+		return p.reap(ctx, k, "")
+	})
+	return over, err
+}

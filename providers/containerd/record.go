@@ -1,0 +1,131 @@
+package containerd
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/errdefs"
+	"github.com/containerd/typeurl/v2"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+const (
+	// extension is where a container keeps its record.
+	extension = "univirt.io/instance"
+	// recordType names the record's form. It stands for the version, too: a record
+	// of another type is another release's.
+	recordType = "univirt.io/instance/v1"
+)
+
+// record is what an instance is, as its container keeps it. Labels are kept as
+// labels of the container, so that containerd can select by them.
+type record struct {
+	Name  string         `json:"name"`
+	Owner resource.Owner `json:"owner,omitzero"`
+	// Image is the image's name and digest.
+	Image    string `json:"image"`
+	ImageID  string `json:"imageID"`
+	Revision int    `json:"revision"`
+	// Spec is the canonical form, with the provider's choices and without labels.
+	Spec json.RawMessage `json:"spec"`
+	// Pending lists changes that the run PendingRun does not have.
+	Pending    []string `json:"pending,omitempty"`
+	PendingRun string   `json:"pendingRun,omitempty"`
+
+	spec compute.Spec
+}
+
+// encode makes the extension of a container.
+func (r record) encode() (typeurl.Any, error) {
+	spec := r.spec
+	spec.Labels = nil
+	doc, err := compute.Encode(spec)
+	if err != nil {
+		return nil, err
+	}
+	r.Spec = doc
+	text, err := json.Marshal(r)
+	if err != nil {
+		return nil, err
+	}
+	return &anypb.Any{TypeUrl: recordType, Value: text}, nil
+}
+
+// readRecord reads the record of a container. It is nil for one that this module
+// did not make.
+func readRecord(c containers.Container) (*record, error) {
+	any := c.Extensions[extension]
+	if any == nil {
+		return nil, nil
+	}
+	if any.GetTypeUrl() != recordType {
+		return nil, resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was made by another release: its record is %q, this one reads %q",
+			any.GetTypeUrl(), recordType)
+	}
+	var r record
+	err := json.Unmarshal(any.GetValue(), &r)
+	if err == nil {
+		r.spec, err = compute.Decode(r.Spec)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the record of container %s: %w", c.ID, err)
+	}
+	r.spec.Labels = userLabels(c.Labels)
+	return &r, nil
+}
+
+// userLabels leaves out what is ours or containerd's.
+func userLabels(all map[string]string) resource.Labels {
+	labels := make(resource.Labels, len(all))
+	for key, value := range all {
+		if !strings.HasPrefix(key, resource.ReservedPrefix) && !strings.HasPrefix(key, "containerd.io/") {
+			labels[key] = value
+		}
+	}
+	if len(labels) == 0 {
+		return nil
+	}
+	return labels
+}
+
+// exitRecord is the end of the last run that is over, as a label of its
+// container: written by whoever ends a run's task, apart from the record, so that
+// it is never lost to a change made at the same time.
+type exitRecord struct {
+	Run      string    `json:"run"`
+	Runs     int       `json:"runs"`
+	Known    bool      `json:"known"`
+	Code     int       `json:"code,omitempty"`
+	Signal   string    `json:"signal,omitempty"`
+	OOM      bool      `json:"oom,omitempty"`
+	Reason   string    `json:"reason,omitempty"`
+	Started  time.Time `json:"started,omitzero"`
+	Finished time.Time `json:"finished,omitzero"`
+}
+
+func (e exitRecord) exit() compute.Exit {
+	return compute.Exit{Run: e.Run, Known: e.Known, Code: e.Code, Signal: e.Signal, OOM: e.OOM,
+		Reason: e.Reason, Started: e.Started, Finished: e.Finished}
+}
+
+func (e exitRecord) encode() string {
+	// It has no type that cannot be encoded.
+	text, _ := json.Marshal(e)
+	return string(text)
+}
+
+// lastExit reads the end of the last run that was recorded.
+func lastExit(c containers.Container) (exitRecord, bool) {
+	var e exitRecord
+	text := c.Labels[labelExit]
+	if text == "" || json.Unmarshal([]byte(text), &e) != nil {
+		return exitRecord{}, false
+	}
+	return e, true
+}

@@ -1,0 +1,219 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/core/mount"
+	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/logfile"
+	"github.com/univirt/univirt/resource"
+)
+
+// Start implements compute.Instance. It makes four calls: the container is read,
+// then its root filesystem, and the task is made and started.
+func (i *instance) Start(ctx context.Context, opts compute.StartOptions) error {
+	return i.change(ctx, "start", func(ctx context.Context) error { return i.start(ctx, opts) })
+}
+
+// change runs an operation that changes the instance, when its turn has come.
+// What is to be done before it waits for that comes behind.
+func (i *instance) change(ctx context.Context, op string, do func(context.Context) error, before ...func(context.Context) error) error {
+	ctx, done, err := i.p.begin(ctx)
+	if err != nil {
+		return i.fail(op, err)
+	}
+	defer done()
+	for _, first := range before {
+		if err := first(ctx); err != nil {
+			return i.fail(op, err)
+		}
+	}
+	pass, err := i.p.turns.take(ctx, i.id)
+	if err != nil {
+		return i.fail(op, err)
+	}
+	defer pass()
+	return i.fail(op, do(ctx))
+}
+
+// locked runs a part of an operation that no other process may disturb. An
+// instance that turns out to be gone leaves no folder.
+func (p *Provider) locked(ctx context.Context, id string, do func() error) error {
+	if checkIdentifier(id) != "" || !resource.IsID(id) {
+		// Only an instance of ours has a folder, or can be started.
+		return do()
+	}
+	lock, err := p.state.lockInstance(ctx, id)
+	if err != nil {
+		if done := ended(ctx); done != nil {
+			return done
+		}
+		return fmt.Errorf("lock the instance: %w", err)
+	}
+	defer lock.release()
+	err = do()
+	if errors.Is(err, errdefs.ErrNotFound) && p.gone(ctx, id) {
+		_ = p.state.removeInstance(id)
+	}
+	return err
+}
+
+// gone reports whether there certainly is no container of that ID.
+func (p *Provider) gone(ctx context.Context, id string) bool {
+	_, err := p.client.ContainerService().Get(ctx, id)
+	return ctx.Err() == nil && errdefs.IsNotFound(err)
+}
+
+func (i *instance) start(ctx context.Context, opts compute.StartOptions) error {
+	return i.p.locked(ctx, i.id, func() error {
+		k, err := i.load(ctx)
+		if err == nil {
+			err = k.owned()
+		}
+		if err == nil {
+			err = k.checkRevision(opts.IfRevision)
+		}
+		if err != nil {
+			return err
+		}
+		for begun := time.Now(); ; {
+			err = i.p.run(ctx, k)
+			if !errors.Is(err, errdefs.ErrAlreadyExists) {
+				return err
+			}
+			if time.Since(begun) > compute.CleanupTimeout {
+				return resource.Errorf(errdefs.ErrUnavailable, "containerd does not get rid of the task of the run before: %w", withoutKind{err})
+			}
+			done, err := i.makeWay(ctx, k)
+			if done || err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// makeWay clears away the task that keeps a start from making one: of a run that
+// has ended, or of a start whose process died. With a run under way there is
+// nothing to be done.
+func (i *instance) makeWay(ctx context.Context, k *known) (done bool, err error) {
+	if k.task, err = i.p.loadTask(ctx, i.id); err != nil {
+		return false, err
+	}
+	switch state := stateOf(k.task); {
+	case k.task == nil:
+		// Somebody is deleting it, or has just done so.
+		select {
+		case <-ctx.Done():
+			return false, ended(ctx)
+		case <-time.After(10 * time.Millisecond):
+			return false, nil
+		}
+	case state == compute.Stopped:
+		return false, i.p.reap(ctx, k, "")
+	case state == compute.Starting:
+		return false, i.p.abandon(ctx, i.id, runOf(k.task))
+	default:
+		_, err := compute.CheckTransition(state, compute.OpStart)
+		return err == nil, err
+	}
+}
+
+// run makes a task and starts it.
+func (p *Provider) run(ctx context.Context, k *known) (err error) {
+	id, terminal := k.container.ID, k.record.spec.Process.TTY
+	run := newRun(time.Now())
+	output, err := p.output(id, run, terminal)
+	if err != nil {
+		return err
+	}
+	rootfs, err := p.client.SnapshotService(k.container.Snapshotter).Mounts(ctx, k.container.SnapshotKey)
+	if err != nil {
+		if errdefs.IsNotFound(err) && ctx.Err() == nil {
+			return resource.Errorf(errdefs.ErrDataLoss, "the root filesystem is gone: %w", withoutKind{err})
+		}
+		return translate(ctx, err)
+	}
+	request := &tasksapi.CreateTaskRequest{
+		ContainerID: id,
+		Rootfs:      mount.ToProto(rootfs),
+		Terminal:    terminal,
+		Stdout:      output,
+	}
+	if !terminal {
+		request.Stderr = output
+	}
+	if _, err := p.client.TaskService().Create(ctx, request); err != nil {
+		err = translate(ctx, err)
+		if errors.Is(err, errdefs.ErrAlreadyExists) {
+			return err
+		}
+		return p.undoStart(ctx, id, run, err)
+	}
+	// The shim says nothing of a log writer that failed. While nothing runs yet it
+	// must be there.
+	if writing, err := logfile.Writing(p.state.logs(id), run); err != nil || !writing {
+		return p.undoStart(ctx, id, run, errors.Join(resource.Errorf(errdefs.ErrInternal, "the writer of the log did not come up"), err))
+	}
+	p.reaper.expect(id)
+	if _, err := p.client.TaskService().Start(ctx, &tasksapi.StartRequest{ContainerID: id}); err != nil {
+		return p.undoStart(ctx, id, run, translate(ctx, err))
+	}
+	return nil
+}
+
+// undoStart removes the task of a start that failed, unless it runs all the
+// same: the daemon may have been faster than the end of the context.
+func (p *Provider) undoStart(ctx context.Context, id, run string, cause error) error {
+	interrupted := ended(ctx) != nil || errors.Is(cause, errdefs.ErrUnavailable)
+	ctx, cancel := p.cleanup(ctx)
+	defer cancel()
+	err := error(nil)
+	if interrupted {
+		var t *task.Process
+		t, err = p.loadTask(ctx, id)
+		if s := stateOf(t); err == nil && runOf(t) == run && (s == compute.Running || s == compute.Paused) {
+			return &resource.Error{Kind: resource.KindOf(cause), Err: cause, Outcome: resource.Done}
+		}
+	}
+	if err == nil {
+		err = p.abandon(ctx, id, run)
+	}
+	if err == nil {
+		return cause
+	}
+	var own *resource.Error
+	if !errors.As(cause, &own) {
+		own = &resource.Error{Kind: resource.KindOf(cause), Err: cause}
+	}
+	failed := *own
+	failed.Outcome = resource.OutcomeUnknown
+	failed.Err = errors.Join(failed.Err, fmt.Errorf("and the undo failed: %w", err))
+	return &failed
+}
+
+// abandon removes a task whose process was never started, and what it logged.
+func (p *Provider) abandon(ctx context.Context, id, run string) error {
+	if err := p.deleteTask(ctx, id); err != nil {
+		// What cannot be deleted as it is must be ended first.
+		if err := p.killAll(ctx, id); err != nil {
+			return err
+		}
+		if err := p.deleteTask(ctx, id); err != nil {
+			return err
+		}
+	}
+	if run == "" {
+		return nil
+	}
+	if err := logfile.Await(ctx, p.state.logs(id), run); err != nil {
+		return err
+	}
+	return logfile.RemoveRun(p.state.logs(id), run)
+}

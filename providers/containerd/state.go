@@ -1,0 +1,84 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/univirt/univirt/internal/keeper"
+)
+
+// stateDir is the folder of one namespace: what must outlive this process and
+// has no place in containerd.
+//
+//	bin/keeper-DIGEST          the helper program
+//	NAMESPACE/generations/ID   locked by a living Provider value
+//	NAMESPACE/instances/ID/    lock, and logs of an instance
+//	NAMESPACE/fifos/ID/        the streams of a generation's execs
+//	NAMESPACE/names            locked while names are given back
+type stateDir struct {
+	root, space string
+	// keeper is the path of the helper program.
+	keeper string
+}
+
+// openState makes the folder and what is shared in it.
+func openState(root, space string) (stateDir, error) {
+	s := stateDir{root: root, space: space}
+	for _, dir := range []string{s.generations(), s.instances(), s.fifos()} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return s, err
+		}
+	}
+	var err error
+	s.keeper, err = keeper.Install(filepath.Join(root, "bin"))
+	return s, err
+}
+
+func (s stateDir) generations() string { return filepath.Join(s.root, s.space, "generations") }
+func (s stateDir) instances() string   { return filepath.Join(s.root, s.space, "instances") }
+func (s stateDir) fifos() string       { return filepath.Join(s.root, s.space, "fifos") }
+func (s stateDir) names() string       { return filepath.Join(s.root, s.space, "names") }
+
+// instance is the folder of an instance. An ID has the shape of one, so that it
+// is a single part of a path.
+func (s stateDir) instance(id string) string { return filepath.Join(s.instances(), id) }
+func (s stateDir) logs(id string) string     { return filepath.Join(s.instance(id), "logs") }
+func (s stateDir) stdin(id string) string    { return filepath.Join(s.instance(id), "stdin") }
+
+// generation locks the mark of a living Provider value. The lock dies with the
+// process.
+func (s stateDir) generation(ctx context.Context, id string) (*fileLock, error) {
+	return lockFile(ctx, filepath.Join(s.generations(), id), exclusive)
+}
+
+// alive reports whether the generation's Provider value lives, in whatever
+// process.
+func (s stateDir) alive(id string) bool {
+	if id == "" || filepath.Base(id) != id {
+		return false
+	}
+	held, err := isLocked(filepath.Join(s.generations(), id))
+	// Where it cannot be told, nothing may be taken away from it.
+	return held || err != nil && !errors.Is(err, fs.ErrNotExist)
+}
+
+// lockInstance keeps other processes from starting, changing or deleting the
+// instance. Within this process turns do that.
+func (s stateDir) lockInstance(ctx context.Context, id string) (*fileLock, error) {
+	for {
+		if err := os.Mkdir(s.instance(id), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, err
+		}
+		lock, err := lockFile(ctx, filepath.Join(s.instance(id), "lock"), exclusive)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // whoever deleted the instance removed the folder in between
+		}
+		return lock, err
+	}
+}
+
+// removeInstance removes the folder of an instance that is no more.
+func (s stateDir) removeInstance(id string) error { return os.RemoveAll(s.instance(id)) }

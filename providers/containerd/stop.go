@@ -1,0 +1,224 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"syscall"
+	"time"
+
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/compute"
+)
+
+// Stop implements compute.Instance.
+func (i *instance) Stop(ctx context.Context, opts compute.StopOptions) error {
+	return i.change(ctx, "stop", func(ctx context.Context) error { return i.stop(ctx, opts) }, func(ctx context.Context) error {
+		if err := opts.Validate().Err(); err != nil {
+			return err
+		}
+		return i.hurry(ctx, opts)
+	})
+}
+
+// hurry shortens the patience of a Stop that waits already.
+func (i *instance) hurry(ctx context.Context, opts compute.StopOptions) error {
+	if !i.p.turns.waited(i.id) {
+		return nil
+	}
+	grace := opts.Grace
+	switch {
+	case opts.Force:
+		grace = 0
+	case grace == 0:
+		k, err := i.load(ctx)
+		if err != nil || k.record == nil {
+			return err
+		}
+		grace = k.record.spec.StopGrace
+	}
+	i.p.turns.hurry(i.id, time.Now().Add(grace))
+	return nil
+}
+
+func (i *instance) stop(ctx context.Context, opts compute.StopOptions) error {
+	k, err := i.load(ctx)
+	if err == nil {
+		err = k.owned()
+	}
+	if err == nil {
+		err = k.checkRevision(opts.IfRevision)
+	}
+	if err == nil {
+		k.task, err = i.p.loadTask(ctx, i.id)
+	}
+	if err != nil {
+		return err
+	}
+	switch state := stateOf(k.task); state {
+	case compute.Stopped, compute.Starting:
+		if k.task == nil {
+			return nil
+		}
+		return i.p.clear(ctx, k)
+	default:
+		if _, err := compute.CheckTransition(state, compute.OpStop); err != nil {
+			return err
+		}
+	}
+	ended, reason, err := i.endRun(ctx, k, opts)
+	if err != nil {
+		return err
+	}
+	return i.p.locked(ctx, i.id, func() error {
+		if ended != nil {
+			k.task.Status, k.task.ExitStatus, k.task.ExitedAt = task.Status_STOPPED, ended.ExitStatus, ended.ExitedAt
+			return i.p.reap(ctx, k, reason)
+		}
+		// Somebody else ended the run and its task.
+		return nil
+	})
+}
+
+// clear removes the task of a run that has ended, or of a start whose process
+// died: one that lives holds the lock.
+func (p *Provider) clear(ctx context.Context, k *known) error {
+	return p.locked(ctx, k.container.ID, func() (err error) {
+		if k.task, err = p.loadTask(ctx, k.container.ID); err != nil || k.task == nil {
+			return err
+		}
+		switch state := stateOf(k.task); state {
+		case compute.Stopped:
+			return p.reap(ctx, k, "")
+		case compute.Starting:
+			return p.abandon(ctx, k.container.ID, runOf(k.task))
+		default:
+			_, err := compute.CheckTransition(state, compute.OpStop)
+			return err
+		}
+	})
+}
+
+// endRun asks the main process to end, and forces it when the grace is over. It
+// returns nil where the task was gone before its exit could be read.
+func (i *instance) endRun(ctx context.Context, k *known, opts compute.StopOptions) (*tasksapi.WaitResponse, string, error) {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	exit := i.p.awaitExit(waiting, i.id)
+	if !opts.Force {
+		signal := opts.Signal
+		if signal == "" {
+			signal = k.record.spec.StopSignal
+		}
+		grace := opts.Grace
+		if grace == 0 {
+			grace = k.record.spec.StopGrace
+		}
+		number, err := compute.ParseSignal(signal)
+		if err != nil {
+			return nil, "", err
+		}
+		patience, done := i.p.turns.wait(i.id, time.Now().Add(grace))
+		defer done()
+		if err := i.ask(ctx, k, number); err != nil {
+			return nil, "", err
+		}
+		for timer := time.NewTimer(i.p.turns.remaining(patience)); ; timer.Reset(i.p.turns.remaining(patience)) {
+			select {
+			case e := <-exit:
+				timer.Stop()
+				return e.response, reasonStopped, e.err
+			case <-patience.shortened:
+				continue
+			case <-timer.C:
+			}
+			break
+		}
+	}
+	if err := i.p.kill(ctx, i.id, int(syscall.SIGKILL), true); err != nil {
+		return nil, "", err
+	}
+	if stateOf(k.task) == compute.Paused {
+		// The kernel delivers nothing to what is frozen.
+		if err := i.p.thaw(ctx, i.id); err != nil {
+			return nil, "", err
+		}
+	}
+	e := <-exit
+	return e.response, reasonForced, e.err
+}
+
+// ask sends the stop signal, which a paused instance could not act upon.
+func (i *instance) ask(ctx context.Context, k *known, number int) error {
+	if err := i.p.kill(ctx, i.id, number, false); err != nil {
+		return err
+	}
+	if stateOf(k.task) == compute.Paused {
+		return i.p.thaw(ctx, i.id)
+	}
+	return nil
+}
+
+// thaw resumes a paused task; that it runs, or is gone, is nil.
+func (p *Provider) thaw(ctx context.Context, id string) error {
+	_, err := p.client.TaskService().Resume(ctx, &tasksapi.ResumeTaskRequest{ContainerID: id})
+	if err = translate(ctx, err); err == nil || errors.Is(err, errdefs.ErrNotFound) {
+		return nil
+	}
+	t, loadErr := p.loadTask(ctx, id)
+	if loadErr == nil && stateOf(t) != compute.Paused {
+		return nil
+	}
+	return err
+}
+
+// kill sends a signal to the main process, or to all of the instance. That there
+// is nobody left to send it to is nil.
+func (p *Provider) kill(ctx context.Context, id string, signal int, all bool) error {
+	_, err := p.client.TaskService().Kill(ctx, &tasksapi.KillRequest{ContainerID: id, Signal: uint32(signal), All: all})
+	if err = translate(ctx, err); errors.Is(err, errdefs.ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// killAll ends a run at once, and returns when it has ended.
+func (p *Provider) killAll(ctx context.Context, id string) error {
+	waiting, cancel := context.WithCancel(ctx)
+	defer cancel()
+	exit := p.awaitExit(waiting, id)
+	if err := p.kill(ctx, id, int(syscall.SIGKILL), true); err != nil {
+		return err
+	}
+	if t, err := p.loadTask(ctx, id); err != nil || t == nil {
+		return err
+	} else if stateOf(t) == compute.Paused {
+		if err := p.thaw(ctx, id); err != nil {
+			return err
+		}
+	}
+	return (<-exit).err
+}
+
+// exited is the outcome of a wait for the end of a run: a nil response says that
+// there is no task.
+type exited struct {
+	response *tasksapi.WaitResponse
+	err      error
+}
+
+// awaitExit waits for the end of the run under way. The channel gets one value,
+// at the latest when the context ends.
+func (p *Provider) awaitExit(ctx context.Context, id string) <-chan exited {
+	out := make(chan exited, 1)
+	go func() {
+		response, err := p.client.TaskService().Wait(ctx, &tasksapi.WaitRequest{ContainerID: id})
+		if err = translate(ctx, err); errors.Is(err, errdefs.ErrNotFound) {
+			response, err = nil, nil
+		}
+		out <- exited{response, err}
+	}()
+	return out
+}
