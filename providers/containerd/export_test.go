@@ -48,7 +48,7 @@ func files(t testing.TB, archive []byte) map[string][]byte {
 }
 
 func TestExport(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	ctx := context.Background()
 	image := imported(t, p, "example.test/app:v1", "example.test/app:v2")
 	unchanged(t, p)
@@ -88,7 +88,7 @@ func TestExport(t *testing.T) {
 }
 
 func TestExportArguments(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	imported(t, p, "example.test/app:v1")
 	for name, c := range map[string]struct {
 		names []string
@@ -117,7 +117,7 @@ func TestExportArguments(t *testing.T) {
 }
 
 func TestExportOfWhatIsIncomplete(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	image := dataImage(t, 2, 1000)
 	_, err := p.Images().Import(context.Background(), from(archived(t, compute.OCIArchive, "example.test/app:v1", image), compute.OCIArchive), compute.ImportOptions{})
 	require.NoError(t, err)
@@ -146,7 +146,7 @@ func (f *full) Write(p []byte) (int, error) {
 }
 
 func TestExportWriterFails(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	imported(t, p, "example.test/app:v1")
 	var b bytes.Buffer
 	require.NoError(t, p.Images().Export(context.Background(), &b, []string{"example.test/app:v1"}, compute.ExportOptions{}))
@@ -159,7 +159,7 @@ func TestExportWriterFails(t *testing.T) {
 }
 
 func TestExportEndsWithItsContext(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	imported(t, p, "example.test/app:v1")
 	b := blocking{make(chan struct{})}
 	defer close(b.release)

@@ -30,12 +30,6 @@ func init() {
 	}()
 }
 
-// openImages opens a provider in a namespace of its own.
-func openImages(t testing.TB) *Provider {
-	t.Helper()
-	return open(t, Options{})
-}
-
 // dataImage makes an image of layers that no other test has.
 func dataImage(t testing.TB, layers int, size int64) v1.Image {
 	t.Helper()

@@ -36,7 +36,7 @@ func TestHostileImages(t *testing.T) {
 	dir := t.TempDir()
 	cases, err := testimage.Hostile(dir)
 	require.NoError(t, err)
-	p := openImages(t)
+	p := open(t, Options{})
 	r := testregistry.Test(t)
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -86,7 +86,7 @@ func TestHostileArchives(t *testing.T) {
 	require.NoError(t, err)
 	oci, docker, err := testimage.HostileArchives(dir, "example.test/hostile:v1")
 	require.NoError(t, err)
-	p := openImages(t)
+	p := open(t, Options{})
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
 	for format, archives := range map[compute.ImageFormat][]testimage.Archive{
@@ -110,7 +110,7 @@ func TestDamagedLayers(t *testing.T) {
 	dir := t.TempDir()
 	cases, err := testimage.Hostile(dir)
 	require.NoError(t, err)
-	p := openImages(t)
+	p := open(t, Options{})
 	r := testregistry.Test(t)
 	says := map[string]string{
 		"layer that is no archive":      "gzip|archive/tar|unexpected EOF",
@@ -135,7 +135,7 @@ func TestDamagedLayers(t *testing.T) {
 }
 
 func TestMultipleFaultsAreToldAtOnce(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	_, err := p.Images().Pull(context.Background(), "", compute.PullOptions{
 		PlainHTTP: []string{"/"}, Platform: compute.Platform{OS: "plan9"},
 	})

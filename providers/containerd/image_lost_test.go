@@ -27,7 +27,7 @@ func mortal(t *testing.T) *managed.Daemon {
 	}
 	dir, err := os.MkdirTemp("", "mortal")
 	require.NoError(t, err)
-	config := managed.Config{Dir: filepath.Join(dir, "c"), Restarts: -1}
+	config := managed.Config{Dir: filepath.Join(dir, "c"), Binary: os.Getenv(binaryVariable), Restarts: -1}
 	d, err := managed.Start(context.Background(), config)
 	require.NoError(t, err)
 	t.Cleanup(func() {

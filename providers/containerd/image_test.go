@@ -18,7 +18,7 @@ import (
 )
 
 func TestGetByAnyFormOfTheName(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	ctx := context.Background()
 	want := imported(t, p, "docker.io/library/app:latest")
 	for _, name := range []string{
@@ -50,7 +50,7 @@ func TestGetByAnyFormOfTheName(t *testing.T) {
 }
 
 func TestListOfImages(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	ctx := context.Background()
 	list := func(f compute.ImageFilter) []string {
 		all, err := resource.Collect(p.Images().List(ctx, f))
@@ -86,7 +86,7 @@ func TestListOfImages(t *testing.T) {
 
 // TestListShowsDamagedImages: they must be seen to be deleted.
 func TestListShowsDamagedImages(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	ctx := context.Background()
 	image := dataImage(t, 1, 100)
 	_, err := p.Images().Import(ctx, from(archived(t, compute.OCIArchive, "example.test/app:v1", image), compute.OCIArchive), compute.ImportOptions{})
@@ -114,7 +114,7 @@ func TestListShowsDamagedImages(t *testing.T) {
 }
 
 func TestDeleteOfImages(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	ctx := context.Background()
 	empty := stock(t, p)
 	image := imported(t, p, "example.test/a:v1", "example.test/a:v2", "example.test/a:v3")
@@ -137,13 +137,15 @@ func TestDeleteOfImages(t *testing.T) {
 }
 
 func TestDeleteOfImagesInUse(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	image := imported(t, p, "example.test/a:v1", "example.test/a:v2")
 	ctx, done, err := p.begin(context.Background())
 	require.NoError(t, err)
 	defer done()
+	id := resource.NewID()
+	defer func() { assert.NoError(t, p.client.ContainerService().Delete(ctx, id)) }()
 	_, err = p.client.ContainerService().Create(ctx, containers.Container{
-		ID: resource.NewID(), Image: "example.test/a:v1",
+		ID: id, Image: "example.test/a:v1",
 		Labels:  map[string]string{labelImage: image.Ref.ID, labelName: "web"},
 		Runtime: containers.RuntimeInfo{Name: "io.containerd.runc.v2"},
 		Spec:    noSpec{},
@@ -166,7 +168,7 @@ func (noSpec) GetTypeUrl() string { return "example.test/none" }
 func (noSpec) GetValue() []byte   { return []byte("{}") }
 
 func TestResolve(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	r := testregistry.Test(t)
 	ref := push(t, r, "app:v1", dataImage(t, 2, 100))
 	ctx, done, err := p.begin(context.Background())
@@ -220,7 +222,7 @@ func TestResolve(t *testing.T) {
 }
 
 func TestUnpack(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	ctx, done, err := p.begin(context.Background())
 	require.NoError(t, err)
 	defer done()
@@ -248,7 +250,7 @@ func TestUnpack(t *testing.T) {
 
 // TestNamesAreGivenAllOrNone: the second name cannot be given.
 func TestNamesAreGivenAllOrNone(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	a, b := imported(t, p, "example.test/a:v1"), imported(t, p, "example.test/b:v1")
 	ctx, done, err := p.begin(context.Background())
 	require.NoError(t, err)
@@ -270,7 +272,7 @@ func TestNamesAreGivenAllOrNone(t *testing.T) {
 }
 
 func TestImagesAfterClose(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	imported(t, p, "example.test/a:v1")
 	require.NoError(t, p.Close())
 	ctx := context.Background()

@@ -39,7 +39,7 @@ func from(data []byte, format compute.ImageFormat) compute.ImageSource {
 }
 
 func TestImport(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	ctx := context.Background()
 	for _, format := range []compute.ImageFormat{compute.OCIArchive, compute.DockerArchive} {
 		t.Run(string(format), func(t *testing.T) {
@@ -67,7 +67,7 @@ func TestImport(t *testing.T) {
 }
 
 func TestImportUnderAName(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	ctx := context.Background()
 	data := archived(t, compute.OCIArchive, "example.test/app:v1", dataImage(t, 1, 10))
 	got, err := p.Images().Import(ctx, from(data, compute.OCIArchive), compute.ImportOptions{Name: "mine"})
@@ -78,7 +78,7 @@ func TestImportUnderAName(t *testing.T) {
 }
 
 func TestImportArguments(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	unchanged(t, p)
 	oci := archived(t, compute.OCIArchive, "example.test/app:v1", dataImage(t, 1, 10))
 	mips := archived(t, compute.OCIArchive, "example.test/app:v1", platformImage(t, v1.Platform{OS: "linux", Architecture: "mips64le"}))
@@ -114,7 +114,7 @@ func TestImportArguments(t *testing.T) {
 
 // TestImportOfDeceivingNames: a digest in a name is a promise.
 func TestImportOfDeceivingNames(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	unchanged(t, p)
 	name := "example.test/app@sha256:" + strings.Repeat("0", 64)
 	data := archived(t, compute.OCIArchive, name, dataImage(t, 1, 10))
@@ -123,7 +123,7 @@ func TestImportOfDeceivingNames(t *testing.T) {
 }
 
 func TestImportOfSeveralImages(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	ctx := context.Background()
 	for n, image := range []v1.Image{dataImage(t, 1, 10), dataImage(t, 2, 10)} {
 		data := archived(t, compute.OCIArchive, "example.test/app:v"+string(rune('1'+n)), image)
@@ -134,7 +134,7 @@ func TestImportOfSeveralImages(t *testing.T) {
 		t.Run(string(format), func(t *testing.T) {
 			var b bytes.Buffer
 			require.NoError(t, p.Images().Export(ctx, &b, []string{"example.test/app:v1", "example.test/app:v2"}, compute.ExportOptions{Format: format}))
-			q := openImages(t)
+			q := open(t, Options{})
 			before := stock(t, q)
 			_, err := q.Images().Import(ctx, from(b.Bytes(), format), compute.ImportOptions{Name: "one"})
 			assert.ErrorIs(t, err, errdefs.ErrInvalidArgument)
@@ -152,7 +152,7 @@ func TestImportOfSeveralImages(t *testing.T) {
 		var b bytes.Buffer
 		w := tar.NewWriter(&b)
 		require.NoError(t, w.Close())
-		q := openImages(t)
+		q := open(t, Options{})
 		unchanged(t, q)
 		_, err := q.Images().Import(ctx, from(b.Bytes(), compute.OCIArchive), compute.ImportOptions{})
 		assert.ErrorIs(t, err, errdefs.ErrInvalidArgument)
@@ -160,7 +160,7 @@ func TestImportOfSeveralImages(t *testing.T) {
 }
 
 func TestImportOfAnIndex(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	ctx := context.Background()
 	index, err := testimage.Index(
 		platformImage(t, v1.Platform{OS: "linux", Architecture: "mips64le"}),
@@ -178,7 +178,7 @@ func TestImportOfAnIndex(t *testing.T) {
 	assert.ErrorIs(t, err, errdefs.ErrFailedPrecondition)
 	assert.Zero(t, b.Len())
 	require.NoError(t, p.Images().Export(ctx, &b, []string{"example.test/many:v1"}, compute.ExportOptions{}))
-	q := openImages(t)
+	q := open(t, Options{})
 	again, err := q.Images().Import(ctx, from(b.Bytes(), compute.OCIArchive), compute.ImportOptions{})
 	require.NoError(t, err)
 	assert.Equal(t, got[0].Ref.ID, again[0].Ref.ID)
@@ -190,7 +190,7 @@ func TestImportOfAnIndex(t *testing.T) {
 	assert.Equal(t, "mips64le", other[0].Platform.Architecture)
 	b.Reset()
 	require.NoError(t, p.Images().Export(ctx, &b, []string{"example.test/many:v1"}, compute.ExportOptions{}))
-	_, err = openImages(t).Images().Import(ctx, from(b.Bytes(), compute.OCIArchive), compute.ImportOptions{Platform: compute.Platform{Architecture: "mips64le"}})
+	_, err = open(t, Options{}).Images().Import(ctx, from(b.Bytes(), compute.OCIArchive), compute.ImportOptions{Platform: compute.Platform{Architecture: "mips64le"}})
 	require.NoError(t, err)
 }
 
@@ -201,7 +201,7 @@ func (b blocking) Read([]byte) (int, error)    { <-b.release; return 0, io.EOF }
 func (b blocking) Write(p []byte) (int, error) { <-b.release; return len(p), nil }
 
 func TestImportEndsWithItsContext(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	unchanged(t, p)
 	data := archived(t, compute.OCIArchive, "example.test/app:v1", dataImage(t, 2, 100_000))
 	b := blocking{make(chan struct{})}
@@ -215,7 +215,7 @@ func TestImportEndsWithItsContext(t *testing.T) {
 }
 
 func TestImportReaderFails(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	unchanged(t, p)
 	data := archived(t, compute.OCIArchive, "example.test/app:v1", dataImage(t, 2, 100_000))
 	cause := errors.New("the tape is torn")
@@ -229,7 +229,7 @@ func TestImportReaderFails(t *testing.T) {
 }
 
 func TestImportTrailer(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	data := archived(t, compute.OCIArchive, "example.test/app:v1", dataImage(t, 1, 10))
 	_, err := p.Images().Import(context.Background(), from(append(bytes.Clone(data), make([]byte, 10<<10)...), compute.OCIArchive), compute.ImportOptions{})
 	assert.NoError(t, err)

@@ -88,7 +88,7 @@ func (r *reports) phases() []string {
 }
 
 func TestPullProgress(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	r := testregistry.Test(t)
 	image := dataImage(t, 3, 50_000)
 	ref := push(t, r, "app:v1", image)
@@ -145,7 +145,7 @@ func TestPullProgress(t *testing.T) {
 }
 
 func TestImportAndExportProgress(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	data := archived(t, compute.OCIArchive, "example.test/a:v1", dataImage(t, 3, 2_000_000))
 	var seen reports
 	_, err := p.Images().Import(context.Background(), from(data, compute.OCIArchive), compute.ImportOptions{Progress: seen.take})

@@ -28,7 +28,7 @@ import (
 )
 
 func TestPullBringsAnImageReadyForUse(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	r := testregistry.Test(t)
 	image := dataImage(t, 3, 100_000)
 	ref := push(t, r, "app:v1", image)
@@ -54,7 +54,7 @@ func TestPullBringsAnImageReadyForUse(t *testing.T) {
 }
 
 func TestPullOfWhatIsThereFetchesNothing(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	r := testregistry.Test(t)
 	ref := push(t, r, "app:v1", dataImage(t, 3, 10_000))
 	first, err := p.Images().Pull(context.Background(), ref, compute.PullOptions{})
@@ -71,7 +71,7 @@ func TestPullOfWhatIsThereFetchesNothing(t *testing.T) {
 }
 
 func TestPullSharesLayers(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	r := testregistry.Test(t)
 	seed := <-seeds
 	make := func(layers int) v1.Image {
@@ -97,7 +97,7 @@ func TestPullSharesLayers(t *testing.T) {
 }
 
 func TestPullFollowsTheName(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	r := testregistry.Test(t)
 	ctx := context.Background()
 	first, err := p.Images().Pull(ctx, push(t, r, "app:latest", dataImage(t, 1, 100)), compute.PullOptions{})
@@ -111,7 +111,7 @@ func TestPullFollowsTheName(t *testing.T) {
 }
 
 func TestPullErrors(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	names := standIns(t, p)
 	secure := names["secure.test:443"]
 	const seconds = 10 * time.Second
@@ -232,7 +232,7 @@ func credentials(user, password string) compute.PullOptions {
 }
 
 func TestPullWithCredentials(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	for name, require_ := range map[string]func(*testregistry.Registry){
 		"basic":  func(r *testregistry.Registry) { r.RequireBasic("u", "p") },
 		"bearer": func(r *testregistry.Registry) { r.RequireToken("u", "p") },
@@ -267,7 +267,7 @@ func TestPullWithCredentials(t *testing.T) {
 }
 
 func TestPullFromMirrors(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	image := dataImage(t, 2, 100)
 	origin, mirror, broken := testregistry.Test(t), testregistry.Test(t), testregistry.Test(t)
 	ref := push(t, origin, "app:v1", image)
@@ -289,7 +289,7 @@ func TestPullFromMirrors(t *testing.T) {
 }
 
 func TestPullByDigest(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	r := testregistry.Test(t)
 	image := dataImage(t, 1, 100)
 	push(t, r, "app:v1", image)
@@ -301,7 +301,7 @@ func TestPullByDigest(t *testing.T) {
 }
 
 func TestPullPlatforms(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	r := testregistry.Test(t)
 	ctx := context.Background()
 	own := platformImage(t, v1.Platform{OS: "linux", Architecture: runtime.GOARCH})
@@ -372,7 +372,7 @@ func lyingIndex(t *testing.T, image, as v1.Image) v1.ImageIndex {
 }
 
 func TestPullVerify(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	r := testregistry.Test(t)
 	image := dataImage(t, 2, 1000)
 	ref := push(t, r, "app:v1", image)
@@ -416,7 +416,7 @@ func TestPullVerify(t *testing.T) {
 }
 
 func TestPullCancelled(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	for name, fault := range map[string]testregistry.Fault{
 		"while the name is looked up":   on(testregistry.Manifests, testregistry.Stall()),
 		"while a layer stalls":          on(testregistry.Blobs, testregistry.StallAfter(2000)),
@@ -461,7 +461,7 @@ func TestPullCancelled(t *testing.T) {
 }
 
 func TestPullGoesOnWhereTheConnectionBroke(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	r := testregistry.Test(t)
 	ref := push(t, r, "app:v1", dataImage(t, 1, 3_000_000))
 	r.Inject(testregistry.Fault{On: testregistry.Blobs, Effect: testregistry.Truncate(), Skip: 1, Times: 1})
@@ -477,7 +477,7 @@ func TestPullGoesOnWhereTheConnectionBroke(t *testing.T) {
 }
 
 func TestPullRegistryDiesUnderWay(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	r := testregistry.Test(t)
 	ref := push(t, r, "app:v1", dataImage(t, 1, 100_000))
 	r.Inject(testregistry.Fault{On: testregistry.Blobs, Effect: testregistry.StallAfter(2000), Skip: 1})
@@ -495,7 +495,7 @@ func TestPullRegistryDiesUnderWay(t *testing.T) {
 }
 
 func TestPullsOfOneImageAtOnce(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	r := testregistry.Test(t)
 	ref := push(t, r, "app:v1", dataImage(t, 3, 50_000))
 	var all sync.WaitGroup
@@ -521,7 +521,7 @@ func TestPullsOfOneImageAtOnce(t *testing.T) {
 }
 
 func TestPullAfterClose(t *testing.T) {
-	p := openImages(t)
+	p := open(t, Options{})
 	r := testregistry.Test(t)
 	ref := push(t, r, "app:v1", dataImage(t, 1, 100_000))
 	r.RequireBasic("u", "p")
