@@ -21,6 +21,7 @@ type Backend struct {
 	eventFaults atomic.Int32
 	// ruled says that a fault of all values may have to strike.
 	ruled atomic.Bool
+	crew  crew
 	// broken is what is wrong with the options, or nil.
 	broken error
 
@@ -40,14 +41,12 @@ type Backend struct {
 	// abandoned names the programs that did not return when they were killed.
 	abandoned []string
 	registry  registry
-	// programs counts the goroutines of programs.
-	programs sync.WaitGroup
 }
 
 // usage is what is handed out of the capacity.
 type usage struct {
-	cpus                         float64
-	memory, disk                 int64
+	// cpus are thousandths of a processor.
+	cpus, memory, disk           int64
 	instances, volumes, networks int
 }
 
@@ -75,7 +74,11 @@ func NewBackend(opts Options) *Backend {
 	}
 	b.opts.Programs = maps.Clone(opts.Programs)
 	b.opts.Latency = maps.Clone(opts.Latency)
-	b.opts.Images = slices.Clone(opts.Images)
+	b.registry.open = opts.Images == nil
+	if b.broken == nil {
+		b.registry.push(opts.Images)
+		b.broken = b.registry.load()
+	}
 	return b
 }
 
@@ -87,6 +90,10 @@ func (b *Backend) space(name string) *space {
 		s.hub.capacity = b.opts.History
 		s.hub.token = fmt.Sprintf("%08x", uint32(b.newToken("hub", name, "")))
 		b.spaces[name] = s
+		for _, local := range b.registry.local {
+			// What does not fit on the disk must be pulled.
+			_, _ = s.keep(local.artifact, local.name)
+		}
 	}
 	return s
 }
@@ -123,6 +130,13 @@ func (b *Backend) delay(op Op, at target) time.Duration {
 	if len(b.opts.Latency) == 0 {
 		return 0
 	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.spreadOf(op, at)
+}
+
+// spreadOf is delay where the backend is locked.
+func (b *Backend) spreadOf(op Op, at target) time.Duration {
 	spread, ok := b.opts.Latency[op]
 	if !ok && op != OpBoot {
 		spread = b.opts.Latency[""]
@@ -132,9 +146,7 @@ func (b *Backend) delay(op Op, at target) time.Duration {
 	}
 	// The chance depends on the operation and its resource, not on the order of
 	// unrelated calls.
-	b.mu.Lock()
 	chance := b.newToken("latency", string(op), at.ref.ID)
-	b.mu.Unlock()
 	return spread.Min + time.Duration(chance%uint64(spread.Max-spread.Min+1))
 }
 
@@ -155,6 +167,14 @@ func (b *Backend) inject(in *injections, f Fault) *Injection {
 	return in.add(f, b.opts.Seed)
 }
 
+// Abandoned names the programs that did not return when they were killed, in the
+// order in which they were given up.
+func (b *Backend) Abandoned() []string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.Clone(b.abandoned)
+}
+
 // Close ends the backend: programs are killed, and everything on it is gone.
 // Values that are still open answer resource.ErrClosed. Closing twice is nil.
 func (b *Backend) Close() error {
@@ -166,4 +186,20 @@ func (b *Backend) Close() error {
 	}
 	b.shutDown()
 	return nil
+}
+
+// shutDown ends every run and waits for the programs, as long as they may take.
+func (b *Backend) shutDown() {
+	b.mu.Lock()
+	b.closed = true
+	for _, s := range b.spaces {
+		for _, i := range s.instances.byID {
+			if r := i.run; r != nil && r.exit == nil {
+				r.thaw(r.cpuAt)
+				r.force("forced")
+			}
+		}
+	}
+	b.mu.Unlock()
+	b.crew.wait(b.opts.ProgramGrace + time.Second)
 }

@@ -10,6 +10,16 @@ import (
 	"github.com/univirt/univirt/network"
 )
 
+// sockets are what a process holds of the network. The zero value is ready.
+type sockets struct{}
+
+// close closes them, also those that are opened later. Closing twice does nothing.
+func (s *sockets) close() {}
+
+// addressed reports whether the instance has an address on each of its networks,
+// and at least one. The backend is locked.
+func (i *instance) addressed() bool { return false }
+
 // attachEndpoints reserves an endpoint for each of the spec's networks. It is
 // part of Create: where it fails it has done nothing. The backend is locked.
 func (i *instance) attachEndpoints() error { return nil }

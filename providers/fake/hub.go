@@ -67,9 +67,10 @@ func (s *space) emitRelabeled(r stored, typ resource.EventType, reason string, w
 	}
 }
 
-// cursor writes the place right behind an event.
+// cursor writes the place right behind the event of a number; before the first
+// event there is -1.
 func (h *hub) cursor(number uint64) resource.Cursor {
-	return resource.Cursor(h.token + "." + strconv.FormatUint(number, 10))
+	return resource.Cursor(h.token + "." + strconv.FormatUint(number+1, 10))
 }
 
 // after reads a cursor: the number of the first event behind it, and false where
@@ -77,10 +78,10 @@ func (h *hub) cursor(number uint64) resource.Cursor {
 func (h *hub) after(c resource.Cursor) (uint64, bool) {
 	token, text, ok := strings.Cut(string(c), ".")
 	number, err := strconv.ParseUint(text, 10, 64)
-	if !ok || err != nil || token != h.token || number >= h.next || h.next-number-1 > uint64(len(h.ring)) {
+	if !ok || err != nil || token != h.token || number > h.next || h.next-number > uint64(len(h.ring)) {
 		return 0, false
 	}
-	return number + 1, true
+	return number, true
 }
 
 // at returns an event of the history.

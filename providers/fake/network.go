@@ -1,6 +1,14 @@
 package fake
 
-import "github.com/univirt/univirt/network"
+import (
+	"github.com/univirt/univirt/network"
+	"github.com/univirt/univirt/resource"
+)
+
+var (
+	networkFeatures resource.Features
+	networkFields   resource.FieldTable
+)
 
 // segment is the record of a network.
 type segment struct {

@@ -54,8 +54,9 @@ type Provider struct {
 	// ruled says that a fault may have to strike; it saves looking for one.
 	ruled atomic.Bool
 	// over is closed when the value is.
-	over chan struct{}
-	end1 sync.Once
+	over    chan struct{}
+	ending  sync.Once
+	crashed atomic.Bool
 	// broken is what is wrong with the options, or nil.
 	broken error
 	// report is told of a fault that makes no sense, or nil.
@@ -89,7 +90,7 @@ func New(opts Options) *Provider {
 	p.owner = resource.Owner{Name: opts.Owner, Generation: b.newID("generation", opts.Namespace, opts.Owner)}
 	p.space = b.space(opts.Namespace)
 	if b.closed {
-		p.end1.Do(func() { close(p.over) })
+		p.ending.Do(func() { close(p.over) })
 		return p
 	}
 	b.values[p] = struct{}{}
@@ -120,7 +121,7 @@ func (p *Provider) watchful() bool {
 func (p *Provider) Instances() compute.Instances { return instances{p} }
 
 // Images returns the images of the value's namespace.
-func (p *Provider) Images() compute.Images { return compute.AbsentImages("not yet") }
+func (p *Provider) Images() compute.Images { return images{p} }
 
 // Volumes returns the volumes of the value's namespace.
 func (p *Provider) Volumes() storage.Volumes { return p.volumesAccessor() }
@@ -152,6 +153,7 @@ func (p *Provider) ref(kind resource.Kind, name, id string) resource.Ref {
 // Instances go on: they belong to the backend, also to one that New made, which
 // then lives until Backend.Close.
 func (p *Provider) Crash() {
+	p.crashed.Store(true)
 	p.backend.mu.Lock()
 	p.backend.implicit = false
 	p.backend.mu.Unlock()
@@ -168,7 +170,7 @@ func (p *Provider) Close() error {
 
 // end is Close and Crash.
 func (p *Provider) end(tidy bool) {
-	p.end1.Do(func() {
+	p.ending.Do(func() {
 		b := p.backend
 		close(p.over)
 		if tidy {

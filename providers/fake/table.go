@@ -38,6 +38,8 @@ type stored interface {
 	meta() *object
 	// stateText is the state for events; empty where the kind has none.
 	stateText() string
+	// dump writes what Dump says of it, besides what every record has.
+	dump(d *dumper)
 }
 
 func (o *object) meta() *object { return o }
@@ -193,6 +195,9 @@ func (t *table[R]) selects(s selection) []R {
 	slices.SortFunc(out, func(a, b R) int { return cmp.Compare(a.meta().order, b.meta().order) })
 	return out
 }
+
+// sorted returns all records in the order of their creation.
+func (t *table[R]) sorted() []R { return t.selects(selection{unmanaged: true}) }
 
 // narrow returns disjoint sets that together hold every record the selector can
 // match, by the requirement that leaves the fewest; false where none narrows.

@@ -1,6 +1,14 @@
 package fake
 
-import "github.com/univirt/univirt/storage"
+import (
+	"github.com/univirt/univirt/resource"
+	"github.com/univirt/univirt/storage"
+)
+
+var (
+	volumeFeatures resource.Features
+	volumeFields   resource.FieldTable
+)
 
 // volume is the record of a volume.
 type volume struct {

@@ -1,0 +1,224 @@
+package fake
+
+import (
+	"context"
+	"io"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+var (
+	_ compute.Execer    = (*handle)(nil)
+	_ compute.Execution = (*execution)(nil)
+)
+
+// Exec starts a program in the running instance.
+func (h *handle) Exec(ctx context.Context, spec compute.ExecSpec) (compute.Execution, error) {
+	if err := h.p.open(ctx); err != nil {
+		return nil, h.fail(OpExec, err)
+	}
+	if err := spec.Validate().Err(); err != nil {
+		return nil, h.fail(OpExec, err)
+	}
+	var e *execution
+	err := h.use(ctx, OpExec, compute.OpExec, func(i *instance) error {
+		r, err := i.alive()
+		if err != nil {
+			return err
+		}
+		c, err := h.p.backend.commandOf(i.image, spec.Process, &i.spec.Process)
+		if err != nil {
+			return err
+		}
+		e, err = h.p.execute(r, c, spec)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return e, nil
+}
+
+// execution is a process that Exec started.
+type execution struct {
+	p       *Provider
+	process *Process
+	id      string
+	// done is closed when the process has ended and its output is drained.
+	done chan struct{}
+	// exit is set before done is closed.
+	exit compute.ExecExit
+}
+
+// execute starts a process of a run with the streams of an exec. The backend is
+// locked.
+func (p *Provider) execute(r *run, c command, spec compute.ExecSpec) (*execution, error) {
+	b := p.backend
+	var s streams
+	var outputs []*pipe
+	output := func(w io.Writer) sink {
+		if w == nil {
+			return nil
+		}
+		o := newPipe(pipeSize, 0)
+		outputs = append(outputs, o)
+		return o
+	}
+	s.out = output(spec.Stdout)
+	writers := []io.Writer{spec.Stdout, spec.Stderr}
+	if spec.Process.TTY {
+		s.err, writers = s.out, writers[:1]
+	} else {
+		s.err = output(spec.Stderr)
+	}
+	if spec.Stdin != nil {
+		s.in = newPipe(pipeSize, 1)
+	}
+	process, err := r.spawn(c, s, spec.Process.TTY, spec.Size)
+	if err != nil {
+		return nil, err
+	}
+	e := &execution{p: p, process: process, id: r.token + "." + strconv.Itoa(process.PID), done: make(chan struct{})}
+	d := &drain{patience: spec.Drain, moved: make(chan struct{}, 1), written: make(chan struct{})}
+	if d.patience == 0 {
+		d.patience = compute.DefaultDrain
+	}
+	var copies sync.WaitGroup
+	next := 0
+	for _, w := range writers {
+		if w == nil {
+			continue
+		}
+		from := outputs[next]
+		next++
+		copies.Add(1)
+		b.crew.run(func() {
+			defer copies.Done()
+			_ = from.copyTo(w, nil, d.note)
+		})
+	}
+	if spec.Stdin != nil {
+		// A Read may block for ever, so nobody waits for this one.
+		go func() {
+			_ = s.in.copyFrom(spec.Stdin, process.over)
+			s.in.leave()
+		}()
+	}
+	if len(outputs) == 0 {
+		close(d.written)
+	} else {
+		b.crew.run(func() {
+			copies.Wait()
+			close(d.written)
+		})
+	}
+	b.crew.run(func() {
+		<-process.over
+		cut := !d.wait()
+		for _, o := range outputs {
+			o.breakOff()
+		}
+		b.mu.Lock()
+		e.exit = compute.ExecExit{Known: true, Code: process.code, Cut: cut}
+		if process.fatal != 0 {
+			e.exit.Signal = compute.SignalName(process.fatal)
+		}
+		b.mu.Unlock()
+		close(e.done)
+	})
+	return e, nil
+}
+
+// drain waits for output that is still to come when a process has ended.
+type drain struct {
+	patience time.Duration
+	// moved has room for one; it tells that something was written. written is
+	// closed when everything was.
+	moved   chan struct{}
+	written chan struct{}
+}
+
+func (d *drain) note() {
+	select {
+	case d.moved <- struct{}{}:
+	default:
+	}
+}
+
+// wait reports whether everything was written; false where nothing moved for as
+// long as the patience lasts.
+func (d *drain) wait() bool {
+	t := time.NewTimer(d.patience)
+	defer t.Stop()
+	for {
+		select {
+		case <-d.written:
+			return true
+		case <-d.moved:
+			t.Reset(d.patience)
+		case <-t.C:
+			return false
+		}
+	}
+}
+
+// ID identifies the execution within its instance.
+func (e *execution) ID() string { return e.id }
+
+func (e *execution) fail(op string, err error) error {
+	return resource.Fail(op, e.process.Instance, err)
+}
+
+// Wait returns how the process ended.
+func (e *execution) Wait(ctx context.Context) (compute.ExecExit, error) {
+	if err := e.p.open(ctx); err != nil {
+		return compute.ExecExit{}, e.fail("wait", err)
+	}
+	select {
+	case <-e.done:
+		return e.exit, nil
+	case <-ctx.Done():
+		return compute.ExecExit{}, e.fail("wait", ctx.Err())
+	case <-e.p.over:
+		return compute.ExecExit{}, e.fail("wait", errClosed)
+	}
+}
+
+// Signal sends a signal.
+func (e *execution) Signal(ctx context.Context, signal string) error {
+	err := e.p.open(ctx)
+	if err != nil {
+		return e.fail("signal", err)
+	}
+	number, err := compute.ParseSignal(signal)
+	if err == nil {
+		e.p.backend.mu.Lock()
+		err = e.process.signal(number)
+		e.p.backend.mu.Unlock()
+	}
+	return e.fail("signal", err)
+}
+
+// Resize sets the size of the process's terminal.
+func (e *execution) Resize(ctx context.Context, size compute.TerminalSize) error {
+	err := e.p.open(ctx)
+	if err == nil {
+		e.p.backend.mu.Lock()
+		switch {
+		case !e.process.TTY:
+			err = resource.Errorf(errdefs.ErrFailedPrecondition, "the process has no terminal")
+		case e.process.ended:
+			err = errEnded
+		default:
+			e.process.resize(size)
+		}
+		e.p.backend.mu.Unlock()
+	}
+	return e.fail("resize", err)
+}

@@ -1,0 +1,74 @@
+package fake
+
+import (
+	"maps"
+	"strings"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// What is declared here is what the conformance suite proves.
+
+var (
+	// commonFields begin with everything: a program that is tested must be able to
+	// ask for all that a real provider gives. What isolates an instance from its
+	// host has no other effect than to be seen by programs.
+	commonFields = resource.FieldTable{}.
+			Honored(resource.FieldPaths(compute.Spec{})...).
+			Hint("the fake is one host", below("placement")...)
+	containerFields = maps.Clone(commonFields).
+			Refused("only a virtual machine boots", below("cloudInit", "boot")...)
+	vmFields = maps.Clone(commonFields).
+			Refused("a virtual machine has a kernel of its own",
+			below("rlimits", "sysctls", "init", "resources.pids", "resources.shmSize", "security", "devices")...)
+	changeFields = resource.FieldTable{}.Honored(resource.FieldPaths(compute.Change{})...)
+)
+
+// below lists the paths of a spec's fields that are one of these or lie below.
+func below(tops ...string) []string {
+	var out []string
+	for _, path := range resource.FieldPaths(compute.Spec{}) {
+		for _, top := range tops {
+			if rest, ok := strings.CutPrefix(path, top); ok && (rest == "" || rest[0] == '.' || rest[0] == '[') {
+				out = append(out, path)
+			}
+		}
+	}
+	return out
+}
+
+func fieldsOf(kind compute.Kind) resource.FieldTable {
+	if kind == compute.VM {
+		return vmFields
+	}
+	return containerFields
+}
+
+// featuresOf says what an instance of a kind can do.
+func featuresOf(kind compute.Kind) resource.Features {
+	features := resource.Features{}
+	for _, feature := range compute.Features() {
+		features[feature] = resource.Support{Supported: true}
+	}
+	never := func(reason string, list ...resource.Feature) {
+		for _, feature := range list {
+			features[feature] = resource.Support{Reason: reason}
+		}
+	}
+	never("Stop and Start do it", compute.FeatureRestart)
+	never("the fake is one host", compute.FeatureMigrate)
+	if kind == compute.Container {
+		never("only a virtual machine has it",
+			compute.FeatureReset, compute.FeatureConsole, compute.FeatureScreenshot)
+	}
+	return features
+}
+
+var imageFeatures = func() resource.Features {
+	features := resource.Features{}
+	for _, feature := range compute.ImageFeatures() {
+		features[feature] = resource.Support{Supported: true}
+	}
+	return features
+}()

@@ -1,0 +1,398 @@
+package fake
+
+import (
+	"cmp"
+	"context"
+	"iter"
+	"runtime"
+	"slices"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// images are the images of a value's namespace.
+type images struct{ p *Provider }
+
+var _ compute.Images = images{}
+
+func (s images) ref(name string) resource.Ref { return s.p.ref(resource.KindImage, name, "") }
+
+func (s images) fail(op Op, name string, err error) error {
+	return resource.Fail(op.verb(), s.ref(name), err)
+}
+
+// imageStore holds the images of one namespace. The backend's lock guards it.
+type imageStore struct {
+	byID   map[string]*image
+	byName map[string]*image
+}
+
+// find returns the image of a name, as a caller writes it, or of a digest.
+func (s *imageStore) find(nameOrID string) (*image, error) {
+	if isDigest(nameOrID) {
+		if img, ok := s.byID[nameOrID]; ok {
+			return img, nil
+		}
+		return nil, errNoImage
+	}
+	ref, err := compute.ParseImageReference(nameOrID)
+	if err != nil {
+		return nil, err
+	}
+	if img, ok := s.byName[ref.String()]; ok {
+		return img, nil
+	}
+	if ref.Digest != "" {
+		if img, ok := s.byID[ref.Digest]; ok {
+			return img, nil
+		}
+	}
+	return nil, errNoImage
+}
+
+// sorted returns the images in the order in which they came.
+func (s *imageStore) sorted() []*image {
+	all := make([]*image, 0, len(s.byID))
+	for _, img := range s.byID {
+		all = append(all, img)
+	}
+	slices.SortFunc(all, func(a, b *image) int { return cmp.Compare(a.order, b.order) })
+	return all
+}
+
+// keep stores content under a name, which is taken from another image that had
+// it. An image that is left without a name goes, unless an instance was made of
+// it. The backend is locked.
+func (s *space) keep(c *artifact, name string) (*image, error) {
+	b := s.backend
+	st := &s.images
+	img := st.byID[c.digest]
+	fresh := img == nil
+	if fresh {
+		if err := b.store(c.size); err != nil {
+			return nil, err
+		}
+		b.order++
+		made := c.made
+		if made.IsZero() {
+			made = time.Now()
+		}
+		img = &image{artifact: c, object: object{
+			ref:      resource.Ref{Provider: Scheme, Kind: resource.KindImage, Namespace: s.name, Name: name, ID: c.digest},
+			order:    b.order,
+			created:  made,
+			revision: 1,
+			managed:  true,
+		}}
+		if st.byID == nil {
+			st.byID, st.byName = make(map[string]*image), make(map[string]*image)
+		}
+		st.byID[c.digest] = img
+	}
+	before := st.byName[name]
+	if before != nil && before != img {
+		s.unname(before, name)
+		if len(before.names) == 0 && before.used == 0 {
+			s.removeImage(before)
+		}
+	}
+	if before != img {
+		st.byName[name] = img
+		img.names = append(slices.Clone(img.names), name)
+		slices.Sort(img.names)
+		img.ref.Name = img.names[0]
+	}
+	switch {
+	case fresh:
+		s.emit(img, resource.EventAdded, resource.ReasonCreate)
+	case before != img:
+		img.revision++
+		s.emit(img, resource.EventChanged, resource.ReasonUpdate)
+	}
+	return img, nil
+}
+
+// unname takes a name from an image. The backend is locked.
+func (s *space) unname(img *image, name string) {
+	delete(s.images.byName, name)
+	img.names = slices.DeleteFunc(slices.Clone(img.names), func(n string) bool { return n == name })
+	img.revision++
+	if len(img.names) > 0 {
+		img.ref.Name = img.names[0]
+	}
+}
+
+// removeImage takes an image away. The backend is locked.
+func (s *space) removeImage(img *image) {
+	for _, name := range img.names {
+		delete(s.images.byName, name)
+	}
+	delete(s.images.byID, img.digest)
+	img.gone = true
+	s.backend.unstore(img.size)
+	s.emit(img, resource.EventDeleted, "")
+}
+
+// obtain returns the image that a spec names, and brings it where the policy says
+// so.
+func (p *Provider) obtain(ctx context.Context, name string, policy compute.PullPolicy) (*image, error) {
+	if policy != compute.PullAlways || isDigest(name) {
+		p.backend.mu.Lock()
+		img, err := p.space.images.find(name)
+		p.backend.mu.Unlock()
+		if err == nil || policy == compute.PullNever || isDigest(name) || !errdefs.IsNotFound(err) {
+			return img, err
+		}
+	}
+	return p.pull(ctx, name, compute.PullOptions{})
+}
+
+// Pull brings an image from the registry.
+func (s images) Pull(ctx context.Context, ref string, opts compute.PullOptions) (compute.Image, error) {
+	img, err := s.p.pull(ctx, ref, opts)
+	if err != nil {
+		return compute.Image{}, s.fail(OpPull, ref, err)
+	}
+	s.p.backend.mu.Lock()
+	defer s.p.backend.mu.Unlock()
+	return img.info(), nil
+}
+
+func (p *Provider) pull(ctx context.Context, name string, opts compute.PullOptions) (*image, error) {
+	if err := p.open(ctx); err != nil {
+		return nil, err
+	}
+	ref, err := compute.ParseImageReference(name)
+	if err != nil {
+		return nil, err
+	}
+	report := newReporter("pull", p.ref(resource.KindImage, ref.String(), ""), opts.Progress)
+	report.phase("resolving")
+	c, err := p.reach(ctx, OpPull, target{ref: p.ref(resource.KindImage, ref.String(), ref.Digest)})
+	if err != nil {
+		return nil, err
+	}
+	o, found, err := p.backend.registry.choose(ref, opts.Platform)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.admit(ctx, ref.Registry, opts); err != nil {
+		return nil, err
+	}
+	if opts.Verify != nil {
+		report.phase("verifying")
+		if err := opts.Verify(ctx, ref.String(), found.digest); err != nil {
+			return nil, err
+		}
+	}
+	p.backend.mu.Lock()
+	_, there := p.space.images.byID[found.digest]
+	p.backend.mu.Unlock()
+	report.layers(found, there)
+	if err := p.open(ctx); err != nil {
+		return nil, err
+	}
+	p.backend.mu.Lock()
+	img, err := p.space.keep(found, ref.String())
+	p.backend.mu.Unlock()
+	if err := c.done(err); err != nil {
+		return nil, err
+	}
+	report.phase("done")
+	return img, nil
+}
+
+// admit has the registry decide on the credentials.
+func (o *offer) admit(ctx context.Context, registry string, opts compute.PullOptions) error {
+	if o.image.Allow == nil {
+		return nil
+	}
+	var user string
+	var password resource.Secret
+	if opts.Credentials != nil {
+		var err error
+		if user, password, err = opts.Credentials(ctx, registry); err != nil {
+			return err
+		}
+	}
+	return o.image.Allow(user, password)
+}
+
+// acceptable lists the platforms that serve where one is asked for, the best
+// first. The zero value also takes what is for this machine: an archive that a
+// test has just made need not be for the fake's own platform.
+func acceptable(wanted compute.Platform) []compute.Platform {
+	if wanted != (compute.Platform{}) {
+		return []compute.Platform{wanted}
+	}
+	return []compute.Platform{ownPlatform, {OS: "linux", Architecture: runtime.GOARCH}}
+}
+
+// fits reports whether an image for one platform serves where another is wanted:
+// what is not said does not matter.
+func fits(have, want compute.Platform) bool {
+	return (want.OS == "" || have.OS == want.OS) &&
+		(want.Architecture == "" || have.Architecture == want.Architecture) &&
+		(want.Variant == "" || have.Variant == want.Variant)
+}
+
+// Get returns the image of a name or ID.
+func (s images) Get(ctx context.Context, nameOrID string) (compute.Image, error) {
+	var out compute.Image
+	err := s.look(ctx, OpGetImage, nameOrID, func(img *image) error {
+		out = img.info()
+		return nil
+	})
+	return out, err
+}
+
+// look is the frame of what is done with an image that is there: act is called
+// with the backend locked.
+func (s images) look(ctx context.Context, op Op, nameOrID string, act func(img *image) error) error {
+	p := s.p
+	err := p.open(ctx)
+	if err == nil && compute.CheckImageReference(nameOrID) != "" {
+		err = resource.Faults{{Field: "nameOrID", Reason: compute.CheckImageReference(nameOrID)}}
+	}
+	if err != nil {
+		return s.fail(op, nameOrID, err)
+	}
+	at := target{ref: s.ref(fullName(nameOrID))}
+	if isDigest(nameOrID) {
+		at.ref = p.ref(resource.KindImage, "", nameOrID)
+	}
+	c, err := p.reach(ctx, op, at)
+	if err == nil {
+		p.backend.mu.Lock()
+		var img *image
+		if img, err = p.space.images.find(nameOrID); err == nil {
+			err = act(img)
+		}
+		p.backend.mu.Unlock()
+	}
+	return resource.Fail(op.verb(), at.ref, c.done(err))
+}
+
+// fullName completes a reference; what is none stays as it is.
+func fullName(name string) string {
+	if isDigest(name) {
+		return name
+	}
+	ref, err := compute.ParseImageReference(name)
+	if err != nil {
+		return name
+	}
+	return ref.String()
+}
+
+// List yields the images that match, in the order in which they came.
+func (s images) List(ctx context.Context, filter compute.ImageFilter) iter.Seq2[compute.Image, error] {
+	return func(yield func(compute.Image, error) bool) {
+		p := s.p
+		err := p.open(ctx)
+		var c call
+		if err == nil {
+			c, err = p.reach(ctx, OpListImages, target{ref: s.ref("")})
+		}
+		if err == nil {
+			p.backend.mu.Lock()
+			var all []compute.Image
+			for _, img := range p.space.images.sorted() {
+				if info := img.info(); filter.Matches(info) {
+					all = append(all, info)
+				}
+			}
+			p.backend.mu.Unlock()
+			for _, info := range all {
+				if err = p.open(ctx); err != nil {
+					break
+				}
+				if !yield(info, nil) {
+					return
+				}
+			}
+		}
+		if err = c.done(err); err != nil {
+			yield(compute.Image{}, s.fail(OpListImages, "", err))
+		}
+	}
+}
+
+// Delete removes a name, and the image with its last one.
+func (s images) Delete(ctx context.Context, nameOrID string, _ compute.DeleteImageOptions) error {
+	return s.look(ctx, OpDeleteImage, nameOrID, func(img *image) error {
+		name := fullName(nameOrID)
+		last := isDigest(nameOrID) || len(img.names) <= 1 || !slices.Contains(img.names, name)
+		switch {
+		case !last:
+			s.p.space.unname(img, name)
+			s.p.space.emit(img, resource.EventChanged, resource.ReasonUpdate)
+		case img.used > 0:
+			return resource.Errorf(errdefs.ErrFailedPrecondition, "%d instances were made of the image", img.used)
+		default:
+			s.p.space.removeImage(img)
+		}
+		return nil
+	})
+}
+
+// reporter tells progress. It does nothing where nobody asks.
+type reporter struct {
+	tell func(resource.Progress)
+	last resource.Progress
+}
+
+func newReporter(op string, ref resource.Ref, tell resource.ProgressFunc) *reporter {
+	return &reporter{tell: tell, last: resource.Progress{Op: op, Ref: ref}}
+}
+
+// phase tells of a phase in which no byte moves.
+func (r *reporter) phase(name string) {
+	if r.tell == nil {
+		return
+	}
+	r.last.Phase, r.last.Time = name, time.Now()
+	told := r.last
+	told.Items = slices.Clone(r.last.Items)
+	r.tell(told)
+}
+
+// layers tells how the parts of an image come in, one after the other.
+func (r *reporter) layers(c *artifact, there bool) {
+	if r.tell == nil {
+		return
+	}
+	rest := c.size
+	add := func(id string, size int64) {
+		r.last.Items = append(r.last.Items, resource.ProgressItem{ID: id, Phase: "waiting", Total: size})
+		rest -= size
+	}
+	for _, l := range c.layers {
+		add(l.digest, int64(len(l.data)))
+	}
+	if rest > 0 {
+		// The manifest and the configuration, or what Image.Size says.
+		add(c.digest, rest)
+	}
+	r.last.Total = c.size
+	for n := range r.last.Items {
+		item := &r.last.Items[n]
+		if there {
+			item.Phase = "exists"
+		} else {
+			item.Phase = "downloading"
+			r.phase("downloading")
+			item.Phase = "done"
+		}
+		item.Done = item.Total
+		r.last.Done += item.Total
+		r.phase("downloading")
+	}
+	if !there {
+		r.phase("unpacking")
+	}
+}

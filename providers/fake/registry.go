@@ -1,0 +1,175 @@
+package fake
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// registry is where images are pulled from. Its own lock guards it.
+type registry struct {
+	mu sync.Mutex
+	// open registries have an image for every reference.
+	open bool
+	// offers are the images by their names in full.
+	offers map[string][]*offer
+	// local are the images that every namespace has from its beginning on. They
+	// are set once.
+	local []localImage
+}
+
+type localImage struct {
+	name     string
+	artifact *artifact
+}
+
+// load makes the content of the local images.
+func (r *registry) load() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, name := range slices.Sorted(maps.Keys(r.offers)) {
+		for _, o := range r.offers[name] {
+			if !o.image.Local {
+				continue
+			}
+			a, err := o.artifact()
+			if err != nil {
+				return err
+			}
+			r.local = append(r.local, localImage{name, a})
+		}
+	}
+	return nil
+}
+
+// offer is an image that can be pulled. Its content is made when it is asked for.
+type offer struct {
+	image    Image
+	artifact func() (*artifact, error)
+}
+
+func newOffer(i Image) *offer {
+	return &offer{i, sync.OnceValues(func() (*artifact, error) {
+		c, err := i.build()
+		if err != nil {
+			return nil, resource.Errorf(errdefs.ErrDataLoss, "%w", err)
+		}
+		return c, nil
+	})}
+}
+
+// Push puts images into the registry: one that is there under the same name for
+// the same platform is replaced, as where a tag is moved. Instances and images
+// that exist do not change.
+func (b *Backend) Push(images ...Image) error {
+	for n, i := range images {
+		var faults resource.Faults
+		faults.Under(at("images", n), i.Validate())
+		if err := faults.Err(); err != nil {
+			return resource.Fail("push", resource.Ref{Provider: Scheme, Kind: resource.KindImage, Name: i.Name}, err)
+		}
+	}
+	b.registry.push(images)
+	return nil
+}
+
+func (r *registry) push(images []Image) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, i := range images {
+		ref, err := compute.ParseImageReference(i.Name)
+		if err != nil {
+			continue
+		}
+		name := ref.String()
+		if r.offers == nil {
+			r.offers = make(map[string][]*offer)
+		}
+		offers := slices.DeleteFunc(slices.Clone(r.offers[name]), func(o *offer) bool {
+			return o.image.platform() == i.platform()
+		})
+		r.offers[name] = append(offers, newOffer(i))
+	}
+}
+
+// find returns what the registry has under a reference.
+func (r *registry) find(ref compute.ImageReference) []*offer {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	name := ref
+	name.Digest = ""
+	if ref.Digest == "" || ref.Tag != "" {
+		if offers := r.offers[name.String()]; len(offers) > 0 {
+			return offers
+		}
+	}
+	if ref.Digest != "" {
+		// A digest may be that of any image of the repository.
+		name.Tag = ""
+		var all []*offer
+		for _, full := range slices.Sorted(maps.Keys(r.offers)) {
+			if strings.HasPrefix(full, name.String()+":") {
+				all = append(all, r.offers[full]...)
+			}
+		}
+		return all
+	}
+	if !r.open {
+		return nil
+	}
+	o := newOffer(Image{Name: name.String()})
+	if r.offers == nil {
+		r.offers = make(map[string][]*offer)
+	}
+	r.offers[name.String()] = []*offer{o}
+	return r.offers[name.String()]
+}
+
+// choose picks the image of a reference for a platform.
+func (r *registry) choose(ref compute.ImageReference, platform compute.Platform) (*offer, *artifact, error) {
+	offers := r.find(ref)
+	if len(offers) == 0 {
+		return nil, nil, errUnknownImage
+	}
+	var others []string
+	for _, want := range acceptable(platform) {
+		for _, o := range offers {
+			c, err := o.artifact()
+			if err != nil {
+				return nil, nil, err
+			}
+			switch {
+			case ref.Digest != "" && c.digest != ref.Digest:
+			case fits(c.platform, want):
+				return o, c, nil
+			default:
+				others = append(others, c.platform.String())
+			}
+		}
+	}
+	if len(others) == 0 {
+		return nil, nil, errUnknownImage
+	}
+	return nil, nil, wrongPlatform(platform, others)
+}
+
+func wrongPlatform(wanted compute.Platform, there []string) error {
+	if wanted == (compute.Platform{}) {
+		wanted = ownPlatform
+	}
+	slices.Sort(there)
+	return resource.Errorf(errdefs.ErrFailedPrecondition, "the image is for %s only, not for %s",
+		strings.Join(slices.Compact(there), ", "), wanted)
+}
+
+var (
+	errUnknownImage = &resource.Error{Kind: errdefs.ErrNotFound, Field: "image", Err: fmt.Errorf("the registry has no such image")}
+	errNoImage      = &resource.Error{Kind: errdefs.ErrNotFound, Field: "image", Err: fmt.Errorf("there is no such image")}
+)

@@ -1,0 +1,36 @@
+package fake
+
+import (
+	"context"
+	pixels "image"
+	"image/color"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+var _ compute.Screenshotter = (*handle)(nil)
+
+// Screenshot returns a small picture that depends on the instance and its run.
+func (h *handle) Screenshot(ctx context.Context, opts compute.ScreenshotOptions) (pixels.Image, error) {
+	var picture *pixels.Gray
+	err := h.use(ctx, OpScreenshot, compute.OpAttach, func(i *instance) error {
+		switch {
+		case i.kind != compute.VM:
+			return resource.Unsupported("screenshot", "a container has no screen")
+		case opts.Screen != 0:
+			return resource.Faults{{Field: "screen", Reason: "must be 0: there is one screen"}}
+		}
+		const width, height = 32, 24
+		picture = pixels.NewGray(pixels.Rect(0, 0, width, height))
+		text := i.run.token + i.ref.ID
+		for n := range width * height {
+			picture.SetGray(n%width, n/width, color.Gray{Y: text[n%len(text)] * byte(1+n/width)})
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return picture, nil
+}

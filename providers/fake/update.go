@@ -1,0 +1,114 @@
+package fake
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// Update changes what can be changed of an instance. Resources of a running
+// container change at once; the processors and the memory of a running virtual
+// machine at its next start.
+func (h *handle) Update(ctx context.Context, change compute.Change) error {
+	err := h.p.open(ctx)
+	if err == nil {
+		err = change.Validate().Err()
+	}
+	if err != nil {
+		return h.fail(OpUpdate, err)
+	}
+	return h.change(ctx, OpUpdate, compute.OpUpdate, change.IfRevision, func(i *instance, _ compute.Transition) error {
+		return i.update(change)
+	})
+}
+
+// update makes a change. The backend is locked.
+func (i *instance) update(change compute.Change) error {
+	if !i.managed {
+		return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was not made by this library")
+	}
+	spec := change.To(*i.spec)
+	if err := spec.Validate().Err(); err != nil {
+		return err
+	}
+	if err := fieldsOf(i.kind).Refuse(&spec); err != nil {
+		return err
+	}
+	if len(resource.Diff(*i.spec, spec)) == 0 {
+		return nil
+	}
+	limits, pending, err := i.limitsAfter(change, &spec)
+	if err != nil {
+		return err
+	}
+	if limits != nil {
+		b := i.space.backend
+		b.vacate(i.run.limits)
+		if err := b.occupy(limits); err != nil {
+			b.reoccupy(i.run.limits)
+			return err
+		}
+		i.run.settle(time.Now())
+		i.run.limits = limits
+	}
+	was := i.labels
+	i.spec, i.pending = &spec, pending
+	i.annotations = spec.Annotations
+	i.space.instances.relabel(i, spec.Labels)
+	i.revision++
+	i.space.emitRelabeled(i, resource.EventChanged, resource.ReasonUpdate, was, true)
+	return nil
+}
+
+// limitsAfter works out what the run under way is limited to from now on (nil
+// where nothing changes for it) and what waits for the next start.
+func (i *instance) limitsAfter(change compute.Change, spec *compute.Spec) (*compute.Resources, []string, error) {
+	r := i.run
+	if change.Resources == nil {
+		return nil, i.pending, nil
+	}
+	running := r != nil && r.exit == nil && i.state != compute.Suspended
+	if !running {
+		if change.Apply == compute.ApplyLive {
+			return nil, nil, &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "apply",
+				Err: fmt.Errorf("the instance is %s, and nothing can be changed live", i.state)}
+		}
+		var pending []string
+		if r != nil && r.exit == nil {
+			pending = under("resources", resource.Diff(*r.limits, spec.Resources))
+		}
+		return nil, pending, nil
+	}
+	live := spec.Resources
+	if change.Apply == compute.ApplyNextStart {
+		live = *r.limits
+	}
+	if i.kind == compute.VM {
+		live.CPUs, live.Memory = r.limits.CPUs, r.limits.Memory
+		live.MemoryReservation, live.Swap = r.limits.MemoryReservation, r.limits.Swap
+	}
+	pending := resource.Diff(live, spec.Resources)
+	if len(pending) > 0 && change.Apply == compute.ApplyLive {
+		return nil, nil, &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "resources." + pending[0],
+			Err: fmt.Errorf("a running %s takes it at its next start", i.kind)}
+	}
+	if limit := live.Memory + live.Swap; live.Memory > 0 && r.memory > limit {
+		return nil, nil, &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "resources.memory",
+			Err: fmt.Errorf("%s are in use", resource.FormatSize(r.memory))}
+	}
+	return &live, under("resources", pending), nil
+}
+
+func under(field string, paths []string) []string {
+	out := slices.Clone(paths)
+	for n := range out {
+		out[n] = field + "." + out[n]
+	}
+	return out
+}
