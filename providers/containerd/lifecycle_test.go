@@ -14,7 +14,7 @@ import (
 func TestLifecycle(t *testing.T) {
 	p := openGuest(t, Options{Owner: "tester"})
 	ctx := t.Context()
-	spec := guest("web", "both", "2")
+	spec := guestSpec("web", "both", "2")
 	spec.Labels = map[string]string{"tier": "web"}
 	inst := create(t, p, spec)
 
@@ -65,7 +65,7 @@ func TestLifecycle(t *testing.T) {
 func TestStop(t *testing.T) {
 	p := openGuest(t, Options{})
 	ctx := t.Context()
-	inst := start(t, p, guest("a", "sleep", "1h"))
+	inst := start(t, p, guestSpec("a", "sleep", "1h"))
 	require.ErrorIs(t, inst.Delete(ctx, compute.DeleteOptions{}), errdefs.ErrFailedPrecondition)
 	require.NoError(t, inst.Start(ctx, compute.StartOptions{}))
 	require.NoError(t, inst.Stop(ctx, compute.StopOptions{}))
@@ -90,14 +90,14 @@ func TestStop(t *testing.T) {
 func TestStartOfWhatIsNotThere(t *testing.T) {
 	p := openGuest(t, Options{})
 	ctx := t.Context()
-	spec := guest("a")
+	spec := guestSpec("a")
 	spec.Process.Command = []string{"/none"}
 	inst := create(t, p, spec)
 	field(t, inst.Start(ctx, compute.StartOptions{}), errdefs.ErrInvalidArgument, "process.command")
 	i := info(t, inst)
 	assert.Equal(t, compute.Stopped, i.State)
 	assert.Empty(t, i.Run)
-	spec = guest("b")
+	spec = guestSpec("b")
 	spec.Process.User = "ghost"
 	_, err := p.Instances().Create(ctx, spec)
 	field(t, err, errdefs.ErrInvalidArgument, "process.user")

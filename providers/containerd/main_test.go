@@ -151,8 +151,8 @@ func importGuest(t testing.TB, p *Provider) {
 	require.NoError(t, err)
 }
 
-// guest is a spec of an instance that runs one of the guest programs.
-func guest(name string, args ...string) compute.Spec {
+// guestSpec is a spec of an instance that runs one of the guest programs.
+func guestSpec(name string, args ...string) compute.Spec {
 	spec := compute.Spec{Name: name, Image: guestName, Pull: compute.PullNever}
 	if len(args) > 0 {
 		spec.Process.Command = append([]string{testimage.Path}, args...)

@@ -6,8 +6,11 @@ import (
 	"context"
 	"errors"
 	"os"
+	"time"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"github.com/univirt/univirt/compute"
 )
 
 type lockMode int
@@ -40,3 +43,19 @@ func readHost() host { return host{} }
 
 func openIn(string, string) (*os.File, error) { return nil, errors.ErrUnsupported }
 func kernelRelease() string                   { return "" }
+
+type execIO struct{}
+
+const (
+	stdinFIFO  = "0"
+	stdoutFIFO = "1"
+	stderrFIFO = "2"
+)
+
+func (*Provider) openExecIO(string, compute.ExecSpec) (*execIO, error) {
+	return nil, errors.ErrUnsupported
+}
+func (*execIO) path(string) string                                 { return "" }
+func (*execIO) begin(func())                                       {}
+func (*execIO) drain(context.Context, time.Duration) (bool, error) { return false, nil }
+func (*execIO) close()                                             {}
