@@ -127,7 +127,7 @@ func (p *Provider) execute(r *run, c command, spec compute.ExecSpec) (*execution
 		b.mu.Lock()
 		e.exit = compute.ExecExit{Known: true, Code: process.code, Cut: cut}
 		if process.fatal != 0 {
-			e.exit.Signal = compute.SignalName(process.fatal)
+			e.exit.Signal = signalNames[process.fatal]
 		}
 		b.mu.Unlock()
 		close(e.done)

@@ -159,23 +159,6 @@ func (img *image) info() compute.Image {
 	}
 }
 
-// nameOf returns the image's name that a spec asked for it by, or its first one.
-func (img *image) nameOf(asked string) string {
-	if r, err := compute.ParseImageReference(asked); err == nil {
-		full := r.String()
-		for _, name := range img.names {
-			if name == full {
-				// The image's own string: thousands of instances share it.
-				return name
-			}
-		}
-	}
-	if len(img.names) > 0 {
-		return img.names[0]
-	}
-	return ""
-}
-
 // user finds who a process runs as: a name or a number, with an optional group of
 // either kind. The error names the field.
 func (img *image) user(text string) (User, error) {
@@ -187,6 +170,9 @@ func (img *image) user(text string) (User, error) {
 		users, groups = img.artifact.users, img.artifact.groups
 	}
 	if text == "" {
+		if root, ok := users["root"]; ok && root.UID == 0 {
+			return root, nil
+		}
 		text = "0"
 	}
 	name, group, _ := strings.Cut(text, ":")

@@ -29,6 +29,46 @@ func (s images) fail(op Op, name string, err error) error {
 type imageStore struct {
 	byID   map[string]*image
 	byName map[string]*image
+	// asked are the images by what callers write, so that the same reference is not
+	// parsed for each of a thousand instances. It is emptied at every change.
+	asked map[string]named
+}
+
+// named is an image with the name in full that it was found by; the empty name
+// where that was a digest.
+type named struct {
+	*image
+	name string
+}
+
+// maxAsked bounds what is kept of what callers write.
+const maxAsked = 1024
+
+// look is find with a memory.
+func (s *imageStore) look(nameOrID string) (named, error) {
+	if n, ok := s.asked[nameOrID]; ok {
+		return n, nil
+	}
+	img, err := s.find(nameOrID)
+	if err != nil {
+		return named{}, err
+	}
+	n := named{image: img}
+	full := fullName(nameOrID)
+	for _, name := range img.names {
+		if name == full || n.name == "" {
+			// The image's own string: thousands of instances share it.
+			n.name = name
+		}
+		if name == full {
+			break
+		}
+	}
+	if s.asked == nil || len(s.asked) >= maxAsked {
+		s.asked = make(map[string]named)
+	}
+	s.asked[nameOrID] = n
+	return n, nil
 }
 
 // find returns the image of a name, as a caller writes it, or of a digest.
@@ -70,6 +110,7 @@ func (s *imageStore) sorted() []*image {
 func (s *space) keep(c *artifact, name string) (*image, error) {
 	b := s.backend
 	st := &s.images
+	st.asked = nil
 	img := st.byID[c.digest]
 	fresh := img == nil
 	if fresh {
@@ -118,6 +159,7 @@ func (s *space) keep(c *artifact, name string) (*image, error) {
 
 // unname takes a name from an image. The backend is locked.
 func (s *space) unname(img *image, name string) {
+	s.images.asked = nil
 	delete(s.images.byName, name)
 	img.names = slices.DeleteFunc(slices.Clone(img.names), func(n string) bool { return n == name })
 	img.revision++
@@ -128,6 +170,7 @@ func (s *space) unname(img *image, name string) {
 
 // removeImage takes an image away. The backend is locked.
 func (s *space) removeImage(img *image) {
+	s.images.asked = nil
 	for _, name := range img.names {
 		delete(s.images.byName, name)
 	}
@@ -139,16 +182,23 @@ func (s *space) removeImage(img *image) {
 
 // obtain returns the image that a spec names, and brings it where the policy says
 // so.
-func (p *Provider) obtain(ctx context.Context, name string, policy compute.PullPolicy) (*image, error) {
-	if policy != compute.PullAlways || isDigest(name) {
+func (p *Provider) obtain(ctx context.Context, name string, policy compute.PullPolicy) (named, error) {
+	look := func() (named, error) {
 		p.backend.mu.Lock()
-		img, err := p.space.images.find(name)
-		p.backend.mu.Unlock()
+		defer p.backend.mu.Unlock()
+		return p.space.images.look(name)
+	}
+	if policy != compute.PullAlways || isDigest(name) {
+		n, err := look()
 		if err == nil || policy == compute.PullNever || isDigest(name) || !errdefs.IsNotFound(err) {
-			return img, err
+			return n, err
 		}
 	}
-	return p.pull(ctx, name, compute.PullOptions{})
+	img, err := p.pull(ctx, name, compute.PullOptions{})
+	if err != nil {
+		return named{}, err
+	}
+	return named{img, fullName(name)}, nil
 }
 
 // Pull brings an image from the registry.

@@ -152,8 +152,13 @@ func (p *Provider) register(spec *compute.Spec) (*instance, error) {
 func (p *Provider) make(ctx context.Context, op Op, i *instance, img *image, finish func(*instance) error) (call, error) {
 	b := p.backend
 	c, err := p.reach(ctx, op, i.target())
-	if err == nil && img == nil && i.spec.Image != "" {
-		img, err = p.obtain(ctx, i.spec.Image, i.spec.Pull)
+	found := named{image: img}
+	switch {
+	case err != nil || i.spec.Image == "":
+	case img == nil:
+		found, err = p.obtain(ctx, i.spec.Image, i.spec.Pull)
+	default:
+		found.name = fullName(i.spec.Image)
 	}
 	if err == nil {
 		err = p.open(ctx)
@@ -161,7 +166,7 @@ func (p *Provider) make(ctx context.Context, op Op, i *instance, img *image, fin
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err == nil {
-		err = i.furnish(img, finish)
+		err = i.furnish(found, finish)
 	}
 	switch {
 	case err == nil:
@@ -176,7 +181,8 @@ func (p *Provider) make(ctx context.Context, op Op, i *instance, img *image, fin
 
 // furnish gives an instance in the making its image, volumes and endpoints; where
 // it fails it has done nothing. The backend is locked.
-func (i *instance) furnish(img *image, finish func(*instance) error) error {
+func (i *instance) furnish(found named, finish func(*instance) error) error {
+	img := found.image
 	if img != nil {
 		if img.gone {
 			return errNoImage
@@ -202,9 +208,8 @@ func (i *instance) furnish(img *image, finish func(*instance) error) error {
 			return err
 		}
 	}
-	i.image = img
+	i.image, i.imageName = img, found.name
 	if img != nil {
-		i.imageName = img.nameOf(i.spec.Image)
 		img.used++
 	}
 	return nil

@@ -277,6 +277,14 @@ const (
 	sigWinch = 28
 )
 
+// signalNames saves making them anew.
+var signalNames = func() (names [65]string) {
+	for number := range names {
+		names[number] = compute.SignalName(number)
+	}
+	return names
+}()
+
 // harmless reports whether a signal does nothing to a process that does not ask
 // for it.
 func harmless(signal int) bool {
@@ -299,7 +307,7 @@ func (p *Process) signal(number int) error {
 		p.kill(number)
 	case p.signals != nil:
 		select {
-		case p.signals <- compute.SignalName(number):
+		case p.signals <- signalNames[number]:
 		default:
 		}
 	}

@@ -159,7 +159,7 @@ func (r *run) left(p *Process) {
 	if p == r.main && r.restart == nil {
 		exit := compute.Exit{Code: p.code, OOM: p.oom}
 		if p.fatal != 0 {
-			exit.Signal = compute.SignalName(p.fatal)
+			exit.Signal = signalNames[p.fatal]
 		}
 		r.conclude(exit)
 		return
@@ -248,7 +248,7 @@ func (r *run) interrupt(signal int) {
 		close(r.restart)
 		r.restart = nil
 		if r.main != nil && r.main.ended {
-			r.conclude(compute.Exit{Code: 128 + sigKill, Signal: compute.SignalName(sigKill)})
+			r.conclude(compute.Exit{Code: 128 + sigKill, Signal: signalNames[sigKill]})
 		}
 	}
 	switch {
@@ -256,7 +256,7 @@ func (r *run) interrupt(signal int) {
 	case r.main != nil:
 		_ = r.main.signal(signal)
 	case !harmless(signal):
-		r.conclude(compute.Exit{Code: 128 + signal, Signal: compute.SignalName(signal)})
+		r.conclude(compute.Exit{Code: 128 + signal, Signal: signalNames[signal]})
 	}
 }
 

@@ -163,7 +163,10 @@ func (p *Provider) waitStop(ctx context.Context, s *stopping, ended <-chan struc
 // stopSignal is the number of the signal that asks for the end.
 func (i *instance) stopSignal(opts compute.StopOptions) int {
 	for _, name := range []string{opts.Signal, i.spec.StopSignal, i.image.setup().StopSignal} {
-		if number, err := compute.ParseSignal(name); name != "" && err == nil {
+		if name == "" {
+			continue
+		}
+		if number, err := compute.ParseSignal(name); err == nil {
 			return number
 		}
 	}

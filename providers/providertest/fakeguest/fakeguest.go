@@ -1,0 +1,101 @@
+// Package fakeguest runs the programs of package guest in instances of the fake,
+// so that the conformance suite sees the same there as in a real container.
+package fakeguest
+
+import (
+	"context"
+	"io/fs"
+	"strings"
+
+	"github.com/univirt/univirt/providers/fake"
+	"github.com/univirt/univirt/providers/providertest/guest"
+)
+
+// Program returns the guest program. It is registered under its path, or under
+// "guest":
+//
+//	fake.Options{Programs: map[string]fake.Program{"/bin/guest": fakeguest.Program()}}
+func Program() fake.Program {
+	return func(ctx context.Context, p *fake.Process) int {
+		signals, stop := translate(p)
+		defer stop()
+		env := guest.Env{
+			Args:     p.Args,
+			Environ:  p.Env,
+			Dir:      p.Dir,
+			User:     guest.User{UID: p.User.UID, GID: p.User.GID, Groups: p.User.Groups},
+			PID:      p.PID,
+			Stdin:    p.Stdin,
+			Stdout:   p.Stdout,
+			Stderr:   p.Stderr,
+			TTY:      [3]bool{p.TTY, p.TTY, p.TTY},
+			Signals:  signals,
+			Files:    files{p.Files()},
+			Hostname: func() (string, error) { return p.Hostname(), nil },
+			Listen:   p.Listen,
+			Dial:     p.Dial,
+			LookupHost: func(ctx context.Context, host string) ([]string, error) {
+				found, err := p.LookupHost(ctx, host)
+				names := make([]string, len(found))
+				for n, a := range found {
+					names[n] = a.String()
+				}
+				return names, err
+			},
+			Alloc: p.Alloc,
+			Spin:  p.Spin,
+			Spawn: func(args ...string) error {
+				return p.Spawn(append([]string{p.Args[0]}, args...)...)
+			},
+			Limits: func() (guest.Limits, error) {
+				l := p.Limits()
+				return guest.Limits{Memory: l.Memory, CPUs: l.CPUs, PIDs: l.PIDs}, nil
+			},
+			Hardening: func() (guest.Hardening, error) { return hardening(p), nil },
+		}
+		if p.TTY {
+			env.Size = func() (columns, rows int) {
+				size := p.TerminalSize()
+				return int(size.Width), int(size.Height)
+			}
+		}
+		return guest.Main(ctx, env)
+	}
+}
+
+// translate passes the process's signals on by the names that package guest has.
+func translate(p *fake.Process) (signals <-chan guest.Signal, stop func()) {
+	from, to := p.Signals(), make(chan guest.Signal)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			var signal string
+			select {
+			case signal = <-from:
+			case <-ctx.Done():
+				return
+			}
+			select {
+			case to <- guest.Signal(strings.TrimPrefix(signal, "SIG")):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return to, func() { cancel(); <-done }
+}
+
+// files is the process's file tree.
+type files struct{ tree *fake.Tree }
+
+var _ guest.Files = files{}
+
+func (f files) ReadFile(path string) ([]byte, error)       { return f.tree.ReadFile(path) }
+func (f files) ReadDir(path string) ([]fs.DirEntry, error) { return f.tree.ReadDir(path) }
+func (f files) Stat(path string) (fs.FileInfo, error)      { return f.tree.Lstat(path) }
+func (f files) WriteFile(path string, data []byte, perm fs.FileMode) error {
+	return f.tree.WriteFile(path, data, perm)
+}
+
