@@ -24,5 +24,3 @@ func (p *Provider) Watch(ctx context.Context, opts resource.WatchOptions) iter.S
 func (s instances) Stats(ctx context.Context, filter compute.Filter) iter.Seq2[compute.Stats, error] {
 	return func(yield func(compute.Stats, error) bool) {}
 }
-
-func (i *instance) Update(ctx context.Context, change compute.Change) error { return nil }

@@ -118,8 +118,8 @@ func (p *Provider) info(k *known, outOfMemory bool) compute.Info {
 	if out.Exit != nil && out.Exit.Run == out.Run {
 		out.Started, out.Finished = out.Exit.Started, out.Exit.Finished
 	}
-	if r != nil && r.PendingRun != "" && r.PendingRun == runOf(k.task) && out.State.Active() {
-		out.Pending = r.Pending
+	if r != nil && out.State.Active() {
+		out.Pending = resourcePaths(resource.Diff(r.live(out.Run), r.spec.Resources))
 	}
 	switch out.State {
 	case compute.Running:

@@ -34,9 +34,10 @@ type record struct {
 	Revision int    `json:"revision"`
 	// Spec is the canonical form, with the provider's choices and without labels.
 	Spec json.RawMessage `json:"spec"`
-	// Pending lists changes that the run PendingRun does not have.
-	Pending    []string `json:"pending,omitempty"`
-	PendingRun string   `json:"pendingRun,omitempty"`
+	// LiveRun is the run that has the resources Live, because a change of the
+	// spec's waits for the next one.
+	LiveRun string             `json:"liveRun,omitempty"`
+	Live    *compute.Resources `json:"live,omitempty"`
 
 	spec compute.Spec
 }
@@ -55,6 +56,14 @@ func (r record) encode() (typeurl.Any, error) {
 		return nil, err
 	}
 	return &anypb.Any{TypeUrl: recordType, Value: text}, nil
+}
+
+// live are the resources that a run has.
+func (r *record) live(run string) compute.Resources {
+	if r.Live != nil && r.LiveRun == run {
+		return *r.Live
+	}
+	return r.spec.Resources
 }
 
 // readRecord reads the record of a container. It is nil for one that this module

@@ -1,0 +1,85 @@
+package containerd
+
+import (
+	"encoding/json"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/providers/providertest/guest"
+	"github.com/univirt/univirt/resource"
+)
+
+// limits asks the guest what it is limited to.
+func limits(t *testing.T, inst compute.Instance) guest.Limits {
+	t.Helper()
+	var l guest.Limits
+	require.NoError(t, json.Unmarshal([]byte(run(t, inst, compute.ExecSpec{}, "limits").out), &l))
+	return l
+}
+
+func TestUpdate(t *testing.T) {
+	p := openGuest(t, Options{})
+	ctx := t.Context()
+	spec := guestSpec("a", "sleep", "1h")
+	spec.Resources = compute.Resources{Memory: 64 * resource.MiB, PIDs: 100, CPUs: 0.5}
+	spec.Labels = resource.Labels{"keep": "1", "drop": "1"}
+	inst := start(t, p, spec)
+	assert.Equal(t, guest.Limits{Memory: 64 * resource.MiB, PIDs: 100, CPUs: 0.5}, limits(t, inst))
+	before := info(t, inst)
+	update := func(change compute.Change) compute.Info {
+		t.Helper()
+		require.NoError(t, inst.Update(ctx, change))
+		return info(t, inst)
+	}
+	two := "2"
+	i := update(compute.Change{Labels: resource.LabelPatch{"drop": nil, "new": &two}, IfRevision: before.Revision})
+	assert.Equal(t, resource.Labels{"keep": "1", "new": "2"}, i.Labels)
+	assert.Equal(t, i.Labels, i.Spec.Labels)
+	assert.NotEqual(t, before.Revision, i.Revision)
+	require.ErrorIs(t, inst.Update(ctx, compute.Change{IfRevision: before.Revision}), errdefs.ErrAborted)
+	require.ErrorIs(t, inst.Stop(ctx, compute.StopOptions{IfRevision: before.Revision}), errdefs.ErrAborted)
+	require.ErrorIs(t, inst.Delete(ctx, compute.DeleteOptions{IfRevision: before.Revision}), errdefs.ErrAborted)
+	require.ErrorIs(t, inst.Start(ctx, compute.StartOptions{IfRevision: before.Revision}), errdefs.ErrAborted)
+
+	i = update(compute.Change{Resources: &compute.Resources{Memory: 32 * resource.MiB, CPUs: 0.25}})
+	assert.Equal(t, guest.Limits{Memory: 32 * resource.MiB, PIDs: 0, CPUs: 0.25}, limits(t, inst))
+	assert.Empty(t, i.Pending)
+	// What waits for the next start.
+	i = update(compute.Change{Resources: &compute.Resources{PIDs: 50}, Apply: compute.ApplyNextStart})
+	assert.Equal(t, []string{"resources.cpus", "resources.memory", "resources.pids"}, i.Pending)
+	assert.Equal(t, guest.Limits{Memory: 32 * resource.MiB, PIDs: 0, CPUs: 0.25}, limits(t, inst))
+	i = update(compute.Change{Resources: &compute.Resources{PIDs: 50, ShmSize: resource.MiB}})
+	assert.Equal(t, []string{"resources.shmSize"}, i.Pending)
+	assert.Equal(t, guest.Limits{PIDs: 50}, limits(t, inst))
+	err := inst.Update(ctx, compute.Change{Resources: &compute.Resources{PIDs: 50, ShmSize: 2 * resource.MiB}, Apply: compute.ApplyLive})
+	field(t, err, errdefs.ErrFailedPrecondition, "resources.shmSize")
+	same := info(t, inst)
+	assert.Equal(t, i.Revision, same.Revision)
+	require.NoError(t, inst.Stop(ctx, compute.StopOptions{Force: true}))
+	assert.Empty(t, info(t, inst).Pending)
+	require.NoError(t, inst.Start(ctx, compute.StartOptions{}))
+	assert.Equal(t, guest.Limits{PIDs: 50}, limits(t, inst))
+	assert.Empty(t, info(t, inst).Pending)
+
+	grace := time.Minute
+	assert.Equal(t, grace, update(compute.Change{StopGrace: &grace}).Spec.StopGrace)
+	// While paused, and while stopped.
+	require.NoError(t, compute.Pause(ctx, inst))
+	update(compute.Change{Resources: &compute.Resources{PIDs: 60}})
+	require.NoError(t, compute.Resume(ctx, inst))
+	assert.Equal(t, guest.Limits{PIDs: 60}, limits(t, inst))
+	require.NoError(t, inst.Stop(ctx, compute.StopOptions{Force: true}))
+	field(t, inst.Update(ctx, compute.Change{Resources: &compute.Resources{PIDs: 70}, Apply: compute.ApplyLive}), errdefs.ErrFailedPrecondition, "apply")
+	update(compute.Change{Resources: &compute.Resources{PIDs: 70}})
+	require.NoError(t, inst.Start(ctx, compute.StartOptions{}))
+	assert.Equal(t, guest.Limits{PIDs: 70}, limits(t, inst))
+	err = inst.Update(ctx, compute.Change{Restart: &compute.RestartPolicy{Mode: compute.RestartAlways}})
+	require.ErrorContains(t, err, "restart.mode")
+	field(t, inst.Update(ctx, compute.Change{Resources: &compute.Resources{CPUSet: "0,999"}}), errdefs.ErrInvalidArgument, "resources.cpuSet")
+	assert.Equal(t, guest.Limits{PIDs: 70}, limits(t, inst))
+}
