@@ -106,6 +106,7 @@ type artifact struct {
 	disk               []byte
 	format             compute.ImageFormat
 
+	tree     imageTree
 	users    map[string]User
 	groups   map[string]int
 	programs map[string]Program

@@ -161,6 +161,9 @@ func (p *Provider) make(ctx context.Context, op Op, i *instance, img *image, fin
 		found.name = fullName(i.spec.Image)
 	}
 	if err == nil {
+		err = i.prepareFiles(found.image)
+	}
+	if err == nil {
 		err = p.open(ctx)
 	}
 	b.mu.Lock()
@@ -194,6 +197,20 @@ func (i *instance) furnish(found named, finish func(*instance) error) error {
 			return err
 		}
 	}
+	i.image, i.imageName = img, found.name
+	err := i.attachAll(finish)
+	if err != nil {
+		i.image, i.imageName = nil, ""
+		return err
+	}
+	if img != nil {
+		img.used++
+	}
+	return nil
+}
+
+// attachAll gives an instance that has its image everything else.
+func (i *instance) attachAll(finish func(*instance) error) error {
 	if err := i.attachVolumes(); err != nil {
 		return err
 	}
@@ -201,16 +218,13 @@ func (i *instance) furnish(found named, finish func(*instance) error) error {
 		i.detachVolumes()
 		return err
 	}
-	if finish != nil {
-		if err := finish(i); err != nil {
-			i.detachEndpoints()
-			i.detachVolumes()
-			return err
-		}
+	if finish == nil {
+		return nil
 	}
-	i.image, i.imageName = img, found.name
-	if img != nil {
-		img.used++
+	if err := finish(i); err != nil {
+		i.detachEndpoints()
+		i.detachVolumes()
+		return err
 	}
 	return nil
 }
