@@ -264,3 +264,19 @@ func FuzzParseDockerList(f *testing.F) {
 		}
 	})
 }
+
+func FuzzArchive(f *testing.F) {
+	f.Add(archived(f, compute.OCIArchive, "example.test/a:v1", dataImage(f, 0, 0)))
+	f.Add(make([]byte, 1024))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		a := newArchive(nil, bytes.NewReader(data))
+		err := a.each(func(name string, header *tar.Header) error {
+			assert.False(t, strings.HasPrefix(name, "/") || strings.HasPrefix(name, "../"), name)
+			_, err := a.text(header)
+			return err
+		})
+		if err != nil {
+			assert.NotNil(t, resource.KindOf(err), "%v", err)
+		}
+	})
+}
