@@ -96,6 +96,10 @@ func (t translation) runtimeSpec() (*specs.Spec, error) {
 	} else {
 		out.Linux.MaskedPaths = slices.Clone(maskedPaths)
 		out.Linux.ReadonlyPaths = slices.Clone(readonlyPaths)
+		if !t.host.unified {
+			// Runc leaves the folder of the hierarchies writable there.
+			out.Linux.ReadonlyPaths = append(out.Linux.ReadonlyPaths, "/sys/fs/cgroup")
+		}
 		out.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: false, Access: "rwm"}}
 	}
 	if err := t.confine(out); err != nil {
