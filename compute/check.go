@@ -2,6 +2,7 @@ package compute
 
 import (
 	"fmt"
+	"net/url"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -19,7 +20,7 @@ func checkRange(n, least, most int64) string {
 	return ""
 }
 
-// checkText refuses what cannot be an argument of a process.
+// checkText refuses what cannot be text of a process, or would not survive JSON.
 func checkText(s string) string {
 	switch {
 	case strings.ContainsRune(s, 0):
@@ -40,8 +41,21 @@ func checkEnv(name, value string) string {
 	if reason := checkText(name); reason != "" {
 		return reason
 	}
+	if len(name)+1+len(value) > maxString {
+		return tooLong
+	}
 	return checkText(value)
 }
+
+// checkString refuses what cannot be one argument of a process.
+func checkString(s string) string {
+	if len(s) > maxString {
+		return tooLong
+	}
+	return checkText(s)
+}
+
+var tooLong = fmt.Sprintf("must have at most %d bytes", maxString)
 
 // checkPath demands an absolute path that says what it means.
 func checkPath(p string) string {
@@ -82,8 +96,8 @@ func checkUser(user string) string {
 			}
 			continue
 		}
-		if n, err := strconv.ParseUint(part, 10, 64); err == nil {
-			if n > maxID {
+		if n, err := strconv.ParseUint(part, 10, 63); err == nil {
+			if int64(n) > maxID {
 				return fmt.Sprintf("must be a number from 0 to %d", maxID)
 			}
 			continue
@@ -139,9 +153,47 @@ func checkSignal(name string) string {
 		return ""
 	}
 	if _, err := ParseSignal(name); err != nil {
-		return "is no signal: " + strconv.QuoteToASCII(name)
+		return "is no signal: " + resource.Quote(name)
 	}
 	return ""
+}
+
+// checkProbedPort accepts what FindPort finds, unless a probe cannot connect to
+// it.
+func checkProbedPort(ports []network.Port, text string) string {
+	p, err := FindPort(ports, text)
+	switch {
+	case err != nil:
+		return resource.FaultsOf(err)[0].Reason
+	case p.Protocol == network.UDP:
+		return "must be a port of TCP"
+	}
+	return ""
+}
+
+// checkURLPath accepts an absolute path with an optional query, as it stands in
+// a request.
+func checkURLPath(p string) string {
+	if p == "" {
+		return ""
+	}
+	if u, err := url.ParseRequestURI(p); err != nil || !strings.HasPrefix(p, "/") || u.Host != "" || len(p) > 4096 || strings.Contains(p, "#") {
+		return "must be the absolute path of a URL"
+	}
+	return ""
+}
+
+// isCDIName accepts vendor/class=name, by the grammar of the Container Device
+// Interface's specification.
+func isCDIName(s string) bool {
+	kind, name, ok := strings.Cut(s, "=")
+	vendor, class, ok2 := strings.Cut(kind, "/")
+	word := func(s, marks string, letterFirst bool) bool {
+		return s != "" && len(s) <= 253 && isAlphanumeric(s[0]) && isAlphanumeric(s[len(s)-1]) &&
+			!(letterFirst && s[0] >= '0' && s[0] <= '9') &&
+			all(s, func(c byte) bool { return isAlphanumeric(c) || strings.IndexByte(marks, c) >= 0 })
+	}
+	return ok && ok2 && word(vendor, "_-.", true) && word(class, "_-.", true) && word(name, "_-.:", false)
 }
 
 // FindPort finds the port that text names: the name of one of the ports, or a
@@ -154,7 +206,7 @@ func FindPort(ports []network.Port, text string) (network.Port, error) {
 	}
 	n, err := strconv.ParseUint(text, 10, 16)
 	if err != nil || n == 0 {
-		return network.Port{}, resource.Faults{{Field: "port", Reason: "is neither a number from 1 to 65535 nor the name of a port: " + strconv.QuoteToASCII(text)}}
+		return network.Port{}, resource.Faults{{Field: "port", Reason: "is neither a number from 1 to 65535 nor the name of a port: " + resource.Quote(text)}}
 	}
 	for _, p := range ports {
 		if uint64(p.Instance) == n && p.Protocol != network.UDP {

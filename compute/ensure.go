@@ -31,15 +31,33 @@ func Ensure(ctx context.Context, instances Instances, spec Spec) (Instance, erro
 	if err != nil {
 		return nil, err
 	}
-	info, err := inst.Info(ctx)
+	for range ensureAttempts {
+		err = converge(ctx, inst, spec)
+		if !errdefs.IsAborted(err) {
+			break
+		}
+	}
 	if err != nil {
 		return nil, err
+	}
+	return inst, nil
+}
+
+// ensureAttempts is how often Ensure compares again where somebody else changed
+// the instance between its reading and its writing.
+const ensureAttempts = 10
+
+// converge brings what can be changed of an existing instance to the spec's.
+func converge(ctx context.Context, inst Instance, spec Spec) error {
+	info, err := inst.Info(ctx)
+	if err != nil {
+		return err
 	}
 	fail := func(field string, cause error) error {
 		return &resource.Error{Op: "ensure", Ref: info.Ref, Kind: errdefs.ErrFailedPrecondition, Field: field, Err: cause}
 	}
 	if info.Spec == nil {
-		return nil, fail("", errors.New("exists and was not made by this library"))
+		return fail("", errors.New("exists and was not made by this library"))
 	}
 	change := Change{IfRevision: info.Revision}
 	needed := false
@@ -49,7 +67,7 @@ func Ensure(ctx context.Context, instances Instances, spec Spec) (Instance, erro
 		case "image", "pull":
 			// A name is resolved once; what it means by now is no difference.
 			if field == "image" && !sameImage(info, spec.Image) {
-				return nil, fail(field, errors.New("differs from what exists and cannot be changed"))
+				return fail(field, errors.New("differs from what exists and cannot be changed"))
 			}
 			continue
 		case "resources":
@@ -65,14 +83,14 @@ func Ensure(ctx context.Context, instances Instances, spec Spec) (Instance, erro
 		case "annotations":
 			change.Annotations = resource.PatchTo(resource.Labels(info.Annotations), resource.Labels(spec.Annotations))
 		default:
-			return nil, fail(field, errors.New("differs from what exists and cannot be changed"))
+			return fail(field, errors.New("differs from what exists and cannot be changed"))
 		}
 		needed = true
 	}
 	if !needed {
-		return inst, nil
+		return nil
 	}
-	return inst, inst.Update(ctx, change)
+	return inst.Update(ctx, change)
 }
 
 func sameImage(info Info, name string) bool {

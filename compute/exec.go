@@ -3,6 +3,7 @@ package compute
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -106,14 +107,27 @@ func Exec(ctx context.Context, inst Instance, spec ExecSpec) (Execution, error) 
 // it ends with another code than 0 the error is an *ExitError, which has the
 // end of its standard error.
 func Output(ctx context.Context, inst Instance, command ...string) ([]byte, error) {
-	var stdout, stderr bytes.Buffer
+	var stdout bytes.Buffer
+	err := runCommand(ctx, inst, command, &stdout)
+	var exit *ExitError
+	if err != nil && !errors.As(err, &exit) {
+		// What still writes to the buffer must not be read from.
+		return nil, err
+	}
+	return stdout.Bytes(), err
+}
+
+// runCommand runs a command to its end and keeps no more than the end of its
+// standard error.
+func runCommand(ctx context.Context, inst Instance, command []string, stdout io.Writer) error {
+	stderr := &tail{most: 4 << 10}
 	execution, err := Exec(ctx, inst, ExecSpec{
 		Process: Process{Command: command},
-		Stdout:  &stdout,
-		Stderr:  &stderr,
+		Stdout:  stdout,
+		Stderr:  stderr,
 	})
 	if err != nil {
-		return nil, err
+		return err
 	}
 	exit, err := execution.Wait(ctx)
 	if err != nil {
@@ -121,12 +135,24 @@ func Output(ctx context.Context, inst Instance, command ...string) ([]byte, erro
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
 		_ = execution.Signal(clean, "SIGKILL")
-		return nil, err
+		return err
 	}
 	if !exit.Known || exit.Code != 0 {
-		return stdout.Bytes(), &ExitError{Command: command, Exit: exit, Stderr: tail(stderr.Bytes(), 4<<10)}
+		return &ExitError{Command: command, Exit: exit, Stderr: stderr.text}
 	}
-	return stdout.Bytes(), nil
+	return nil
+}
+
+// tail is a writer that keeps the end of what was written to it.
+type tail struct {
+	text []byte
+	most int
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.text = append(t.text, p[max(0, len(p)-t.most):]...)
+	t.text = t.text[max(0, len(t.text)-t.most):]
+	return len(p), nil
 }
 
 // ExitError is the error of a command that did not end with 0.
@@ -150,11 +176,4 @@ func (e *ExitError) Error() string {
 		return fmt.Sprintf("%q: %s", e.Command, how)
 	}
 	return fmt.Sprintf("%q: %s: %q", e.Command, how, bytes.TrimSpace(e.Stderr))
-}
-
-func tail(b []byte, most int) []byte {
-	if len(b) > most {
-		return b[len(b)-most:]
-	}
-	return b
 }

@@ -40,7 +40,7 @@ func ParseImageReference(text string) (ImageReference, error) {
 	if len(text) > 1024 {
 		return fail("must have at most 1024 bytes")
 	}
-	shown := strconv.QuoteToASCII(text)
+	shown := resource.Quote(text)
 	rest, digest, found := strings.Cut(text, "@")
 	if found {
 		if !isDigest(digest) {
@@ -66,6 +66,10 @@ func ParseImageReference(text string) (ImageReference, error) {
 		r.Registry, r.Repository = host, path
 	} else {
 		r.Registry, r.Repository = "docker.io", rest
+	}
+	if r.Registry == "index.docker.io" {
+		// The name under which Docker Hub was known first.
+		r.Registry = "docker.io"
 	}
 	if r.Registry == "docker.io" && !strings.Contains(r.Repository, "/") {
 		r.Repository = "library/" + r.Repository

@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 )
@@ -60,7 +61,9 @@ func (n Natives) MarshalJSON() ([]byte, error) {
 // UnmarshalJSON reads what MarshalJSON wrote, as RecordedNative values.
 func (n *Natives) UnmarshalJSON(data []byte) error {
 	var in []RecordedNative
-	if err := json.Unmarshal(data, &in); err != nil {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(&in); err != nil {
 		return err
 	}
 	*n = nil

@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"bufio"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -13,6 +14,7 @@ import (
 	"time"
 
 	"github.com/univirt/univirt/network"
+	"github.com/univirt/univirt/resource"
 )
 
 // Check carries out a probe once: nil where it passes. The probe's timeout
@@ -54,8 +56,7 @@ func (p *prober) once(ctx context.Context) error {
 	defer cancel()
 	switch {
 	case len(p.probe.Exec) > 0:
-		_, err := Output(ctx, p.inst, p.probe.Exec...)
-		return err
+		return runCommand(ctx, p.inst, p.probe.Exec, nil)
 	case p.probe.TCP != "":
 		conn, err := p.dial(ctx, p.probe.TCP)
 		if err != nil {
@@ -77,34 +78,53 @@ func (p *prober) dial(ctx context.Context, port string) (net.Conn, error) {
 }
 
 // get makes one request. The answer is the guest's: little of it is read, and
-// no redirect is followed.
+// no redirect is followed. It does without http.Transport, whose dialling and
+// handshake go on, for ever where the guest wills it, when the context is done.
 func (p *prober) get(ctx context.Context, probe HTTPProbe) error {
-	transport := &http.Transport{
-		DialContext:            func(ctx context.Context, _, _ string) (net.Conn, error) { return p.dial(ctx, probe.Port) },
-		TLSClientConfig:        &tls.Config{InsecureSkipVerify: true}, // a probe asks whether it answers, not who
-		DisableKeepAlives:      true,
-		MaxResponseHeaderBytes: 64 << 10,
+	conn, err := p.dial(ctx, probe.Port)
+	if err != nil {
+		return err
 	}
-	defer transport.CloseIdleConnections()
-	scheme, path := "http", probe.Path
+	defer conn.Close()
+	stop := context.AfterFunc(ctx, func() { conn.Close() })
+	defer stop()
+	response, err := exchange(ctx, conn, probe)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return err
+	case response.StatusCode < 200 || response.StatusCode >= 400:
+		return fmt.Errorf("the probe was answered with %s", resource.Quote(response.Status))
+	}
+	return nil
+}
+
+// exchange sends the request and reads the head of the answer to it.
+func exchange(ctx context.Context, conn net.Conn, probe HTTPProbe) (*http.Response, error) {
+	scheme := "http"
 	if probe.HTTPS {
 		scheme = "https"
+		// A probe asks whether somebody answers, not who.
+		conn = tls.Client(conn, &tls.Config{InsecureSkipVerify: true})
 	}
+	path := probe.Path
 	if path == "" {
 		path = "/"
 	}
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, scheme+"://instance"+path, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	response, err := transport.RoundTrip(request)
-	if err != nil {
-		return err
+	request.Close = true
+	if err := request.Write(conn); err != nil {
+		return nil, err
 	}
-	_, _ = io.CopyN(io.Discard, response.Body, 4<<10)
-	_ = response.Body.Close()
-	if response.StatusCode < 200 || response.StatusCode >= 400 {
-		return fmt.Errorf("the probe was answered with %s", response.Status)
+	answer := bufio.NewReader(io.LimitReader(conn, 64<<10))
+	for {
+		response, err := http.ReadResponse(answer, request)
+		if err != nil || response.StatusCode >= 200 || response.StatusCode == http.StatusSwitchingProtocols {
+			return response, err
+		}
 	}
-	return nil
 }

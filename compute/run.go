@@ -6,6 +6,8 @@ import (
 	"io"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/univirt/univirt/resource"
 )
 
@@ -39,11 +41,20 @@ func Run(ctx context.Context, instances Instances, spec Spec, opts RunOptions) (
 		}
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), CleanupTimeout)
 		defer cancel()
+		var left error
 		if opts.Keep {
-			err = errors.Join(err, inst.Stop(clean, StopOptions{Force: true}))
-			return
+			left = inst.Stop(clean, StopOptions{Force: true})
+		} else {
+			left = inst.Delete(clean, DeleteOptions{Force: true})
 		}
-		err = errors.Join(err, inst.Delete(clean, DeleteOptions{Force: true}))
+		switch {
+		case left == nil || errdefs.IsNotFound(left):
+			// Somebody else may have deleted it before: gone is gone.
+		case err == nil:
+			err = left
+		default:
+			err = errors.Join(err, left)
+		}
 	}()
 	if err := inst.Start(ctx, StartOptions{}); err != nil {
 		return Exit{}, err

@@ -17,38 +17,60 @@ var signals = [...]string{
 	26: "VTALRM", 27: "PROF", 28: "WINCH", 29: "IO", 30: "PWR", 31: "SYS",
 }
 
+// aliases are further names that signal(7) has for the same signals.
+var aliases = map[string]int{"IOT": 6, "CLD": 17, "POLL": 29, "UNUSED": 31}
+
+// Those between the last plain signal and the first real-time one are the C
+// library's own.
 const (
 	firstRealTime = 34
 	lastRealTime  = 64
 )
 
 // ParseSignal returns the Linux number of a signal: "SIGTERM", "TERM", "15",
-// "SIGRTMIN+3". The error is Faults with the field "signal".
+// "SIGRTMIN+3", "SIGRTMAX-1". The error is Faults with the field "signal".
 func ParseSignal(text string) (int, error) {
-	name := strings.TrimPrefix(text, "SIG")
+	name, prefixed := strings.CutPrefix(text, "SIG")
+	if number, ok := aliases[name]; ok {
+		return number, nil
+	}
 	for number, known := range signals {
 		if known != "" && name == known {
 			return number, nil
 		}
 	}
-	base, offset, plus := strings.Cut(name, "+")
-	if base == "RTMIN" && !plus {
-		return firstRealTime, nil
+	number := -1
+	if offset, ok := strings.CutPrefix(name, "RTMIN"); ok {
+		number = realTime(firstRealTime, '+', offset)
+	} else if offset, ok := strings.CutPrefix(name, "RTMAX"); ok {
+		number = realTime(lastRealTime, '-', offset)
+	} else if n, err := strconv.ParseUint(name, 10, 8); err == nil && !prefixed {
+		number = int(n)
 	}
-	digits, least := name, 1
-	if base == "RTMIN" {
-		digits, least = offset, 0
+	if SignalName(number) == "" {
+		return 0, resource.Faults{{Field: "signal", Reason: "is no signal: " + resource.Quote(text)}}
 	}
-	if n, err := strconv.ParseUint(digits, 10, 8); err == nil && int(n) >= least {
-		number := int(n)
-		if base == "RTMIN" {
-			number += firstRealTime
-		}
-		if number <= lastRealTime {
-			return number, nil
-		}
+	return number, nil
+}
+
+// realTime returns the number of a real-time signal that is named by its
+// distance from the first or last of them, or -1.
+func realTime(base int, sign byte, offset string) int {
+	if offset == "" {
+		return base
 	}
-	return 0, resource.Faults{{Field: "signal", Reason: "is no signal: " + strconv.QuoteToASCII(text)}}
+	n, err := strconv.ParseUint(offset[1:], 10, 8)
+	if err != nil || offset[0] != sign {
+		return -1
+	}
+	number := base + int(n)
+	if sign == '-' {
+		number = base - int(n)
+	}
+	if number < firstRealTime || number > lastRealTime {
+		return -1
+	}
+	return number
 }
 
 // SignalName returns the name of a Linux signal, such as "SIGTERM", or "" for

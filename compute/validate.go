@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"math"
@@ -23,11 +24,15 @@ const (
 	minMemory = 1 << 20
 	// maxID is the largest user or group ID of Linux but one; the largest means
 	// "none".
-	maxID = 1<<32 - 2
+	maxID int64 = 1<<32 - 2
 	// maxText bounds the command with its environment as Linux does a stack's
-	// quarter, and maxFiles what is put into the root filesystem.
-	maxText  = 2 << 20
-	maxFiles = 16 << 20
+	// quarter, maxString each text of them as MAX_ARG_STRLEN of execve(2) does,
+	// and maxFiles what is put into the root filesystem.
+	maxText   = 2 << 20
+	maxString = 128<<10 - 1
+	maxFiles  = 16 << 20
+	// maxProfile bounds a seccomp profile.
+	maxProfile = 1 << 20
 )
 
 // Validate reports every fault of the spec, each with its field's path. It
@@ -60,7 +65,7 @@ func (s Spec) Validate() resource.Faults {
 	f.Under("resources", s.Resources.Validate())
 	for _, name := range slices.Sorted(maps.Keys(s.RLimits)) {
 		l := s.RLimits[name]
-		field := key("rlimits", name)
+		field := resource.MapField("rlimits", name)
 		if !slices.Contains(rlimitNames, name) {
 			f.Add(field, "is not known; known are %s", strings.Join(rlimitNames, ", "))
 		}
@@ -71,7 +76,7 @@ func (s Spec) Validate() resource.Faults {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.Sysctls)) {
-		f.AddReason(key("sysctls", name), checkSysctl(name, s.Sysctls[name]))
+		f.AddReason(resource.MapField("sysctls", name), checkSysctl(name, s.Sysctls[name]))
 	}
 	f.AddReason("rootDisk", checkRange(s.RootDisk, 0, maxBytes))
 	s.validateMounts(&f)
@@ -94,8 +99,8 @@ func (s Spec) Validate() resource.Faults {
 	for i, d := range s.Devices {
 		f.Under(at("devices", i), d.Validate())
 	}
-	if c := s.CloudInit; c != nil && c.UserData.Redacted() {
-		f.Add("cloudInit.userData", "was redacted and must be given again")
+	if s.CloudInit != nil {
+		f.Under("cloudInit", s.CloudInit.Validate())
 	}
 	if s.Boot != nil {
 		f.Under("boot", s.Boot.Validate())
@@ -107,8 +112,10 @@ func (s Spec) Validate() resource.Faults {
 		switch {
 		case n == nil:
 			f.Add(at("native", i), "must not be nil")
+		case n.NativeProvider() == "":
+			f.Add(at("native", i), "must name its provider")
 		case seen[n.NativeProvider()]:
-			f.Add(at("native", i), "is the second one for %q", n.NativeProvider())
+			f.Add(at("native", i), "is the second one for %s", resource.Quote(n.NativeProvider()))
 		default:
 			seen[n.NativeProvider()] = true
 		}
@@ -122,18 +129,18 @@ func (p Process) Validate() resource.Faults {
 	total := 0
 	for i, arg := range p.Command {
 		total += len(arg) + 1
-		f.AddReason(at("command", i), checkText(arg))
+		f.AddReason(at("command", i), checkString(arg))
 	}
 	if len(p.Command) > 0 && p.Command[0] == "" {
 		f.Add("command[0]", "must not be empty")
 	}
 	for i, arg := range p.Args {
 		total += len(arg) + 1
-		f.AddReason(at("args", i), checkText(arg))
+		f.AddReason(at("args", i), checkString(arg))
 	}
 	for _, name := range slices.Sorted(maps.Keys(p.Env)) {
 		total += len(name) + len(p.Env[name]) + 2
-		f.AddReason(key("env", name), checkEnv(name, p.Env[name]))
+		f.AddReason(resource.MapField("env", name), checkEnv(name, p.Env[name]))
 	}
 	if total > maxText {
 		f.Add("env", "must have at most %d bytes together with the command, have %d", maxText, total)
@@ -201,16 +208,18 @@ func (r Resources) Validate() resource.Faults {
 }
 
 func (s Spec) validateMounts(f *resource.Faults) {
+	taken := make(map[string]int, len(s.Mounts))
 	for i, m := range s.Mounts {
 		field := at("mounts", i)
 		f.AddReason(field+".path", checkPath(m.Path))
-		if path.Clean(m.Path) == "/" {
+		clean := path.Clean(m.Path)
+		if clean == "/" {
 			f.Add(field+".path", "must not be the root")
 		}
-		for j := range i {
-			if path.Clean(s.Mounts[j].Path) == path.Clean(m.Path) {
-				f.Add(field+".path", "is that of mounts[%d] too", j)
-			}
+		if j, ok := taken[clean]; ok {
+			f.Add(field+".path", "is that of mounts[%d] too", j)
+		} else {
+			taken[clean] = i
 		}
 		switch m.Type {
 		case MountVolume, MountDevice:
@@ -244,6 +253,9 @@ func (s Spec) validateFiles(f *resource.Faults) {
 	for i, file := range s.Files {
 		field := at("files", i)
 		f.AddReason(field+".path", checkPath(file.Path))
+		if strings.HasSuffix(file.Path, "/") {
+			f.Add(field+".path", "must not end with a slash")
+		}
 		total += len(file.Data) + len(file.Secret.Reveal())
 		if len(file.Data) > 0 && !file.Secret.IsZero() {
 			f.Add(field+".secret", "must not be set together with data")
@@ -289,9 +301,9 @@ func (s Spec) validateNetworks(f *resource.Faults) {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(s.DNS.Hosts)) {
-		f.AddReason(key("dns.hosts", name), network.CheckDomain(name))
+		f.AddReason(resource.MapField("dns.hosts", name), network.CheckDomain(name))
 		if !s.DNS.Hosts[name].IsValid() {
-			f.Add(key("dns.hosts", name), "must be an address")
+			f.Add(resource.MapField("dns.hosts", name), "must be an address")
 		}
 	}
 }
@@ -341,7 +353,7 @@ func (p Probe) Validate(ports []network.Port) resource.Faults {
 	if len(p.Exec) > 0 {
 		ways++
 		for i, arg := range p.Exec {
-			f.AddReason(at("exec", i), checkText(arg))
+			f.AddReason(at("exec", i), checkString(arg))
 		}
 		if p.Exec[0] == "" {
 			f.Add("exec[0]", "must not be empty")
@@ -349,18 +361,12 @@ func (p Probe) Validate(ports []network.Port) resource.Faults {
 	}
 	if p.TCP != "" {
 		ways++
-		if _, err := FindPort(ports, p.TCP); err != nil {
-			f.Add("tcp", "%s", err)
-		}
+		f.AddReason("tcp", checkProbedPort(ports, p.TCP))
 	}
 	if p.HTTP != nil {
 		ways++
-		if _, err := FindPort(ports, p.HTTP.Port); err != nil {
-			f.Add("http.port", "%s", err)
-		}
-		if p.HTTP.Path != "" {
-			f.AddReason("http.path", checkPath(p.HTTP.Path))
-		}
+		f.AddReason("http.port", checkProbedPort(ports, p.HTTP.Port))
+		f.AddReason("http.path", checkURLPath(p.HTTP.Path))
 	}
 	if ways != 1 {
 		f.Add("", "must have exactly one of exec, tcp and http")
@@ -381,9 +387,16 @@ func (s Security) Validate() resource.Faults {
 	}{{"addCapabilities", s.AddCapabilities}, {"dropCapabilities", s.DropCapabilities}} {
 		for i, name := range list.names {
 			if !isCapability(name) {
-				f.Add(at(list.field, i), "is no capability: %q", name)
+				f.Add(at(list.field, i), "is no capability: %s", resource.Quote(name))
 			}
 		}
+	}
+	switch {
+	case s.Seccomp == "" || s.Seccomp == "unconfined":
+	case len(s.Seccomp) > maxProfile:
+		f.Add("seccomp", "must have at most %s", resource.FormatSize(maxProfile))
+	case !json.Valid([]byte(s.Seccomp)):
+		f.Add("seccomp", `must be a profile as JSON, or "unconfined"`)
 	}
 	return f
 }
@@ -393,7 +406,7 @@ func (d Device) Validate() resource.Faults {
 	var f resource.Faults
 	if strings.HasPrefix(d.Source, "/") {
 		f.AddReason("source", checkPath(d.Source))
-	} else if kind, name, ok := strings.Cut(d.Source, "="); !ok || name == "" || resource.CheckLabelKey(kind) != "" || resource.CheckLabelValue(name) != "" {
+	} else if !isCDIName(d.Source) {
 		f.Add("source", "must be an absolute path or a CDI name, vendor/class=name")
 	}
 	if d.Path != "" {
@@ -401,6 +414,20 @@ func (d Device) Validate() resource.Faults {
 	}
 	if strings.Trim(d.Permissions, "rwm") != "" {
 		f.Add("permissions", `must consist of "r", "w" and "m"`)
+	}
+	return f
+}
+
+// Validate reports every fault of the data.
+func (c CloudInit) Validate() resource.Faults {
+	var f resource.Faults
+	if c.UserData.Redacted() {
+		f.Add("userData", "was redacted and must be given again")
+	}
+	f.AddReason("metaData", checkText(c.MetaData))
+	f.AddReason("networkConfig", checkText(c.NetworkConfig))
+	if len(c.UserData.Reveal())+len(c.MetaData)+len(c.NetworkConfig) > maxFiles {
+		f.Add("", "must have at most %s together", resource.FormatSize(maxFiles))
 	}
 	return f
 }
@@ -437,5 +464,3 @@ func checkDuration(d time.Duration) string {
 }
 
 func at(field string, index int) string { return fmt.Sprintf("%s[%d]", field, index) }
-
-func key(field, name string) string { return field + "[" + name + "]" }

@@ -40,7 +40,7 @@ func WaitFor(ctx context.Context, inst Instance, level Level) (Info, error) {
 		}
 		select {
 		case <-ctx.Done():
-			return info, fail("wait for", info.Ref, context.Cause(ctx))
+			return info, fail("wait for", info.Ref, ctx.Err())
 		case err := <-w.failed:
 			return info, err
 		case <-changed:
@@ -81,7 +81,11 @@ func (w *waiter) decide(ctx context.Context, info Info) (bool, error) {
 		return info.State != Creating, nil
 	}
 	if w.run != "" && info.Run != w.run {
-		return false, w.ended(ctx, info, Exit{Run: w.run})
+		exit := Exit{Run: w.run}
+		if info.Exit != nil && info.Exit.Run == w.run {
+			exit = *info.Exit
+		}
+		return false, w.ended(ctx, info, exit)
 	}
 	switch info.State {
 	case Running:
@@ -125,6 +129,8 @@ func (w *waiter) healthy(ctx context.Context, info Info) (bool, error) {
 	switch {
 	case info.Level >= LevelHealthy || info.Health == HealthHealthy:
 		return true, nil
+	case probe == nil && info.Kind == VM:
+		return info.Level >= LevelBooted, nil
 	case probe == nil:
 		return info.Level >= LevelRunning, nil
 	case info.Supervised:
