@@ -22,10 +22,12 @@ func Restart(ctx context.Context, inst Instance, opts StopOptions) error {
 	if err != nil {
 		return err
 	}
-	if info.State == Suspended {
-		// Stop would throw the memory away; whoever wants that says Stop.
-		_, err := CheckTransition(info.State, OpRestart)
-		return fail(OpRestart, info.Ref, err)
+	// Stop could do more than the table allows here: throw the memory of a
+	// suspended instance away, say. In a state that passes it queues.
+	if info.State.Settled() || info.State == Unknown {
+		if _, err := CheckTransition(info.State, OpRestart); err != nil {
+			return fail(OpRestart, info.Ref, err)
+		}
 	}
 	if err := inst.Stop(ctx, opts); err != nil {
 		return err
