@@ -1,0 +1,201 @@
+package providertest
+
+import (
+	"fmt"
+
+	univirt "github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// testCase is one sentence of the contract with what proves it.
+type testCase struct {
+	// name is the sentence.
+	name string
+	// needs are what a provider must have for the case to make sense. A feature
+	// among them counts as tried when the case has run.
+	needs []need
+	run   func(e *env)
+}
+
+// caseGroup is the cases of one subject.
+type caseGroup struct {
+	name  string
+	cases []testCase
+}
+
+// groups lists all cases.
+func groups() []caseGroup {
+	return []caseGroup{
+		{"lifecycle", lifecycleCases()},
+		{"stop", stopCases()},
+		{"transitions", transitionCases()},
+		{"identity", identityCases()},
+		{"concurrency", concurrencyCases()},
+		{"cancel", cancelCases()},
+		{"errors", errorCases()},
+		{"bad input", badInputCases()},
+		{"lists", listCases()},
+		{"watch", watchCases()},
+		{"wait", waitCases()},
+		{"wait for", waitForCases()},
+		{"update", updateCases()},
+		{"ensure", ensureCases()},
+		{"run", runCases()},
+		{"lifetime", lifetimeCases()},
+		{"describe", describeCases()},
+		{"capabilities", capabilityCases()},
+		{"fields", fieldCases()},
+		{"effects", effectCases()},
+		{"close", closeCases()},
+		{"exec", execCases()},
+		{"exec output", execOutputCases()},
+		{"logs", logCases()},
+		{"stats", statsCases()},
+		{"files", fileCases()},
+		{"attach", attachCases()},
+		{"dial", dialCases()},
+		{"copies", copyCases()},
+		{"hostile", hostileCases()},
+		{"images", imageCases()},
+		{"volumes", volumeCases()},
+		{"networks", networkCases()},
+		{"leaks", leakCases()},
+	}
+}
+
+// scope says of what a need speaks.
+type scope string
+
+const (
+	ofInstances scope = "instances"
+	ofImages    scope = "images"
+	ofVolumes   scope = "volumes"
+	ofNetworks  scope = "networks"
+	ofFields    scope = "field"
+	ofChanges   scope = "change"
+	ofHooks     scope = "harness"
+	ofProvider  scope = "provider"
+)
+
+// need is one thing without which a case makes no sense.
+type need struct {
+	scope scope
+	name  string
+}
+
+func (n need) String() string { return fmt.Sprintf("%s: %s", n.scope, n.name) }
+
+// has needs features of the instances.
+func has(features ...resource.Feature) []need { return features2needs(ofInstances, features) }
+
+// hasImages, hasVolumes and hasNetworks need features of the other resources.
+func hasImages(features ...resource.Feature) []need   { return features2needs(ofImages, features) }
+func hasVolumes(features ...resource.Feature) []need  { return features2needs(ofVolumes, features) }
+func hasNetworks(features ...resource.Feature) []need { return features2needs(ofNetworks, features) }
+
+func features2needs(s scope, features []resource.Feature) []need {
+	needs := make([]need, len(features))
+	for i, f := range features {
+		needs[i] = need{s, string(f)}
+	}
+	return needs
+}
+
+// fields needs fields of the spec to be honoured, changes those of a Change.
+func fields(paths ...string) []need  { return words(ofFields, paths) }
+func changes(paths ...string) []need { return words(ofChanges, paths) }
+
+// hook needs optional parts of the harness.
+func hook(names ...string) []need { return words(ofHooks, names) }
+
+// canSweep needs a provider that is a Sweeper: what is declared by the type
+// alone.
+func canSweep() []need { return words(ofProvider, []string{"sweep"}) }
+
+func words(s scope, names []string) []need {
+	needs := make([]need, len(names))
+	for i, name := range names {
+		needs[i] = need{s, name}
+	}
+	return needs
+}
+
+// all joins needs.
+func all(parts ...[]need) []need {
+	var joined []need
+	for _, p := range parts {
+		joined = append(joined, p...)
+	}
+	return joined
+}
+
+// offer is what the provider under test declares, and what the harness can do.
+type offer struct {
+	kind  compute.Kind
+	desc  univirt.Description
+	hooks map[string]bool
+	sweep bool
+}
+
+func (o offer) kindDescription() univirt.KindDescription { return o.desc.Kinds[o.kind] }
+
+// missing says why a need is not met, or returns "".
+func (o offer) missing(n need) string {
+	var features resource.Features
+	var table resource.FieldTable
+	kind := o.kindDescription()
+	switch n.scope {
+	case ofInstances:
+		features = kind.Features
+	case ofImages:
+		features = o.desc.Images
+	case ofVolumes:
+		features = o.desc.Volumes.Features
+	case ofNetworks:
+		features = o.desc.Networks.Features
+	case ofFields:
+		table = kind.Fields
+	case ofChanges:
+		table = kind.Changeable
+	case ofHooks:
+		if !o.hooks[n.name] {
+			return "the harness has no " + n.name
+		}
+		return ""
+	case ofProvider:
+		if !o.sweep {
+			return "the provider is no Sweeper"
+		}
+		return ""
+	}
+	if table != nil || n.scope == ofFields || n.scope == ofChanges {
+		rule := table.Rule(n.name)
+		if rule.Level == resource.FieldHonored {
+			return ""
+		}
+		return fmt.Sprintf("%s is %s %s", n, rule.Level, rule.Reason)
+	}
+	feature := resource.Feature(n.name)
+	if features.Has(feature) {
+		return ""
+	}
+	return fmt.Sprintf("%s is not supported: %s", n, features[feature].Reason)
+}
+
+// declared lists every feature that is declared as supported.
+func (o offer) declared() []need {
+	var needs []need
+	for _, d := range []struct {
+		scope    scope
+		features resource.Features
+	}{
+		{ofInstances, o.kindDescription().Features},
+		{ofImages, o.desc.Images},
+		{ofVolumes, o.desc.Volumes.Features},
+		{ofNetworks, o.desc.Networks.Features},
+	} {
+		needs = append(needs, features2needs(d.scope, d.features.Names())...)
+	}
+	return needs
+}

@@ -1,0 +1,253 @@
+package providertest
+
+import (
+	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/network"
+	"github.com/univirt/univirt/resource"
+	"github.com/univirt/univirt/storage"
+)
+
+// copyCases are about what is made of an instance, or added to it: snapshots,
+// clones, volumes and networks while it runs, plans.
+func copyCases() []testCase {
+	snapshot := has(compute.FeatureSnapshot, compute.FeatureExec)
+	return []testCase{
+		{"A snapshot keeps the content, and a revert brings it back", snapshot, snapshotRevert},
+		{"Snapshots are listed, the oldest first, with their parents", has(compute.FeatureSnapshot), snapshotList},
+		{"A snapshot's name is unique in its instance", has(compute.FeatureSnapshot), snapshotNames},
+		{"Deleting a snapshot never deletes the content", snapshot, snapshotDelete},
+		{"A revert of a running instance is FailedPrecondition unless it is forced", has(compute.FeatureSnapshot), snapshotRunning},
+		{"A revert to a snapshot with memory resumes the run as it was", has(compute.FeatureSnapshotMemory), snapshotMemory},
+		{"A clone has the content under another identity", has(compute.FeatureClone, compute.FeatureExec), cloneContent},
+		{"A clone of a name that exists is AlreadyExists", has(compute.FeatureClone), cloneNameTaken},
+		{"A clone may be made of a snapshot", has(compute.FeatureClone, compute.FeatureSnapshot, compute.FeatureExec), cloneSnapshot},
+		{"A volume may be attached to a running instance, and detached", all(has(compute.FeatureAttachVolume, compute.FeatureExec), hasVolumes(storage.FeatureVolumes)), attachVolume},
+		{"A network may be attached to a running instance, and detached", all(has(compute.FeatureAttachNetwork), hasNetworks(network.FeatureNetworks)), attachNetwork},
+		{"A plan changes nothing and shows the native artefact", has(compute.FeaturePlan), plan},
+		{"A plan fails as Create would for a spec with faults", has(compute.FeaturePlan), planFaults},
+		{"A plan tells of each field that Create refuses", has(compute.FeaturePlan), planGaps},
+		{"Migrate keeps identity and run", has(compute.FeatureMigrate), migrate},
+		{"A provider's own restart begins another run", has(compute.FeatureRestart), restartRunning},
+	}
+}
+
+// snapshots finds an instance's Snapshotter.
+func (e *env) snapshots(inst compute.Instance) compute.Snapshotter {
+	e.Helper()
+	s, err := compute.Snapshots(inst)
+	require.NoError(e, err)
+	return s
+}
+
+// take takes a snapshot of the disk.
+func (e *env) take(inst compute.Instance, name string) compute.SnapshotInfo {
+	e.Helper()
+	info, err := e.snapshots(inst).CreateSnapshot(e.ctx, compute.SnapshotSpec{Name: name})
+	require.NoError(e, err)
+	return info
+}
+
+// written makes a stopped instance with a file of some content.
+func (e *env) written(name, content string) compute.Instance {
+	e.Helper()
+	inst := e.running(name)
+	e.output(inst, "write", "/state", content)
+	e.kill(inst)
+	return inst
+}
+
+// reads starts an instance, requires the file's content, and stops it.
+func (e *env) reads(inst compute.Instance, content string) {
+	e.Helper()
+	e.start(inst)
+	require.Equal(e, content, e.output(inst, "read", "/state"))
+	e.kill(inst)
+}
+
+func snapshotRevert(e *env) {
+	inst := e.written("web", "first")
+	info := e.take(inst, "one")
+	require.Equal(e, "one", info.Ref.Name)
+	require.Equal(e, resource.KindSnapshot, info.Ref.Kind)
+	e.start(inst)
+	e.output(inst, "write", "/state", "second")
+	e.kill(inst)
+	require.NoError(e, e.snapshots(inst).RevertSnapshot(e.ctx, "one", compute.RevertOptions{}))
+	e.inState(inst, compute.Stopped)
+	e.reads(inst, "first")
+	e.fails(e.snapshots(inst).RevertSnapshot(e.ctx, "none", compute.RevertOptions{}), errdefs.ErrNotFound)
+}
+
+func snapshotList(e *env) {
+	inst := e.stopped("web")
+	for _, name := range []string{"b", "a", "c"} {
+		e.take(inst, name)
+	}
+	all, err := resource.Collect(e.snapshots(inst).Snapshots(e.ctx))
+	require.NoError(e, err)
+	names, parents := []string{}, []string{}
+	for _, s := range all {
+		names, parents = append(names, s.Ref.Name), append(parents, s.Parent)
+		e.wellFormedRef(s.Ref, resource.KindSnapshot)
+	}
+	require.Equal(e, []string{"b", "a", "c"}, names)
+	require.Equal(e, []string{"", "b", "a"}, parents)
+}
+
+func snapshotNames(e *env) {
+	inst, other := e.stopped("web"), e.stopped("other")
+	e.take(inst, "one")
+	e.take(other, "one")
+	_, err := e.snapshots(inst).CreateSnapshot(e.ctx, compute.SnapshotSpec{Name: "one"})
+	e.fails(err, errdefs.ErrAlreadyExists)
+	e.fails(e.snapshots(inst).DeleteSnapshot(e.ctx, "none"), errdefs.ErrNotFound)
+}
+
+func snapshotDelete(e *env) {
+	inst := e.written("web", "first")
+	e.take(inst, "one")
+	e.take(inst, "two")
+	require.NoError(e, e.snapshots(inst).DeleteSnapshot(e.ctx, "one"))
+	e.reads(inst, "first")
+	require.NoError(e, e.snapshots(inst).RevertSnapshot(e.ctx, "two", compute.RevertOptions{}))
+	e.reads(inst, "first")
+	require.NoError(e, e.snapshots(inst).DeleteSnapshot(e.ctx, "two"))
+	e.reads(inst, "first")
+}
+
+func snapshotRunning(e *env) {
+	inst := e.stopped("web")
+	e.take(inst, "one")
+	e.start(inst)
+	e.fails(e.snapshots(inst).RevertSnapshot(e.ctx, "one", compute.RevertOptions{}), errdefs.ErrFailedPrecondition)
+	e.inState(inst, compute.Running)
+	require.NoError(e, e.snapshots(inst).RevertSnapshot(e.ctx, "one", compute.RevertOptions{Force: true}))
+	e.inState(inst, compute.Stopped)
+}
+
+func snapshotMemory(e *env) {
+	inst := e.running("web")
+	info, err := e.snapshots(inst).CreateSnapshot(e.ctx, compute.SnapshotSpec{Name: "live", Memory: true})
+	require.NoError(e, err)
+	require.True(e, info.Memory)
+	e.inState(inst, compute.Running)
+	e.kill(inst)
+	require.NoError(e, e.snapshots(inst).RevertSnapshot(e.ctx, "live", compute.RevertOptions{}))
+	e.inState(inst, compute.Running)
+}
+
+func cloneContent(e *env) {
+	inst := e.written("web", "first")
+	clone, err := compute.Clone(e.ctx, inst, compute.CloneOptions{Name: "copy", Labels: resource.Labels{"tier": "copy"}})
+	require.NoError(e, err)
+	require.NotEqual(e, inst.ID(), clone.ID())
+	info := e.info(clone)
+	require.Equal(e, compute.Stopped, info.State)
+	require.Equal(e, "copy", info.Ref.Name)
+	require.Equal(e, resource.Labels{"tier": "copy"}, info.Labels)
+	e.reads(clone, "first")
+	e.start(clone)
+	e.output(clone, "write", "/state", "changed")
+	e.reads(inst, "first")
+	require.NoError(e, inst.Delete(e.ctx, compute.DeleteOptions{}))
+	require.Equal(e, "changed", e.output(clone, "read", "/state"), "the copy after its original was deleted")
+}
+
+func cloneNameTaken(e *env) {
+	inst := e.stopped("web")
+	_, err := compute.Clone(e.ctx, inst, compute.CloneOptions{Name: "web"})
+	e.fails(err, errdefs.ErrAlreadyExists)
+	require.Equal(e, []string{"web"}, e.names(e.instances(), compute.Filter{}))
+}
+
+func cloneSnapshot(e *env) {
+	inst := e.written("web", "first")
+	e.take(inst, "one")
+	e.start(inst)
+	e.output(inst, "write", "/state", "second")
+	clone, err := compute.Clone(e.ctx, inst, compute.CloneOptions{Name: "copy", Snapshot: "one"})
+	require.NoError(e, err)
+	e.reads(clone, "first")
+	_, err = compute.Clone(e.ctx, inst, compute.CloneOptions{Name: "other", Snapshot: "none"})
+	e.fails(err, errdefs.ErrNotFound)
+}
+
+func attachVolume(e *env) {
+	_, err := e.p.Volumes().Create(e.ctx, storage.Spec{Name: "data"})
+	require.NoError(e, err)
+	inst := e.running("web")
+	mount := compute.Mount{Type: compute.MountVolume, Source: "data", Path: "/data"}
+	require.NoError(e, compute.AttachVolume(e.ctx, inst, mount))
+	e.output(inst, "write", "/data/x", "here")
+	e.fails(compute.AttachVolume(e.ctx, inst, mount), errdefs.ErrAlreadyExists)
+	require.NoError(e, compute.DetachVolume(e.ctx, inst, "/data"))
+	require.Equal(e, 1, e.exec(inst, "read", "/data/x").exit.Code)
+	e.fails(compute.DetachVolume(e.ctx, inst, "/data"), errdefs.ErrNotFound)
+	require.NoError(e, compute.AttachVolume(e.ctx, inst, mount))
+	require.Equal(e, "here", e.output(inst, "read", "/data/x"))
+}
+
+func attachNetwork(e *env) {
+	_, err := e.p.Networks().Create(e.ctx, network.Spec{Name: "lan"})
+	require.NoError(e, err)
+	inst := e.running("web")
+	before := len(e.info(inst).Endpoints)
+	require.NoError(e, compute.AttachNetwork(e.ctx, inst, compute.NetworkAttachment{Network: "lan"}))
+	endpoints := e.info(inst).Endpoints
+	require.Len(e, endpoints, before+1)
+	endpoint := endpoints[before]
+	require.Equal(e, "lan", endpoint.Network.Name)
+	require.NotEmpty(e, endpoint.Addresses)
+	require.NoError(e, compute.DetachNetwork(e.ctx, inst, endpoint.Ref.ID))
+	require.Len(e, e.info(inst).Endpoints, before)
+	e.fails(compute.DetachNetwork(e.ctx, inst, endpoint.Ref.ID), errdefs.ErrNotFound)
+}
+
+func plan(e *env) {
+	p, err := compute.PlanOf(e.ctx, e.instances(), e.spec("web", "sleep", "1h"))
+	require.NoError(e, err)
+	require.Equal(e, e.s.offer.desc.Provider, p.Provider)
+	require.NotEmpty(e, p.Format)
+	require.NotEmpty(e, p.Native)
+	require.Empty(e, p.Gaps)
+	require.Empty(e, e.names(e.instances(), compute.Filter{}))
+}
+
+func planFaults(e *env) {
+	_, err := compute.PlanOf(e.ctx, e.instances(), e.spec("We b", "sleep", "1h"))
+	e.failsField(err, errdefs.ErrInvalidArgument, "name")
+}
+
+func planGaps(e *env) {
+	table := e.s.offer.kindDescription().Fields
+	for path, set := range samples {
+		spec := e.spec("web", "sleep", "1h")
+		set(&spec)
+		want := refusals(table, spec)
+		if len(want) == 0 {
+			continue
+		}
+		p, err := compute.PlanOf(e.ctx, e.instances(), spec)
+		require.NoError(e, err, path)
+		var got []string
+		for _, gap := range p.Gaps {
+			if gap.Level == resource.FieldRefused {
+				got = append(got, gap.Field)
+			}
+		}
+		require.Equal(e, want, got, path)
+	}
+}
+
+func migrate(e *env) {
+	inst := e.running("web")
+	before := e.info(inst)
+	require.NoError(e, compute.Migrate(e.ctx, inst, compute.MigrateOptions{Live: true}))
+	after := e.info(inst)
+	require.Equal(e, before.Ref, after.Ref)
+	require.Equal(e, before.Run, after.Run)
+	require.Equal(e, compute.Running, after.State)
+}

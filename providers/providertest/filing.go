@@ -1,0 +1,196 @@
+package providertest
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/univirt/univirt/compute"
+)
+
+func fileCases() []testCase {
+	files := has(compute.FeatureFiles)
+	return []testCase{
+		{"CopyIn puts files into an instance that runs, and programs see them", has(compute.FeatureFiles, compute.FeatureExec), copyInRunning},
+		{"CopyIn puts files into an instance that does not run", has(compute.FeatureFiles, compute.FeatureExec), copyInStopped},
+		{"CopyIn into a directory that is not there is NotFound", files, copyInNowhere},
+		{"CopyIn keeps owners and permissions, or makes everything root's", has(compute.FeatureFiles, compute.FeatureExec), copyInOwners},
+		{"CopyOut of a file and of a directory gives what is there", files, copyOut},
+		{"CopyOut of what is not there is NotFound", files, copyOutNothing},
+		{"CopyOut may be left early", files, copyOutEarly},
+		{"Files reads what is there", files, filesRead},
+		{"A hostile archive writes nowhere but below the directory", files, copyInHostile},
+		{"A damaged archive is InvalidArgument", files, copyInDamaged},
+	}
+}
+
+func file(name, content string) tarEntry {
+	return tarEntry{tar.Header{Name: name, Typeflag: tar.TypeReg}, content}
+}
+
+func (e *env) copyIn(inst compute.Instance, dir string, entries ...tarEntry) error {
+	e.Helper()
+	return e.returns("CopyIn", func() error {
+		return compute.CopyIn(e.ctx, inst, dir, bytes.NewReader(tarOf(entries)), compute.CopyOptions{})
+	})
+}
+
+// copyOut returns the names and contents of what CopyOut gives.
+func (e *env) copyOut(inst compute.Instance, path string) map[string]string {
+	e.Helper()
+	r, err := compute.CopyOut(e.ctx, inst, path, compute.CopyOptions{})
+	require.NoError(e, err, "copy %s out", path)
+	defer func() { require.NoError(e, r.Close()) }()
+	found := map[string]string{}
+	for archive := tar.NewReader(r); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return found
+		}
+		require.NoError(e, err)
+		content, err := io.ReadAll(archive)
+		require.NoError(e, err)
+		found[strings.TrimSuffix(header.Name, "/")] = string(content)
+	}
+}
+
+func copyInRunning(e *env) {
+	inst := e.running("web")
+	require.NoError(e, e.copyIn(inst, "/etc",
+		file("new", "content"),
+		tarEntry{tar.Header{Name: "folder/", Typeflag: tar.TypeDir, Mode: 0o755}, ""},
+		file("folder/deep", "deep"),
+		file("passwd", "root:x:0:0::/:\n")))
+	require.Equal(e, "content", e.output(inst, "read", "/etc/new"))
+	require.Equal(e, "deep", e.output(inst, "read", "/etc/folder/deep"))
+	require.Equal(e, "root:x:0:0::/:", e.output(inst, "read", "/etc/passwd"))
+}
+
+func copyInStopped(e *env) {
+	inst := e.stopped("web")
+	require.NoError(e, e.copyIn(inst, "/etc", file("new", "content")))
+	e.start(inst)
+	require.Equal(e, "content", e.output(inst, "read", "/etc/new"))
+}
+
+func copyInNowhere(e *env) {
+	inst := e.running("web")
+	e.fails(e.copyIn(inst, "/no/such/folder", file("new", "content")), errdefs.ErrNotFound)
+}
+
+func copyInOwners(e *env) {
+	inst := e.running("web")
+	owned := file("owned", "content")
+	owned.header.Mode, owned.header.Uid, owned.header.Gid = 0o640, GuestUserID, GuestUserID
+	require.NoError(e, e.copyIn(inst, "/etc", owned))
+	require.Equal(e, "file 0640 7", e.output(inst, "stat", "/etc/owned"))
+	err := compute.CopyIn(e.ctx, inst, "/bin", bytes.NewReader(tarOf([]tarEntry{owned})), compute.CopyOptions{NoOwner: true})
+	require.NoError(e, err)
+	r, err := compute.CopyOut(e.ctx, inst, "/bin/owned", compute.CopyOptions{})
+	require.NoError(e, err)
+	header, err := tar.NewReader(r).Next()
+	require.NoError(e, err)
+	require.Zero(e, header.Uid)
+	require.NoError(e, r.Close())
+}
+
+func copyOut(e *env) {
+	inst := e.running("web")
+	require.NoError(e, e.copyIn(inst, "/etc",
+		tarEntry{tar.Header{Name: "folder/", Typeflag: tar.TypeDir, Mode: 0o755}, ""},
+		file("folder/a", "content of a"), file("folder/b", "")))
+	require.Equal(e, map[string]string{"a": "content of a"}, e.copyOut(inst, "/etc/folder/a"))
+	require.Equal(e, map[string]string{"folder": "", "folder/a": "content of a", "folder/b": ""}, e.copyOut(inst, "/etc/folder"))
+	e.kill(inst)
+	require.Equal(e, map[string]string{"a": "content of a"}, e.copyOut(inst, "/etc/folder/a"), "of a stopped instance")
+}
+
+func copyOutNothing(e *env) {
+	r, err := compute.CopyOut(e.ctx, e.running("web"), "/no-such-file", compute.CopyOptions{})
+	if err == nil {
+		// What reads lazily says so when it is read.
+		_, err = io.ReadAll(r)
+		_ = r.Close()
+	}
+	e.fails(err, errdefs.ErrNotFound)
+}
+
+func copyOutEarly(e *env) {
+	r, err := compute.CopyOut(e.ctx, e.running("web"), "/etc", compute.CopyOptions{})
+	require.NoError(e, err)
+	_, err = r.Read(make([]byte, 1))
+	require.NoError(e, err)
+	require.NoError(e, r.Close())
+}
+
+func filesRead(e *env) {
+	inst := e.running("web")
+	require.NoError(e, e.copyIn(inst, "/etc", file("new", "content")))
+	files, err := compute.Files(e.ctx, inst)
+	require.NoError(e, err)
+	content, err := fs.ReadFile(files, "etc/new")
+	require.NoError(e, err)
+	require.Equal(e, "content", string(content))
+	entries, err := fs.ReadDir(files, "etc")
+	require.NoError(e, err)
+	names := []string{}
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	require.Contains(e, names, "new")
+	require.IsIncreasing(e, names)
+	_, err = fs.Stat(files, "no/such/file")
+	require.ErrorIs(e, err, fs.ErrNotExist)
+	_, err = fs.Stat(files, "../etc")
+	require.ErrorIs(e, err, fs.ErrInvalid)
+}
+
+func copyInHostile(e *env) {
+	inst := e.stopped("web")
+	link := func(kind byte, name, to string) tarEntry {
+		return tarEntry{tar.Header{Name: name, Typeflag: kind, Linkname: to}, ""}
+	}
+	for i, entries := range [][]tarEntry{
+		{file("../../escaped", "x")},
+		{file("/escaped", "x")},
+		{file("a/../../../escaped", "x")},
+		{link(tar.TypeSymlink, "out", "/"), file("out/escaped", "x")},
+		{link(tar.TypeSymlink, "up", "../../.."), file("up/escaped", "x")},
+		{link(tar.TypeSymlink, "s", "/escaped"), file("s", "x")},
+		{link(tar.TypeLink, "hard", "../../passwd"), file("hard", "changed")},
+		{link(tar.TypeLink, "hard", "/etc/passwd"), file("hard", "changed")},
+	} {
+		dir := fmt.Sprintf("in-%d", i)
+		require.NoError(e, e.copyIn(inst, "/etc", tarEntry{tar.Header{Name: dir + "/", Typeflag: tar.TypeDir, Mode: 0o755}, ""}))
+		// It may be refused, or contained below the directory.
+		err := e.copyIn(inst, "/etc/"+dir, entries...)
+		if err != nil {
+			e.wellFormed(err)
+		}
+		for _, path := range []string{"escaped", "etc/escaped", "etc/" + dir + "/../escaped"} {
+			files, err := compute.Files(e.ctx, inst)
+			require.NoError(e, err)
+			_, err = fs.Stat(files, strings.ReplaceAll(path, dir+"/../", ""))
+			require.ErrorIs(e, err, fs.ErrNotExist, "the archive %d wrote to %s", i, path)
+		}
+		require.NotContains(e, e.copyOut(inst, "/etc/passwd")["passwd"], "changed", "the archive %d wrote to /etc/passwd", i)
+	}
+}
+
+func copyInDamaged(e *env) {
+	inst := e.running("web")
+	whole := tarOf([]tarEntry{file("damaged", strings.Repeat("x", 4096))})
+	for _, archive := range [][]byte{whole[:1000], bytes.Repeat([]byte("no archive "), 100)} {
+		err := e.returns("CopyIn", func() error {
+			return compute.CopyIn(e.ctx, inst, "/etc", bytes.NewReader(archive), compute.CopyOptions{})
+		})
+		e.fails(err, errdefs.ErrInvalidArgument)
+	}
+}

@@ -1,0 +1,109 @@
+package providertest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"time"
+
+	univirt "github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+)
+
+// Harness connects the suite with a provider. Open and Image are required; each
+// hook that is nil leaves out the cases that need it, and the run says so.
+//
+// Its functions may be called concurrently.
+type Harness struct {
+	// Open opens a new provider value on the one backend under test. All values
+	// of a namespace see the same resources. The suite closes what it opened.
+	Open func(ctx context.Context, opts OpenOptions) (univirt.Provider, error)
+
+	// Image is the reference of the image that cases run. It holds the programs
+	// of package guest at GuestPath, a user named "user" with the ID 1000, and
+	// no entrypoint. Cases never pull it.
+	Image string
+	// Prepare brings the image into the namespace of a provider value; nil where
+	// it is there in every namespace.
+	Prepare func(ctx context.Context, p univirt.Provider) error
+	// Kind is the kind of instance to test; empty means the provider's default.
+	Kind compute.Kind
+
+	// Inventory lists everything of a namespace that the backend holds, one word
+	// a thing: containers, snapshots, leases, processes, files, addresses. It
+	// must be as long after a case as it was before.
+	Inventory func(ctx context.Context, namespace string) ([]string, error)
+	// Crash makes the process that opened a provider value die, as far as the
+	// backend and other values can tell: nothing is cleaned up, and its
+	// generation is dead. The suite does not use the value afterwards.
+	Crash func(ctx context.Context, p univirt.Provider) error
+	// Foreign makes a thing in a namespace that the provider shows as an
+	// unmanaged instance, and returns how to remove it.
+	Foreign func(ctx context.Context, namespace string) (remove func(context.Context) error, err error)
+	// Force brings an instance into a state to which no operation leads, such as
+	// Failed or Unknown. It returns errors.ErrUnsupported for the states that it
+	// cannot bring about.
+	Force func(ctx context.Context, p univirt.Provider, id string, state compute.State) error
+
+	// Remote is the reference of an image that can be pulled and that no
+	// namespace has. Gone is one of the same registry that does not exist.
+	Remote, Gone string
+	// Archive writes an image with some name as a stream of a format that the
+	// provider imports, and returns the name. The image is not Image.
+	Archive func(w io.Writer, format compute.ImageFormat) (name string, err error)
+
+	// Patience is how long the suite waits for what must happen. The zero value
+	// means 30 seconds.
+	Patience time.Duration
+	// Lanes is the number of namespaces that the suite makes, and with it the
+	// largest number of cases that run at once; 0 means as many as the flag
+	// -parallel allows.
+	Lanes int
+}
+
+// OpenOptions say what provider value the suite wants.
+type OpenOptions struct {
+	// Namespace is never empty.
+	Namespace string
+	// Owner is the name that resources are marked with.
+	Owner string
+}
+
+// GuestPath is where the test image holds the programs of package guest.
+const GuestPath = "/bin/guest"
+
+// The user that the test image knows beside root.
+const (
+	GuestUser   = "user"
+	GuestUserID = 1000
+)
+
+// completed returns the harness with its defaults filled in.
+func (h Harness) completed() (Harness, error) {
+	switch {
+	case h.Open == nil:
+		return h, errors.New("providertest: Harness.Open is required")
+	case h.Image == "":
+		return h, errors.New("providertest: Harness.Image is required")
+	}
+	if h.Patience == 0 {
+		h.Patience = 30 * time.Second
+	}
+	if h.Lanes == 0 {
+		h.Lanes = parallelism()
+	}
+	return h, nil
+}
+
+// hooks lists the optional parts that are there, by their names.
+func (h Harness) hooks() map[string]bool {
+	return map[string]bool{
+		"Inventory": h.Inventory != nil,
+		"Crash":     h.Crash != nil,
+		"Foreign":   h.Foreign != nil,
+		"Force":     h.Force != nil,
+		"Remote":    h.Remote != "",
+		"Gone":      h.Gone != "",
+		"Archive":   h.Archive != nil,
+	}
+}

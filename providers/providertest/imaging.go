@@ -1,0 +1,450 @@
+package providertest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"testing/iotest"
+
+	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+func imageCases() []testCase {
+	images := hasImages(compute.FeatureRootFS)
+	pull := all(hasImages(compute.FeaturePull), hook("Remote"))
+	imports := all(hasImages(compute.FeatureImport), hook("Archive"))
+	return []testCase{
+		{"Get finds an image by a name, its full name, and its ID", images, getImage},
+		{"Get of an unknown image is NotFound", images, getNoImage},
+		{"List yields the images that match", images, listImages},
+		{"Delete of an image in use is FailedPrecondition, also by force", images, deleteImageInUse},
+		{"Delete of an unknown image is NotFound", images, deleteNoImage},
+		{"Pull brings an image that is ready for use", pull, pullImage},
+		{"Pull of what is there brings the same", pull, pullTwice},
+		{"Many Pulls of one image at the same time bring one", pull, pullRace},
+		{"Create pulls what is missing, where the policy says so", pull, createPulls},
+		{"Pull tells its progress, layer by layer, and the end of it", all(pull, hasImages(compute.FeatureProgress)), pullProgress},
+		{"Pull asks Verify before it unpacks, and a refusal leaves nothing behind", pull, pullVerify},
+		{"A Pull that is cancelled in its middle leaves nothing behind", pull, pullCancelled},
+		{"Pull of an image that the registry has not is NotFound", all(hasImages(compute.FeaturePull), hook("Gone")), pullGone},
+		{"Pull from a registry that does not answer is Unavailable", hasImages(compute.FeaturePull), pullUnavailable},
+		{"Pull for a platform that the image was not made for is FailedPrecondition", pull, pullPlatform},
+		{"Import reads an OCI archive", imports, func(e *env) { importImage(e, compute.OCIArchive) }},
+		{"Import reads a Docker archive", imports, func(e *env) { importImage(e, compute.DockerArchive) }},
+		{"Import names an image as it is told", imports, importNamed},
+		{"Import of a damaged archive fails and leaves nothing behind", imports, importDamaged},
+		{"Import of a stream that fails tells so and leaves nothing behind", imports, importFailing},
+		{"Import asks Verify, and a refusal leaves nothing behind", imports, importVerify},
+		{"Export writes what Import reads", all(imports, hasImages(compute.FeatureExport)), exportImage},
+		{"Export of an unknown image is NotFound", hasImages(compute.FeatureExport), exportNoImage},
+		{"Export to a writer that fails tells so", hasImages(compute.FeatureExport), exportFailing},
+		{"An image may be a disk", hasImages(compute.FeatureDisk, compute.FeatureImport), importDisk},
+	}
+}
+
+// image reads the test image.
+func (e *env) image() compute.Image {
+	e.Helper()
+	image, err := e.p.Images().Get(e.ctx, e.s.h.Image)
+	require.NoError(e, err)
+	return image
+}
+
+// imageIDs lists the images that there are.
+func (e *env) imageIDs() []string {
+	e.Helper()
+	images, err := resource.Collect(e.p.Images().List(e.ctx, compute.ImageFilter{}))
+	require.NoError(e, err)
+	ids := []string{}
+	for _, image := range images {
+		ids = append(ids, image.Ref.ID)
+	}
+	return sorted(ids)
+}
+
+// onlyTestImage requires that nothing but the test image is there.
+func (e *env) onlyTestImage() {
+	e.Helper()
+	require.Equal(e, sorted(e.lane.images), e.imageIDs())
+}
+
+func getImage(e *env) {
+	want := e.image()
+	e.wellFormedRef(want.Ref, resource.KindImage)
+	require.NotEmpty(e, want.Names)
+	require.IsIncreasing(e, append([]string{""}, want.Names...))
+	require.Contains(e, want.Names, want.Ref.Name)
+	require.Equal(e, compute.RootFS, want.Form)
+	require.Equal(e, "linux", want.Platform.OS)
+	require.NotEmpty(e, want.Platform.Architecture)
+	require.Positive(e, want.Size)
+	for _, name := range append(slices.Clone(want.Names), want.Ref.ID) {
+		got, err := e.p.Images().Get(e.ctx, name)
+		require.NoError(e, err, name)
+		require.Equal(e, want.Ref.ID, got.Ref.ID)
+		require.Equal(e, want.Names, got.Names)
+		require.Equal(e, want.Config, got.Config)
+	}
+}
+
+func getNoImage(e *env) {
+	for _, name := range []string{"localhost:1/no/such:image", "sha256:0000000000000000000000000000000000000000000000000000000000000000"} {
+		_, err := e.p.Images().Get(e.ctx, name)
+		re := e.fails(err, errdefs.ErrNotFound)
+		require.Equal(e, "get", re.Op)
+		require.Equal(e, resource.KindImage, re.Ref.Kind)
+	}
+	_, err := e.p.Images().Get(e.ctx, "UPPER/case")
+	e.fails(err, errdefs.ErrInvalidArgument)
+}
+
+func listImages(e *env) {
+	image := e.image()
+	list := func(filter compute.ImageFilter) []string {
+		e.Helper()
+		images, err := resource.Collect(e.p.Images().List(e.ctx, filter))
+		require.NoError(e, err)
+		ids := []string{}
+		for _, i := range images {
+			ids = append(ids, i.Ref.ID)
+		}
+		return ids
+	}
+	want := []string{image.Ref.ID}
+	require.Contains(e, list(compute.ImageFilter{}), image.Ref.ID)
+	require.Equal(e, want, list(compute.ImageFilter{Names: []string{e.s.h.Image}}))
+	require.Equal(e, want, list(compute.ImageFilter{IDs: want}))
+	require.Empty(e, list(compute.ImageFilter{Names: []string{"localhost:1/no/such:image"}}))
+	require.Empty(e, list(compute.ImageFilter{Names: []string{e.s.h.Image}, IDs: []string{"sha256:0"}}))
+}
+
+func deleteImageInUse(e *env) {
+	inst := e.stopped("web")
+	for _, name := range []string{e.s.h.Image, e.image().Ref.ID} {
+		for _, force := range []bool{false, true} {
+			err := e.p.Images().Delete(e.ctx, name, compute.DeleteImageOptions{Force: force})
+			e.fails(err, errdefs.ErrFailedPrecondition)
+		}
+	}
+	e.start(inst)
+	require.NotEmpty(e, e.image().Ref.ID)
+}
+
+func deleteNoImage(e *env) {
+	err := e.p.Images().Delete(e.ctx, "localhost:1/no/such:image", compute.DeleteImageOptions{})
+	re := e.fails(err, errdefs.ErrNotFound)
+	require.Equal(e, "delete", re.Op)
+}
+
+// pull brings the image that is not there.
+func (e *env) pull(opts compute.PullOptions) (compute.Image, error) {
+	e.Helper()
+	var image compute.Image
+	err := e.returns("Pull", func() (err error) {
+		image, err = e.p.Images().Pull(e.ctx, e.s.h.Remote, opts)
+		return err
+	})
+	return image, err
+}
+
+func pullImage(e *env) {
+	_, err := e.p.Images().Get(e.ctx, e.s.h.Remote)
+	e.fails(err, errdefs.ErrNotFound)
+	image, err := e.pull(compute.PullOptions{})
+	require.NoError(e, err)
+	e.wellFormedRef(image.Ref, resource.KindImage)
+	reference, err := compute.ParseImageReference(e.s.h.Remote)
+	require.NoError(e, err)
+	require.Contains(e, image.Names, reference.String())
+	got, err := e.p.Images().Get(e.ctx, e.s.h.Remote)
+	require.NoError(e, err)
+	require.Equal(e, image.Ref.ID, got.Ref.ID)
+	require.NoError(e, e.p.Images().Delete(e.ctx, e.s.h.Remote, compute.DeleteImageOptions{}))
+	_, err = e.p.Images().Get(e.ctx, image.Ref.ID)
+	e.fails(err, errdefs.ErrNotFound)
+	e.onlyTestImage()
+}
+
+func pullTwice(e *env) {
+	first, err := e.pull(compute.PullOptions{})
+	require.NoError(e, err)
+	second, err := e.pull(compute.PullOptions{})
+	require.NoError(e, err)
+	require.Equal(e, first.Ref.ID, second.Ref.ID)
+	require.Len(e, e.imageIDs(), len(e.lane.images)+1)
+}
+
+func pullRace(e *env) {
+	ids := make([]string, crowd)
+	other := e.open(OpenOptions{})
+	for _, err := range e.together(crowd, func(i int) error {
+		images := e.p.Images()
+		if i%2 == 1 {
+			images = other.Images()
+		}
+		image, err := images.Pull(e.ctx, e.s.h.Remote, compute.PullOptions{})
+		ids[i] = image.Ref.ID
+		return err
+	}) {
+		require.NoError(e, err)
+	}
+	for _, id := range ids {
+		require.Equal(e, ids[0], id)
+	}
+	require.Len(e, e.imageIDs(), len(e.lane.images)+1)
+}
+
+func createPulls(e *env) {
+	spec := e.spec("web", "exit", "0")
+	spec.Image = e.s.h.Remote
+	_, err := e.instances().Create(e.ctx, spec)
+	e.failsField(err, errdefs.ErrNotFound, "image")
+	spec.Pull = compute.PullIfMissing
+	inst, err := e.instances().Create(e.ctx, spec)
+	require.NoError(e, err)
+	image, err := e.p.Images().Get(e.ctx, e.s.h.Remote)
+	require.NoError(e, err)
+	require.Equal(e, image.Ref.ID, e.info(inst).Image.ID)
+}
+
+func pullProgress(e *env) {
+	var reports []resource.Progress
+	inside, returned := false, false
+	image, err := e.pull(compute.PullOptions{Progress: func(p resource.Progress) {
+		if inside || returned {
+			e.Errorf("reports overlap, or come after the end")
+		}
+		inside = true
+		reports = append(reports, p)
+		inside = false
+	}})
+	returned = true
+	require.NoError(e, err)
+	require.NotEmpty(e, reports)
+	var done int64
+	for _, p := range reports {
+		require.Equal(e, "pull", p.Op)
+		require.NotEmpty(e, p.Phase)
+		require.GreaterOrEqual(e, p.Done, done, "what is done never shrinks")
+		require.True(e, p.Total == 0 || p.Done <= p.Total, "%d of %d are done", p.Done, p.Total)
+		done = p.Done
+	}
+	last := reports[len(reports)-1]
+	require.Equal(e, "done", last.Phase)
+	require.Equal(e, last.Total, last.Done)
+	require.NotEmpty(e, last.Items)
+	for _, item := range last.Items {
+		require.NotEmpty(e, item.ID)
+		require.Equal(e, item.Total, item.Done, item.ID)
+	}
+	require.NotEmpty(e, image.Ref.ID)
+}
+
+// errRefused is what the hooks of cases answer.
+var errRefused = errors.New("refused by the case")
+
+func pullVerify(e *env) {
+	var asked []string
+	_, err := e.pull(compute.PullOptions{Verify: func(_ context.Context, ref, digest string) error {
+		asked = append(asked, ref, digest)
+		return errRefused
+	}})
+	require.ErrorIs(e, err, errRefused)
+	e.wellFormed(err)
+	require.Len(e, asked, 2)
+	e.onlyTestImage()
+	image, err := e.pull(compute.PullOptions{Verify: func(_ context.Context, _, digest string) error {
+		asked = append(asked, digest)
+		return nil
+	}})
+	require.NoError(e, err)
+	require.Equal(e, asked[1], asked[2])
+	require.NotEmpty(e, image.Ref.ID)
+}
+
+func pullCancelled(e *env) {
+	// Cancelled while it asks whether the image is right, it has begun and not
+	// ended, however fast it is.
+	ctx, cancel := context.WithCancel(e.ctx)
+	defer cancel()
+	err := e.returns("a cancelled Pull", func() error {
+		_, err := e.p.Images().Pull(ctx, e.s.h.Remote, compute.PullOptions{Verify: func(context.Context, string, string) error {
+			cancel()
+			return nil
+		}})
+		return err
+	})
+	e.cancelled(err, context.Canceled)
+	e.onlyTestImage()
+	_, err = e.pull(compute.PullOptions{})
+	require.NoError(e, err)
+}
+
+func pullGone(e *env) {
+	_, err := e.p.Images().Pull(e.ctx, e.s.h.Gone, compute.PullOptions{})
+	re := e.fails(err, errdefs.ErrNotFound)
+	require.Equal(e, "pull", re.Op)
+	e.onlyTestImage()
+}
+
+func pullUnavailable(e *env) {
+	// Port 1 of loopback is nobody's.
+	err := e.returns("Pull", func() error {
+		_, err := e.p.Images().Pull(e.ctx, "127.0.0.1:1/no/such:image", compute.PullOptions{})
+		return err
+	})
+	if errdefs.IsNotFound(err) && e.s.h.Gone == "" {
+		return
+	}
+	e.fails(err, errdefs.ErrUnavailable)
+	e.onlyTestImage()
+}
+
+func pullPlatform(e *env) {
+	_, err := e.pull(compute.PullOptions{Platform: compute.Platform{OS: "linux", Architecture: "s390x"}})
+	e.fails(err, errdefs.ErrFailedPrecondition)
+	e.onlyTestImage()
+}
+
+// archive returns an image as a stream, and its name.
+func (e *env) archive(format compute.ImageFormat) (*bytes.Buffer, string) {
+	e.Helper()
+	var b bytes.Buffer
+	name, err := e.s.h.Archive(&b, format)
+	require.NoError(e, err)
+	return &b, name
+}
+
+// importArchive imports an image.
+func (e *env) importArchive(format compute.ImageFormat) []compute.Image {
+	e.Helper()
+	b, _ := e.archive(format)
+	images, err := e.p.Images().Import(e.ctx, compute.ImageSource{Reader: b, Format: format}, compute.ImportOptions{})
+	require.NoError(e, err)
+	return images
+}
+
+func importImage(e *env, format compute.ImageFormat) {
+	_, name := e.archive(format)
+	images := e.importArchive(format)
+	require.Len(e, images, 1)
+	got, err := e.p.Images().Get(e.ctx, name)
+	require.NoError(e, err)
+	require.Equal(e, images[0].Ref.ID, got.Ref.ID)
+	require.Len(e, e.imageIDs(), len(e.lane.images)+1)
+	again := e.importArchive(format)
+	require.Equal(e, images[0].Ref.ID, again[0].Ref.ID)
+	spec := e.spec("web", "exit", "0")
+	spec.Image = name
+	inst := e.create(spec)
+	require.Equal(e, got.Ref.ID, e.info(inst).Image.ID)
+}
+
+func importNamed(e *env) {
+	b, name := e.archive(compute.OCIArchive)
+	images, err := e.p.Images().Import(e.ctx, compute.ImageSource{Reader: b, Format: compute.OCIArchive},
+		compute.ImportOptions{Name: "localhost/own/name:2"})
+	require.NoError(e, err)
+	require.Len(e, images, 1)
+	got, err := e.p.Images().Get(e.ctx, "localhost/own/name:2")
+	require.NoError(e, err)
+	require.Equal(e, images[0].Ref.ID, got.Ref.ID)
+	require.Contains(e, got.Names, "localhost/own/name:2")
+	require.NotContains(e, got.Names, name, "the archive's own name")
+}
+
+func importDamaged(e *env) {
+	whole, _ := e.archive(compute.OCIArchive)
+	flipped := bytes.Clone(whole.Bytes())
+	for i := len(flipped) / 3; i < len(flipped)/3+64; i++ {
+		flipped[i] ^= 0xff
+	}
+	for name, archive := range map[string][]byte{
+		"nothing":   {},
+		"no tar":    bytes.Repeat([]byte("no archive "), 1000),
+		"an empty":  emptyTar(),
+		"cut":       whole.Bytes()[:whole.Len()/2],
+		"flipped":   flipped,
+		"no images": tarOf([]tarEntry{file("oci-layout", `{"imageLayoutVersion":"1.0.0"}`), file("index.json", `{"schemaVersion":2,"manifests":[]}`)}),
+	} {
+		err := e.returns("Import", func() error {
+			_, err := e.p.Images().Import(e.ctx, compute.ImageSource{Reader: bytes.NewReader(archive), Format: compute.OCIArchive}, compute.ImportOptions{})
+			return err
+		})
+		require.Error(e, err, name)
+		e.wellFormed(err)
+		require.True(e, errdefs.IsInvalidArgument(err) || errdefs.IsDataLoss(err) || errdefs.IsNotFound(err), "%s: %v", name, err)
+		e.onlyTestImage()
+	}
+}
+
+func importFailing(e *env) {
+	whole, _ := e.archive(compute.OCIArchive)
+	reader := io.MultiReader(bytes.NewReader(whole.Bytes()[:whole.Len()/2]), iotest.ErrReader(errRefused))
+	_, err := e.p.Images().Import(e.ctx, compute.ImageSource{Reader: reader, Format: compute.OCIArchive}, compute.ImportOptions{})
+	require.ErrorIs(e, err, errRefused)
+	e.wellFormedCause(err)
+	e.onlyTestImage()
+}
+
+// wellFormedCause is wellFormed for an error whose cause is the caller's own, and
+// so may have no kind.
+func (e *env) wellFormedCause(err error) {
+	e.Helper()
+	var re *resource.Error
+	require.ErrorAs(e, err, &re)
+	require.NotEmpty(e, re.Op)
+}
+
+func importVerify(e *env) {
+	b, _ := e.archive(compute.OCIArchive)
+	_, err := e.p.Images().Import(e.ctx, compute.ImageSource{Reader: b, Format: compute.OCIArchive}, compute.ImportOptions{
+		Verify: func(context.Context, string, string) error { return errRefused },
+	})
+	require.ErrorIs(e, err, errRefused)
+	e.onlyTestImage()
+}
+
+func exportImage(e *env) {
+	images := e.importArchive(compute.OCIArchive)
+	var b bytes.Buffer
+	require.NoError(e, e.p.Images().Export(e.ctx, &b, []string{images[0].Names[0]}, compute.ExportOptions{}))
+	require.NoError(e, e.p.Images().Delete(e.ctx, images[0].Ref.ID, compute.DeleteImageOptions{}))
+	e.onlyTestImage()
+	again, err := e.p.Images().Import(e.ctx, compute.ImageSource{Reader: &b, Format: compute.OCIArchive}, compute.ImportOptions{})
+	require.NoError(e, err)
+	require.Len(e, again, 1)
+	require.Equal(e, images[0].Names, again[0].Names)
+	require.Equal(e, images[0].Config, again[0].Config)
+}
+
+func exportNoImage(e *env) {
+	var b bytes.Buffer
+	err := e.p.Images().Export(e.ctx, &b, []string{"localhost:1/no/such:image"}, compute.ExportOptions{})
+	e.fails(err, errdefs.ErrNotFound)
+	require.Zero(e, b.Len(), "what was written")
+}
+
+func exportFailing(e *env) {
+	err := e.returns("Export", func() error {
+		return e.p.Images().Export(e.ctx, failingWriter{}, []string{e.s.h.Image}, compute.ExportOptions{})
+	})
+	require.Error(e, err)
+	e.wellFormedCause(err)
+}
+
+func importDisk(e *env) {
+	images, err := e.p.Images().Import(e.ctx, compute.ImageSource{Reader: bytes.NewReader(make([]byte, 1<<20)), Format: compute.RawDisk},
+		compute.ImportOptions{Name: "localhost/disk:1"})
+	require.NoError(e, err)
+	require.Len(e, images, 1)
+	require.Equal(e, compute.Disk, images[0].Form)
+	_, err = e.p.Images().Import(e.ctx, compute.ImageSource{Reader: bytes.NewReader(nil), Format: compute.RawDisk}, compute.ImportOptions{})
+	e.failsField(err, errdefs.ErrInvalidArgument, "name")
+}

@@ -1,0 +1,176 @@
+package providertest
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// execResult is how a program ended and what it wrote.
+type execResult struct {
+	exit           compute.ExecExit
+	stdout, stderr string
+}
+
+// exec runs a program of package guest in an instance.
+func (e *env) exec(inst compute.Instance, program ...string) execResult {
+	e.Helper()
+	return e.execSpec(inst, compute.ExecSpec{Process: compute.Process{Command: append([]string{GuestPath}, program...)}})
+}
+
+// execSpec runs a program whose output it gathers.
+func (e *env) execSpec(inst compute.Instance, spec compute.ExecSpec) execResult {
+	e.Helper()
+	var stdout, stderr buffer
+	spec.Stdout, spec.Stderr = &stdout, &stderr
+	ctx, cancel := context.WithTimeout(e.ctx, e.s.h.Patience)
+	defer cancel()
+	x, err := compute.Exec(ctx, inst, spec)
+	require.NoError(e, err, "exec %q", spec.Process.Command)
+	exit, err := x.Wait(ctx)
+	require.NoError(e, err, "wait for %q", spec.Process.Command)
+	require.True(e, exit.Known, "the exit of %q is known", spec.Process.Command)
+	return execResult{exit, stdout.String(), stderr.String()}
+}
+
+// output runs a program that must succeed and returns what it prints, without
+// the newline at the end.
+func (e *env) output(inst compute.Instance, program ...string) string {
+	e.Helper()
+	r := e.exec(inst, program...)
+	require.Zero(e, r.exit.Code, "the exit code of %q, which says: %s", program, r.stderr)
+	return strings.TrimSuffix(r.stdout, "\n")
+}
+
+// report runs a program that prints JSON.
+func report[V any](e *env, inst compute.Instance, program ...string) V {
+	e.Helper()
+	var v V
+	require.NoError(e, json.Unmarshal([]byte(e.output(inst, program...)), &v), "the output of %q", program)
+	return v
+}
+
+// background starts a program and returns when it has printed a first line.
+func (e *env) background(inst compute.Instance, spec compute.ExecSpec) (compute.Execution, *buffer) {
+	e.Helper()
+	out := &buffer{}
+	spec.Stdout = out
+	x, err := compute.Exec(e.ctx, inst, spec)
+	require.NoError(e, err, "exec %q", spec.Process.Command)
+	e.eventually("the program prints a line", func() bool { return strings.Contains(out.String(), "\n") })
+	return x, out
+}
+
+// guestExec is the spec of an execution of a program of package guest.
+func guestExec(program ...string) compute.ExecSpec {
+	return compute.ExecSpec{Process: compute.Process{Command: append([]string{GuestPath}, program...)}}
+}
+
+// logs reads lines of output that are kept.
+func (e *env) logs(inst compute.Instance, opts compute.LogOptions) []compute.LogLine {
+	e.Helper()
+	ctx, cancel := context.WithTimeout(e.ctx, e.s.h.Patience)
+	defer cancel()
+	lines, err := resource.Collect(compute.Logs(ctx, inst, opts))
+	require.NoError(e, err, "logs")
+	return lines
+}
+
+// texts returns the text of each line.
+func texts(lines []compute.LogLine) []string {
+	out := make([]string, len(lines))
+	for i, l := range lines {
+		out[i] = string(l.Text)
+	}
+	return out
+}
+
+// awaitLine waits until the run under way has printed a line: so a case knows
+// that a program is ready.
+func (e *env) awaitLine(inst compute.Instance, text string) {
+	e.Helper()
+	if !e.offers(compute.FeatureLogs) {
+		require.Fail(e, "a case that waits for output needs logs")
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, e.s.h.Patience)
+	defer cancel()
+	var seen []string
+	for line, err := range compute.Logs(ctx, inst, compute.LogOptions{Follow: true}) {
+		require.NoError(e, err, "follow the logs until %q; seen: %q", text, seen)
+		if string(line.Text) == text {
+			return
+		}
+		seen = append(seen, string(line.Text))
+	}
+	require.Fail(e, "the output ended without the line", "waited for %q, seen: %q", text, seen)
+}
+
+// buffer gathers output. Unlike bytes.Buffer it may be read meanwhile.
+type buffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *buffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// readAll reads everything, and nothing of a nil reader.
+func readAll(r io.Reader) ([]byte, error) {
+	if r == nil {
+		return nil, nil
+	}
+	return io.ReadAll(r)
+}
+
+// emptyTar returns an archive without any file.
+func emptyTar() []byte { return tarOf(nil) }
+
+// tarOf returns an archive of entries: a file, or whatever the header says.
+func tarOf(entries []tarEntry) []byte {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	for _, t := range entries {
+		t.header.Size = int64(len(t.content))
+		if t.header.Mode == 0 {
+			t.header.Mode = 0o644
+		}
+		// Writing to memory fails only for a header that cannot be.
+		if err := w.WriteHeader(&t.header); err != nil {
+			panic(err)
+		}
+		if _, err := io.WriteString(w, t.content); err != nil {
+			panic(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+type tarEntry struct {
+	header  tar.Header
+	content string
+}
+
+// sorted returns a sorted copy.
+func sorted(s []string) []string { return slices.Sorted(slices.Values(s)) }

@@ -1,0 +1,115 @@
+package providertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	univirt "github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// owner is the name that the suite's resources are marked with.
+const owner = "providertest"
+
+// suite is one run of the cases on one harness.
+type suite struct {
+	h     Harness
+	offer offer
+	// id makes the namespaces of this run differ from those of others on the
+	// same backend.
+	id    string
+	lanes *lanes
+}
+
+// newSuite asks the provider what it offers. What it opens is closed by close.
+func newSuite(ctx context.Context, h Harness) (*suite, error) {
+	h, err := h.completed()
+	if err != nil {
+		return nil, err
+	}
+	s := &suite{h: h, id: resource.NewID()[:8]}
+	p, err := h.Open(ctx, OpenOptions{Namespace: s.namespace(), Owner: owner})
+	if err != nil {
+		return nil, fmt.Errorf("open the provider: %w", err)
+	}
+	defer func() { _ = p.Close() }()
+	desc, err := p.Describe(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("describe the provider: %w", err)
+	}
+	kind := h.Kind
+	if kind == "" {
+		kind = desc.DefaultKind
+	}
+	if _, ok := desc.Kinds[kind]; !ok {
+		return nil, fmt.Errorf("the provider declares nothing for the kind %q", kind)
+	}
+	_, sweeper := resource.As[univirt.Sweeper](p)
+	s.offer = offer{kind: kind, desc: desc, hooks: h.hooks(), sweep: sweeper}
+	s.lanes = newLanes(s)
+	return s, nil
+}
+
+// close ends the suite: what the lanes hold.
+func (s *suite) close(t T) {
+	t.Helper()
+	if err := s.lanes.close(); err != nil {
+		t.Errorf("close the lanes: %v", err)
+	}
+}
+
+// namespace returns a name that no namespace has.
+func (s *suite) namespace() string {
+	return "test-" + s.id + "-" + resource.NewID()[:8]
+}
+
+// missing says why a case must be left out, or returns "".
+func (s *suite) missing(c testCase) string {
+	var reasons []string
+	for _, n := range c.needs {
+		if reason := s.offer.missing(n); reason != "" {
+			reasons = append(reasons, reason)
+		}
+	}
+	return strings.Join(reasons, "; ")
+}
+
+// run runs one case in a lane of its own.
+func (s *suite) run(t T, c testCase) {
+	t.Helper()
+	ctx := context.Background()
+	l, err := s.lanes.take(ctx)
+	if err != nil {
+		t.Errorf("prepare a namespace: %v", err)
+		t.FailNow()
+	}
+	defer s.lanes.give(l)
+	before, err := l.inventory(ctx)
+	if err != nil {
+		t.Errorf("inventory before the case: %v", err)
+		t.FailNow()
+	}
+	e := newEnv(t, s, l)
+	// A failed case leaves by runtime.Goexit: what follows must be deferred.
+	defer func() {
+		e.finish()
+		l.check(t, before)
+		if t.Failed() {
+			l.spoilt = true
+		}
+	}()
+	e.labelled(func() {
+		e.p = e.open(OpenOptions{})
+		c.run(e)
+	})
+}
+
+// isUnsupported reports whether the error says that the provider never does
+// what was asked.
+func isUnsupported(err error) bool { return errors.Is(err, errors.ErrUnsupported) }
+
+// kindOf returns what the instances of the suite are.
+func (s *suite) kind() compute.Kind { return s.offer.kind }

@@ -1,0 +1,200 @@
+package providertest
+
+import (
+	"errors"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/providers/providertest/guest"
+	"github.com/univirt/univirt/resource"
+)
+
+func updateCases() []testCase {
+	memory := changes("resources.memory")
+	return []testCase{
+		{"Update patches labels: it sets, replaces, removes, and leaves the others", changes("labels"), updateLabels},
+		{"Update patches annotations, which are free text", changes("annotations"), updateAnnotations},
+		{"An empty change changes nothing", nil, updateNothing},
+		{"The revision changes with an update, and with nothing else", changes("labels"), revisions},
+		{"A fault anywhere in a change leaves everything as it was", changes("labels"), updateAllOrNothing},
+		{"A field that cannot be changed is Unsupported and named, and nothing is changed", changes("labels"), updateUnsupported},
+		{"Update of the grace is what the next Stop waits for", changes("stopGrace"), updateGrace},
+		{"Update of the restart policy is told by Info", changes("restart.mode"), updateRestart},
+		{"Update of a stopped instance's resources is there at its start", all(memory, has(compute.FeatureExec)), updateStopped},
+		{"Update of a running instance's resources takes effect at once", all(memory, has(compute.FeatureUpdateLive, compute.FeatureExec)), updateLive},
+		{"Update for the next start leaves the run alone and stands in Pending", all(memory, has(compute.FeatureExec)), updateNextStart},
+		{"Another provider value sees the change", changes("labels"), updateOther},
+	}
+}
+
+func updateLabels(e *env) {
+	spec := e.spec("web", "sleep", "1h")
+	spec.Labels = resource.Labels{"keep": "1", "replace": "1", "remove": "1"}
+	inst := e.create(spec)
+	patch := labelsOf("replace", "2", "add", "2")
+	patch["remove"] = nil
+	patch["absent"] = nil
+	require.NoError(e, inst.Update(e.ctx, compute.Change{Labels: patch}))
+	want := resource.Labels{"keep": "1", "replace": "2", "add": "2"}
+	info := e.info(inst)
+	require.Equal(e, want, info.Labels)
+	require.Equal(e, want, info.Spec.Labels)
+}
+
+func updateAnnotations(e *env) {
+	spec := e.spec("web", "sleep", "1h")
+	spec.Annotations = resource.Annotations{"keep": "1", "remove": "1"}
+	inst := e.create(spec)
+	text := "free text: ü, 'quotes', \"more\", <tags>, $(commands)\nand lines\t"
+	require.NoError(e, inst.Update(e.ctx, compute.Change{Annotations: resource.LabelPatch{"note": &text, "remove": nil}}))
+	want := resource.Annotations{"keep": "1", "note": text}
+	info := e.info(inst)
+	require.Equal(e, want, info.Annotations)
+	require.Equal(e, want, info.Spec.Annotations)
+}
+
+func updateNothing(e *env) {
+	inst := e.stopped("web")
+	before := e.info(inst)
+	require.NoError(e, inst.Update(e.ctx, compute.Change{}))
+	after := e.info(inst)
+	require.Equal(e, before.Spec, after.Spec)
+	require.Equal(e, before.Labels, after.Labels)
+	require.Equal(e, before.State, after.State)
+}
+
+func revisions(e *env) {
+	inst := e.stopped("web")
+	first := e.info(inst).Revision
+	e.start(inst)
+	e.kill(inst)
+	require.Equal(e, first, e.info(inst).Revision, "a run changes no revision")
+	seen := []string{first}
+	for _, tier := range []string{"web", "db", "web"} {
+		require.NoError(e, inst.Update(e.ctx, compute.Change{Labels: labelsOf("tier", tier), IfRevision: seen[len(seen)-1]}))
+		revision := e.info(inst).Revision
+		require.NotContains(e, seen, revision)
+		seen = append(seen, revision)
+	}
+}
+
+func updateAllOrNothing(e *env) {
+	inst := e.stopped("web")
+	before := e.info(inst)
+	err := inst.Update(e.ctx, compute.Change{
+		Labels:    labelsOf("tier", "web"),
+		Resources: &compute.Resources{Memory: -1, PIDs: -1},
+		Restart:   &compute.RestartPolicy{Mode: "often"},
+	})
+	e.failsField(err, errdefs.ErrInvalidArgument, "resources.memory")
+	require.Len(e, resource.FaultsOf(err), 3)
+	require.Equal(e, before, e.info(inst))
+}
+
+func updateUnsupported(e *env) {
+	inst := e.stopped("web")
+	before := e.info(inst)
+	for path, c := range map[string]compute.Change{
+		"resources.memory":      {Resources: &compute.Resources{Memory: 64 * resource.MiB}},
+		"resources.cpus":        {Resources: &compute.Resources{CPUs: 1}},
+		"resources.netTransmit": {Resources: &compute.Resources{NetTransmit: resource.MiB}},
+		"resources.diskWrite":   {Resources: &compute.Resources{DiskWrite: resource.MiB}},
+		"restart.mode":          {Restart: &compute.RestartPolicy{Mode: compute.RestartAlways}},
+		"stopGrace":             {StopGrace: new(time.Second)},
+	} {
+		if e.s.offer.kindDescription().Changeable.Rule(path).Level != resource.FieldRefused {
+			continue
+		}
+		c.Labels = labelsOf("tier", "web")
+		e.failsField(inst.Update(e.ctx, c), errors.ErrUnsupported, path)
+		require.Equal(e, before, e.info(inst))
+	}
+}
+
+func updateGrace(e *env) {
+	inst := e.ready("web", "ignore")
+	require.NoError(e, inst.Update(e.ctx, compute.Change{StopGrace: new(shortGrace)}))
+	require.Equal(e, shortGrace, e.info(inst).Spec.StopGrace)
+	begun := time.Now()
+	require.NoError(e, inst.Stop(e.ctx, compute.StopOptions{}))
+	require.GreaterOrEqual(e, time.Since(begun), shortGrace)
+	require.Less(e, time.Since(begun), compute.DefaultGrace)
+	e.forced(inst)
+}
+
+func updateRestart(e *env) {
+	inst := e.stopped("web")
+	want := compute.RestartPolicy{Mode: compute.RestartOnFailure}
+	require.NoError(e, inst.Update(e.ctx, compute.Change{Restart: &want}))
+	require.Equal(e, want.Mode, e.info(inst).Spec.Restart.Mode)
+}
+
+// memoryOf makes a change of memory.
+func memoryOf(bytes int64, apply compute.ApplyMode) compute.Change {
+	return compute.Change{Resources: &compute.Resources{Memory: bytes}, Apply: apply}
+}
+
+// memoryLimit asks from inside what the memory is.
+func (e *env) memoryLimit(inst compute.Instance) int64 {
+	e.Helper()
+	return report[guest.Limits](e, inst, "limits").Memory
+}
+
+const (
+	smallMemory = 64 * resource.MiB
+	largeMemory = 96 * resource.MiB
+)
+
+func updateStopped(e *env) {
+	inst := e.stopped("web")
+	require.NoError(e, inst.Update(e.ctx, memoryOf(smallMemory, "")))
+	info := e.info(inst)
+	require.Equal(e, smallMemory, info.Spec.Resources.Memory)
+	e.start(inst)
+	require.Equal(e, smallMemory, e.memoryLimit(inst))
+	require.Empty(e, e.info(inst).Pending)
+}
+
+func updateLive(e *env) {
+	for _, apply := range []compute.ApplyMode{compute.ApplyAuto, compute.ApplyLive} {
+		inst := e.running("web-" + string(apply))
+		require.NoError(e, inst.Update(e.ctx, memoryOf(smallMemory, apply)))
+		require.Equal(e, smallMemory, e.memoryLimit(inst))
+		require.NoError(e, inst.Update(e.ctx, memoryOf(largeMemory, apply)))
+		require.Equal(e, largeMemory, e.memoryLimit(inst))
+		info := e.info(inst)
+		require.Empty(e, info.Pending)
+		require.Equal(e, largeMemory, info.Spec.Resources.Memory)
+		e.kill(inst)
+		e.start(inst)
+		require.Equal(e, largeMemory, e.memoryLimit(inst), "after another start")
+	}
+}
+
+func updateNextStart(e *env) {
+	spec := e.spec("web", "sleep", "1h")
+	spec.Resources.Memory = largeMemory
+	inst := e.create(spec)
+	e.start(inst)
+	require.NoError(e, inst.Update(e.ctx, memoryOf(smallMemory, compute.ApplyNextStart)))
+	require.Equal(e, []string{"resources.memory"}, e.info(inst).Pending)
+	require.Equal(e, largeMemory, e.memoryLimit(inst), "the run is left alone")
+	e.kill(inst)
+	e.start(inst)
+	require.Equal(e, smallMemory, e.memoryLimit(inst))
+	require.Empty(e, e.info(inst).Pending)
+}
+
+func updateOther(e *env) {
+	inst := e.stopped("web")
+	other := e.open(OpenOptions{}).Instances().Handle(inst.ID())
+	before := e.info(other).Revision
+	require.NoError(e, inst.Update(e.ctx, compute.Change{Labels: labelsOf("tier", "web")}))
+	info := e.info(other)
+	require.Equal(e, resource.Labels{"tier": "web"}, info.Labels)
+	require.NotEqual(e, before, info.Revision)
+	e.fails(other.Update(e.ctx, compute.Change{Labels: labelsOf("tier", "db"), IfRevision: before}), errdefs.ErrAborted)
+}

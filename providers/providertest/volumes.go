@@ -1,0 +1,405 @@
+package providertest
+
+import (
+	"archive/tar"
+	"bytes"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/require"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+	"github.com/univirt/univirt/storage"
+)
+
+func volumeCases() []testCase {
+	volumes := hasVolumes(storage.FeatureVolumes)
+	used := all(volumes, has(compute.FeatureExec), fields("mounts[].type", "mounts[].source"))
+	cases := []testCase{
+		{"Create makes a volume, and Info tells of it", volumes, volumeCreate},
+		{"A volume's name is unique, and its handle is bound to its ID", volumes, volumeIdentity},
+		{"Volumes are listed by name, ID, pool and labels", volumes, volumeList},
+		{"Update of a volume patches its labels, at a revision", volumes, volumeUpdate},
+		{"Of many Creates of one volume one succeeds", volumes, volumeRace},
+		{"Ensure of a volume creates it once", volumes, volumeEnsure},
+		{"Each field of a volume's spec is honoured or refused as declared", volumes, volumeFields},
+		{"What is written to a volume is there for another instance", used, volumeContent},
+		{"A volume in use cannot be deleted, and tells who uses it", used, volumeInUse},
+		{"A volume that is not there is NotFound at Create and named", used, volumeMissing},
+		{"A read-only mount cannot be written to", all(used, fields("mounts[].readOnly")), volumeReadOnly},
+		{"A volume of two instances at once needs to be shared", all(used, hasVolumes(storage.FeatureShared)), volumeShared},
+		{"A filesystem volume is the default", hasVolumes(storage.FeatureFilesystem), volumeFilesystem},
+		{"A block volume has a size", hasVolumes(storage.FeatureBlock), volumeBlock},
+		{"A volume's bound is enforced", all(used, hasVolumes(storage.FeatureQuota)), volumeQuota},
+		{"A volume's use is told", all(used, hasVolumes(storage.FeatureUsage)), volumeUsage},
+		{"Resize grows, and shrinks only where that is asked for", hasVolumes(storage.FeatureResize), volumeResize},
+		{"A snapshot of a volume keeps its content", all(used, hasVolumes(storage.FeatureSnapshot)), volumeSnapshot},
+		{"A volume may be a clone of another", all(used, hasVolumes(storage.FeatureClone)), volumeClone},
+		{"A volume's content is exported and imported as a stream", all(used, hasVolumes(storage.FeatureTransfer)), volumeTransfer},
+		{"There is a default pool", hasVolumes(storage.FeaturePools), volumePools},
+		{"An ephemeral volume goes with its maker", volumes, volumeEphemeral},
+	}
+	for _, b := range badVolumes {
+		cases = append(cases, testCase{
+			name:  fmt.Sprintf("Create of a volume with %s is InvalidArgument and names %s", b.says, b.field),
+			needs: volumes,
+			run: func(e *env) {
+				spec := storage.Spec{Name: "data"}
+				b.spoil(&spec)
+				_, err := e.p.Volumes().Create(e.ctx, spec)
+				e.failsField(err, errdefs.ErrInvalidArgument, b.field)
+				require.Empty(e, e.volumeNames(storage.Filter{}))
+			},
+		})
+	}
+	return cases
+}
+
+var badVolumes = []struct {
+	says, field string
+	spoil       func(*storage.Spec)
+}{
+	{"a malformed name", "name", func(s *storage.Spec) { s.Name = "../data" }},
+	{"a malformed pool", "pool", func(s *storage.Spec) { s.Pool = "a/b" }},
+	{"an unknown mode", "mode", func(s *storage.Spec) { s.Mode = "tape" }},
+	{"a block without a size", "size", func(s *storage.Spec) { s.Mode = storage.Block }},
+	{"a negative size", "size", func(s *storage.Spec) { s.Size = -1 }},
+	{"an unknown access", "access", func(s *storage.Spec) { s.Access = "all" }},
+	{"a snapshot of nothing", "source.snapshot", func(s *storage.Spec) { s.Source.Snapshot = "one" }},
+	{"a negative user", "uid", func(s *storage.Spec) { s.UID = -1 }},
+	{"a malformed label", "labels[tier]", func(s *storage.Spec) { s.Labels = resource.Labels{"tier": "a b"} }},
+}
+
+// volume makes a volume.
+func (e *env) volume(spec storage.Spec) storage.Volume {
+	e.Helper()
+	v, err := e.p.Volumes().Create(e.ctx, spec)
+	require.NoError(e, err, "create the volume %s", spec.Name)
+	return v
+}
+
+func (e *env) volumeInfo(v storage.Volume) storage.Info {
+	e.Helper()
+	info, err := v.Info(e.ctx)
+	require.NoError(e, err)
+	return info
+}
+
+func (e *env) volumeNames(filter storage.Filter) []string {
+	e.Helper()
+	infos, err := resource.Collect(e.p.Volumes().List(e.ctx, filter))
+	require.NoError(e, err)
+	names := []string{}
+	for _, info := range infos {
+		names = append(names, info.Ref.Name)
+	}
+	return sorted(names)
+}
+
+// mounting makes a running instance with a volume at /data.
+func (e *env) mounting(name, volume string, readOnly bool) compute.Instance {
+	e.Helper()
+	spec := e.spec(name, "sleep", "1h")
+	spec.Mounts = []compute.Mount{{Type: compute.MountVolume, Source: volume, Path: "/data", ReadOnly: readOnly}}
+	inst := e.create(spec)
+	e.start(inst)
+	return inst
+}
+
+func volumeCreate(e *env) {
+	spec := storage.Spec{Name: "data", Labels: resource.Labels{"tier": "db"}}
+	info := e.volumeInfo(e.volume(spec))
+	e.wellFormedRef(info.Ref, resource.KindVolume)
+	require.True(e, info.Managed)
+	require.Equal(e, owner, info.Owner.Name)
+	require.Equal(e, spec.Labels, info.Labels)
+	require.Empty(e, resource.Unmet(*info.Spec, spec))
+	require.Equal(e, storage.Filesystem, info.Mode)
+	require.Empty(e, info.UsedBy)
+	require.NotEmpty(e, info.Revision)
+	require.NotEmpty(e, info.Pool)
+}
+
+func volumeIdentity(e *env) {
+	v := e.volume(storage.Spec{Name: "data"})
+	require.True(e, resource.IsID(v.ID()))
+	_, err := e.p.Volumes().Create(e.ctx, storage.Spec{Name: "data"})
+	e.fails(err, errdefs.ErrAlreadyExists)
+	for _, idOrName := range []string{"data", v.ID()} {
+		got, err := e.p.Volumes().Get(e.ctx, idOrName)
+		require.NoError(e, err)
+		require.Equal(e, v.ID(), got.ID())
+	}
+	require.NoError(e, v.Delete(e.ctx, storage.DeleteOptions{}))
+	again := e.volume(storage.Spec{Name: "data"})
+	require.NotEqual(e, v.ID(), again.ID())
+	_, err = v.Info(e.ctx)
+	e.fails(err, errdefs.ErrNotFound)
+	e.fails(v.Delete(e.ctx, storage.DeleteOptions{}), errdefs.ErrNotFound)
+	_, err = e.p.Volumes().Get(e.ctx, "nobody")
+	e.fails(err, errdefs.ErrNotFound)
+	_, err = e.p.Volumes().Get(e.ctx, "../data")
+	e.failsField(err, errdefs.ErrInvalidArgument, "idOrName")
+}
+
+func volumeList(e *env) {
+	a := e.volume(storage.Spec{Name: "a", Labels: resource.Labels{"tier": "db"}})
+	e.volume(storage.Spec{Name: "b"})
+	require.Equal(e, []string{"a", "b"}, e.volumeNames(storage.Filter{}))
+	require.Equal(e, []string{"b"}, e.volumeNames(storage.Filter{Names: []string{"b"}}))
+	require.Equal(e, []string{"a"}, e.volumeNames(storage.Filter{IDs: []string{a.ID()}}))
+	require.Equal(e, []string{"a", "b"}, e.volumeNames(storage.Filter{Pools: []string{e.volumeInfo(a).Pool}}))
+	require.Empty(e, e.volumeNames(storage.Filter{Pools: []string{"none"}}))
+	require.Equal(e, []string{"a"}, e.volumeNames(storage.Filter{Selector: resource.Select(resource.Exists("tier"))}))
+}
+
+func volumeUpdate(e *env) {
+	v := e.volume(storage.Spec{Name: "data"})
+	revision := e.volumeInfo(v).Revision
+	require.NoError(e, v.Update(e.ctx, storage.Change{Labels: labelsOf("tier", "db"), IfRevision: revision}))
+	info := e.volumeInfo(v)
+	require.Equal(e, resource.Labels{"tier": "db"}, info.Labels)
+	require.NotEqual(e, revision, info.Revision)
+	e.fails(v.Update(e.ctx, storage.Change{Labels: labelsOf("tier", "web"), IfRevision: revision}), errdefs.ErrAborted)
+	e.fails(v.Delete(e.ctx, storage.DeleteOptions{IfRevision: revision}), errdefs.ErrAborted)
+	e.failsField(v.Update(e.ctx, storage.Change{Labels: labelsOf("tier", "a b")}), errdefs.ErrInvalidArgument, "labels[tier]")
+	require.Equal(e, info, e.volumeInfo(v))
+}
+
+func volumeRace(e *env) {
+	other := e.open(OpenOptions{})
+	made := 0
+	for _, err := range e.together(crowd, func(i int) error {
+		volumes := e.p.Volumes()
+		if i%2 == 1 {
+			volumes = other.Volumes()
+		}
+		_, err := volumes.Create(e.ctx, storage.Spec{Name: "data"})
+		return err
+	}) {
+		if err == nil {
+			made++
+			continue
+		}
+		e.fails(err, errdefs.ErrAlreadyExists)
+	}
+	require.Equal(e, 1, made)
+}
+
+func volumeEnsure(e *env) {
+	first, err := storage.Ensure(e.ctx, e.p.Volumes(), storage.Spec{Name: "data"})
+	require.NoError(e, err)
+	second, err := storage.Ensure(e.ctx, e.p.Volumes(), storage.Spec{Name: "data", Labels: resource.Labels{"tier": "db"}})
+	require.NoError(e, err)
+	require.Equal(e, first.ID(), second.ID())
+	require.Equal(e, resource.Labels{"tier": "db"}, e.volumeInfo(second).Labels)
+	_, err = storage.Ensure(e.ctx, e.p.Volumes(), storage.Spec{Name: "data", UID: 7})
+	e.failsField(err, errdefs.ErrFailedPrecondition, "uid")
+}
+
+func volumeFields(e *env) {
+	table := e.s.offer.desc.Volumes.Fields
+	for path, set := range map[string]func(*storage.Spec){
+		"pool":               func(s *storage.Spec) { s.Pool = "none-such" },
+		"mode":               func(s *storage.Spec) { s.Mode = storage.Filesystem },
+		"size":               func(s *storage.Spec) { s.Size = resource.MiB },
+		"access":             func(s *storage.Spec) { s.Access = storage.ReadWriteOnce },
+		"source.volume":      func(s *storage.Spec) { s.Source.Volume = "none-such" },
+		"source.snapshot":    func(s *storage.Spec) { s.Source = storage.Source{Volume: "none-such", Snapshot: "none"} },
+		"format":             func(s *storage.Spec) { s.Format = "ext4" },
+		"uid":                func(s *storage.Spec) { s.UID = GuestUserID },
+		"gid":                func(s *storage.Spec) { s.GID = GuestUserID },
+		"lifetime.ephemeral": func(s *storage.Spec) { s.Lifetime = resource.Ephemeral },
+		"lifetime.until":     func(s *storage.Spec) { s.Lifetime = resource.Until(time.Now().Add(time.Hour)) },
+		"labels":             func(s *storage.Spec) { s.Labels = resource.Labels{"tier": "db"} },
+		"annotations":        func(s *storage.Spec) { s.Annotations = resource.Annotations{"note": "text"} },
+	} {
+		spec := storage.Spec{Name: "field-" + strings.ReplaceAll(path, ".", "-")}
+		set(&spec)
+		_, err := e.p.Volumes().Create(e.ctx, spec)
+		if refused := refusals(table, spec); len(refused) > 0 {
+			e.failsField(err, errors.ErrUnsupported, refused[0])
+			continue
+		}
+		require.False(e, isUnsupported(err), "%s is declared: %v", path, err)
+		if err != nil {
+			e.wellFormed(err)
+		}
+	}
+}
+
+func volumeContent(e *env) {
+	v := e.volume(storage.Spec{Name: "data"})
+	a := e.mounting("a", "data", false)
+	e.output(a, "write", "/data/x", "here")
+	e.delete(a)
+	require.Equal(e, "here", e.output(e.mounting("b", v.ID(), false), "read", "/data/x"))
+}
+
+func volumeInUse(e *env) {
+	v := e.volume(storage.Spec{Name: "data"})
+	inst := e.mounting("web", "data", false)
+	for _, force := range []bool{false, true} {
+		e.fails(v.Delete(e.ctx, storage.DeleteOptions{Force: force}), errdefs.ErrFailedPrecondition)
+	}
+	require.Equal(e, []resource.Ref{e.info(inst).Ref}, e.volumeInfo(v).UsedBy)
+	e.kill(inst)
+	e.fails(v.Delete(e.ctx, storage.DeleteOptions{}), errdefs.ErrFailedPrecondition)
+	e.delete(inst)
+	require.Empty(e, e.volumeInfo(v).UsedBy)
+	require.NoError(e, v.Delete(e.ctx, storage.DeleteOptions{}))
+}
+
+func volumeMissing(e *env) {
+	spec := e.spec("web", "exit", "0")
+	spec.Mounts = []compute.Mount{{Type: compute.MountVolume, Source: "none-such", Path: "/data"}}
+	_, err := e.instances().Create(e.ctx, spec)
+	e.failsField(err, errdefs.ErrNotFound, "mounts[0].source")
+	require.Empty(e, e.names(e.instances(), compute.Filter{}))
+}
+
+func volumeReadOnly(e *env) {
+	e.volume(storage.Spec{Name: "data"})
+	inst := e.mounting("web", "data", true)
+	require.Equal(e, 1, e.exec(inst, "write", "/data/x", "here").exit.Code)
+}
+
+func volumeShared(e *env) {
+	e.volume(storage.Spec{Name: "own", Access: storage.ReadWriteOnce})
+	e.volume(storage.Spec{Name: "shared", Access: storage.ReadWriteMany})
+	e.mounting("a", "own", false)
+	spec := e.spec("b", "sleep", "1h")
+	spec.Mounts = []compute.Mount{{Type: compute.MountVolume, Source: "own", Path: "/data"}}
+	inst, err := e.instances().Create(e.ctx, spec)
+	if err == nil {
+		// Create may be too early to tell.
+		err = inst.Start(e.ctx, compute.StartOptions{})
+	}
+	e.fails(err, errdefs.ErrFailedPrecondition)
+	c, d := e.mounting("c", "shared", false), e.mounting("d", "shared", false)
+	e.output(c, "write", "/data/x", "here")
+	require.Equal(e, "here", e.output(d, "read", "/data/x"))
+}
+
+func volumeFilesystem(e *env) {
+	require.Equal(e, storage.Filesystem, e.volumeInfo(e.volume(storage.Spec{Name: "data"})).Mode)
+}
+
+func volumeBlock(e *env) {
+	info := e.volumeInfo(e.volume(storage.Spec{Name: "disk", Mode: storage.Block, Size: 8 * resource.MiB}))
+	require.Equal(e, storage.Block, info.Mode)
+	require.Equal(e, 8*resource.MiB, info.Capacity)
+}
+
+func volumeQuota(e *env) {
+	e.volume(storage.Spec{Name: "data", Size: 16 * resource.KiB})
+	inst := e.mounting("web", "data", false)
+	require.Equal(e, 1, e.exec(inst, "write", "/data/x", strings.Repeat("x", 64<<10)).exit.Code)
+	e.output(inst, "write", "/data/y", "small")
+}
+
+func volumeUsage(e *env) {
+	v := e.volume(storage.Spec{Name: "data"})
+	before := e.volumeInfo(v)
+	require.True(e, before.UsedKnown)
+	e.output(e.mounting("web", "data", false), "write", "/data/x", strings.Repeat("x", 64<<10))
+	require.GreaterOrEqual(e, e.volumeInfo(v).Used, before.Used+64<<10)
+}
+
+func volumeResize(e *env) {
+	v := e.volume(storage.Spec{Name: "data", Size: 8 * resource.MiB})
+	for range 2 {
+		require.NoError(e, storage.Resize(e.ctx, v, 16*resource.MiB, storage.ResizeOptions{}))
+		require.Equal(e, 16*resource.MiB, e.volumeInfo(v).Capacity)
+	}
+	e.fails(storage.Resize(e.ctx, v, 4*resource.MiB, storage.ResizeOptions{}), errdefs.ErrFailedPrecondition)
+	e.failsField(storage.Resize(e.ctx, v, 0, storage.ResizeOptions{}), errdefs.ErrInvalidArgument, "size")
+	e.fails(storage.Resize(e.ctx, v, 32*resource.MiB, storage.ResizeOptions{IfRevision: "none"}), errdefs.ErrAborted)
+	require.Equal(e, 16*resource.MiB, e.volumeInfo(v).Capacity)
+}
+
+func volumeSnapshot(e *env) {
+	v := e.volume(storage.Spec{Name: "data"})
+	inst := e.mounting("web", "data", false)
+	e.output(inst, "write", "/data/x", "first")
+	s, err := storage.Snapshots(v)
+	require.NoError(e, err)
+	info, err := s.CreateSnapshot(e.ctx, storage.SnapshotSpec{Name: "one"})
+	require.NoError(e, err)
+	require.Equal(e, "one", info.Ref.Name)
+	_, err = s.CreateSnapshot(e.ctx, storage.SnapshotSpec{Name: "one"})
+	e.fails(err, errdefs.ErrAlreadyExists)
+	e.output(inst, "write", "/data/x", "second")
+	e.fails(s.RevertSnapshot(e.ctx, "one"), errdefs.ErrFailedPrecondition)
+	e.kill(inst)
+	e.fails(s.RevertSnapshot(e.ctx, "none"), errdefs.ErrNotFound)
+	require.NoError(e, s.RevertSnapshot(e.ctx, "one"))
+	e.start(inst)
+	require.Equal(e, "first", e.output(inst, "read", "/data/x"))
+	all, err := resource.Collect(s.Snapshots(e.ctx))
+	require.NoError(e, err)
+	require.Len(e, all, 1)
+	require.NoError(e, s.DeleteSnapshot(e.ctx, "one"))
+	require.Equal(e, "first", e.output(inst, "read", "/data/x"))
+}
+
+func volumeClone(e *env) {
+	e.volume(storage.Spec{Name: "data"})
+	inst := e.mounting("a", "data", false)
+	e.output(inst, "write", "/data/x", "first")
+	e.volume(storage.Spec{Name: "copy", Source: storage.Source{Volume: "data"}})
+	other := e.mounting("b", "copy", false)
+	require.Equal(e, "first", e.output(other, "read", "/data/x"))
+	e.output(other, "write", "/data/x", "second")
+	require.Equal(e, "first", e.output(inst, "read", "/data/x"))
+}
+
+func volumeTransfer(e *env) {
+	v := e.volume(storage.Spec{Name: "data"})
+	archive := tarOf([]tarEntry{
+		{tar.Header{Name: "folder/", Typeflag: tar.TypeDir, Mode: 0o755}, ""},
+		file("folder/x", "here"),
+	})
+	require.NoError(e, storage.Import(e.ctx, v, bytes.NewReader(archive), storage.TransferOptions{Format: storage.Tar}))
+	inst := e.mounting("web", "data", false)
+	require.Equal(e, "here", e.output(inst, "read", "/data/folder/x"))
+	e.fails(storage.Import(e.ctx, v, bytes.NewReader(archive), storage.TransferOptions{Format: storage.Tar}), errdefs.ErrFailedPrecondition)
+	e.delete(inst)
+	var out bytes.Buffer
+	require.NoError(e, storage.Export(e.ctx, v, &out, storage.TransferOptions{Format: storage.Tar}))
+	other := e.volume(storage.Spec{Name: "other"})
+	require.NoError(e, storage.Import(e.ctx, other, &out, storage.TransferOptions{Format: storage.Tar}))
+	require.Equal(e, "here", e.output(e.mounting("reader", "other", false), "read", "/data/folder/x"))
+	e.failsField(storage.Export(e.ctx, v, &out, storage.TransferOptions{}), errdefs.ErrInvalidArgument, "format")
+}
+
+func volumePools(e *env) {
+	pools, err := resource.Collect(storage.Pools(e.ctx, e.p.Volumes()))
+	require.NoError(e, err)
+	defaults := 0
+	for _, p := range pools {
+		require.NotEmpty(e, p.Name)
+		if p.Default {
+			defaults++
+			require.Equal(e, p.Name, e.volumeInfo(e.volume(storage.Spec{Name: "data"})).Pool)
+		}
+	}
+	require.Equal(e, 1, defaults, "the number of default pools")
+}
+
+func volumeEphemeral(e *env) {
+	if e.s.offer.desc.Volumes.Fields.Rule("lifetime.ephemeral").Level != resource.FieldHonored {
+		return
+	}
+	maker := e.open(OpenOptions{})
+	_, err := maker.Volumes().Create(e.ctx, storage.Spec{Name: "short", Lifetime: resource.Ephemeral})
+	require.NoError(e, err)
+	_, err = maker.Volumes().Create(e.ctx, storage.Spec{Name: "long"})
+	require.NoError(e, err)
+	require.NoError(e, maker.Close())
+	require.Equal(e, []string{"long"}, e.volumeNames(storage.Filter{}))
+}
