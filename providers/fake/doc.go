@@ -15,7 +15,8 @@
 // image has the users root, nobody and user, and its command is the last part of
 // its repository, so that docker.io/library/nginx:1.27 runs "nginx". Where it is
 // not nil, even if it is empty, it lists all that the registry has: any other
-// reference is NotFound.
+// reference is NotFound. A registry at a loopback address is Unavailable in either
+// case, unless an image lies there: the fake has no sockets.
 //
 // # Programs
 //

@@ -42,7 +42,7 @@ func (s images) Import(ctx context.Context, source compute.ImageSource, opts com
 	}
 	for _, f := range found {
 		if opts.Verify != nil {
-			if err := opts.Verify(ctx, f.name, f.artifact.digest); err != nil {
+			if err := verified(opts.Verify(ctx, f.name, f.artifact.digest)); err != nil {
 				return fail(err)
 			}
 		}
@@ -64,7 +64,7 @@ func (s images) Import(ctx context.Context, source compute.ImageSource, opts com
 func checkImport(source compute.ImageSource, opts compute.ImportOptions) error {
 	var faults resource.Faults
 	if source.Reader == nil {
-		faults.Add("source.reader", "is required")
+		faults.Add("reader", "is required")
 	}
 	switch source.Format {
 	case compute.OCIArchive, compute.DockerArchive:
@@ -73,7 +73,7 @@ func checkImport(source compute.ImageSource, opts compute.ImportOptions) error {
 			faults.Add("name", "is required for a disk image")
 		}
 	default:
-		faults.Add("source.format", "is not known: %q", source.Format)
+		faults.Add("format", "is not known: %q", source.Format)
 	}
 	if opts.Name != "" {
 		ref, err := compute.ParseImageReference(opts.Name)

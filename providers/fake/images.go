@@ -3,6 +3,7 @@ package fake
 import (
 	"cmp"
 	"context"
+	"errors"
 	"iter"
 	"runtime"
 	"slices"
@@ -77,7 +78,7 @@ func (s *imageStore) find(nameOrID string) (*image, error) {
 		if img, ok := s.byID[nameOrID]; ok {
 			return img, nil
 		}
-		return nil, errNoImage
+		return nil, noImage(nameOrID)
 	}
 	ref, err := compute.ParseImageReference(nameOrID)
 	if err != nil {
@@ -91,7 +92,7 @@ func (s *imageStore) find(nameOrID string) (*image, error) {
 			return img, nil
 		}
 	}
-	return nil, errNoImage
+	return nil, noImage(nameOrID)
 }
 
 // sorted returns the images in the order in which they came.
@@ -235,7 +236,7 @@ func (p *Provider) pull(ctx context.Context, name string, opts compute.PullOptio
 	}
 	if opts.Verify != nil {
 		report.phase("verifying")
-		if err := opts.Verify(ctx, ref.String(), found.digest); err != nil {
+		if err := verified(opts.Verify(ctx, ref.String(), found.digest)); err != nil {
 			return nil, err
 		}
 	}
@@ -254,6 +255,14 @@ func (p *Provider) pull(ctx context.Context, name string, opts compute.PullOptio
 	}
 	report.phase("done")
 	return img, nil
+}
+
+// verified gives a refusal without a kind of its own the kind PermissionDenied.
+func verified(err error) error {
+	if err == nil || resource.KindOf(err) != nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	return &resource.Error{Kind: errdefs.ErrPermissionDenied, Err: err}
 }
 
 // admit has the registry decide on the credentials.

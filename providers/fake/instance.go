@@ -185,6 +185,20 @@ func (h *handle) find() (*instance, error) {
 
 var errNoInstance = resource.Errorf(errdefs.ErrNotFound, "there is no such instance")
 
+// onlyVM refuses what a container never does, whatever its state.
+func (h *handle) onlyVM(ctx context.Context, op Op) error {
+	err := h.p.open(ctx)
+	if err == nil {
+		h.p.backend.mu.Lock()
+		var i *instance
+		if i, err = h.find(); err == nil && i.kind != compute.VM {
+			err = resource.Unsupported(op.verb(), "only a virtual machine has it")
+		}
+		h.p.backend.mu.Unlock()
+	}
+	return h.fail(op, err)
+}
+
 // look is the frame of what reads an instance: it passes on to the backend and
 // calls read with the backend locked.
 func (h *handle) look(ctx context.Context, op Op, read func(i *instance) error) error {

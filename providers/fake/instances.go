@@ -188,7 +188,7 @@ func (i *instance) furnish(found named, finish func(*instance) error) error {
 	img := found.image
 	if img != nil {
 		if img.gone {
-			return errNoImage
+			return noImage(i.spec.Image)
 		}
 		if img.artifact.form == compute.Disk && i.kind == compute.Container {
 			return resource.Faults{{Field: "image", Reason: "is a disk, and only a virtual machine boots from one"}}

@@ -84,10 +84,10 @@ var _ compute.Resetter = (*handle)(nil)
 // Reset kills the programs of a virtual machine, and starts its main one again
 // within the same run.
 func (h *handle) Reset(ctx context.Context) error {
+	if err := h.onlyVM(ctx, OpReset); err != nil {
+		return err
+	}
 	return h.change(ctx, OpReset, compute.OpReset, "", func(i *instance, _ compute.Transition) error {
-		if i.kind != compute.VM {
-			return resource.Unsupported("reset", "a container has no reset button")
-		}
 		if err := i.underWay(); err != nil {
 			return err
 		}

@@ -76,14 +76,7 @@ type User struct {
 }
 
 // Getenv returns a variable of the environment, or "".
-func (p *Process) Getenv(name string) string {
-	for _, pair := range p.Env {
-		if len(pair) > len(name) && pair[len(name)] == '=' && pair[:len(name)] == name {
-			return pair[len(name)+1:]
-		}
-	}
-	return ""
-}
+func (p *Process) Getenv(name string) string { return valueOf(p.Env, name) }
 
 // Hostname returns the instance's host name.
 func (p *Process) Hostname() string {
@@ -235,7 +228,7 @@ func (p *Process) Spawn(args ...string) error {
 	}
 	r := p.run
 	b := r.backend()
-	program, ok := b.lookUp(r.instance.image, args[0])
+	program, ok := b.lookUp(r.instance.image, p.command.env, args[0])
 	if !ok {
 		return fmt.Errorf("%q: %w", args[0], errdefs.ErrNotFound)
 	}

@@ -95,16 +95,24 @@ func codeOf(err error) int {
 	return 0
 }
 
-// lookUp finds the program of a command in an instance: by its path, then by the
-// last part of it, among the image's own, the backend's and those that are built
-// in.
-func (b *Backend) lookUp(img *image, command string) (Program, bool) {
+// lookUp finds the program of a command in an instance: by its path, for which a
+// bare name is looked up in the PATH, then by the last part of it; among the
+// image's own, the backend's and those that are built in.
+func (b *Backend) lookUp(img *image, env []string, name string) (Program, bool) {
 	for _, programs := range []map[string]Program{img.ownPrograms(), b.opts.Programs, builtin} {
-		if program, ok := programs[command]; ok {
+		if program, ok := programs[name]; ok {
 			return program, true
 		}
-		if program, ok := programs[path.Base(command)]; ok {
+		if program, ok := programs[path.Base(name)]; ok {
 			return program, true
+		}
+		if strings.Contains(name, "/") || len(programs) == 0 {
+			continue
+		}
+		for dir := range strings.SplitSeq(valueOf(env, "PATH"), ":") {
+			if program, ok := programs[path.Join(dir, name)]; ok {
+				return program, true
+			}
 		}
 	}
 	return nil, false
@@ -171,7 +179,7 @@ func (b *Backend) commandOf(img *image, process compute.Process, main *compute.P
 	if len(c.args) == 0 {
 		return c, resource.Faults{{Field: "process.command", Reason: "is required: the image has none"}}
 	}
-	program, ok := b.lookUp(img, c.args[0])
+	program, ok := b.lookUp(img, c.env, c.args[0])
 	switch {
 	case ok:
 		c.program = program
@@ -184,10 +192,21 @@ func (b *Backend) commandOf(img *image, process compute.Process, main *compute.P
 }
 
 func has(env []string, name string) bool {
-	return slices.ContainsFunc(env, func(pair string) bool {
-		have, _, _ := strings.Cut(pair, "=")
-		return have == name
-	})
+	return slices.ContainsFunc(env, func(pair string) bool { return isPair(pair, name) })
+}
+
+// valueOf returns a variable of an environment, or "".
+func valueOf(env []string, name string) string {
+	for _, pair := range env {
+		if isPair(pair, name) {
+			return pair[len(name)+1:]
+		}
+	}
+	return ""
+}
+
+func isPair(pair, name string) bool {
+	return len(pair) > len(name) && pair[len(name)] == '=' && pair[:len(name)] == name
 }
 
 // merge sets variables in an environment.

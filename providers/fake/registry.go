@@ -3,6 +3,8 @@ package fake
 import (
 	"fmt"
 	"maps"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 	"sync"
@@ -121,7 +123,7 @@ func (r *registry) find(ref compute.ImageReference) []*offer {
 		}
 		return all
 	}
-	if !r.open {
+	if !r.open || isLoopback(name.Registry) {
 		return nil
 	}
 	o := newOffer(Image{Name: name.String()})
@@ -136,7 +138,7 @@ func (r *registry) find(ref compute.ImageReference) []*offer {
 func (r *registry) choose(ref compute.ImageReference, platform compute.Platform) (*offer, *artifact, error) {
 	offers := r.find(ref)
 	if len(offers) == 0 {
-		return nil, nil, errUnknownImage
+		return nil, nil, r.unknown(ref)
 	}
 	var others []string
 	for _, want := range acceptable(platform) {
@@ -155,7 +157,7 @@ func (r *registry) choose(ref compute.ImageReference, platform compute.Platform)
 		}
 	}
 	if len(others) == 0 {
-		return nil, nil, errUnknownImage
+		return nil, nil, r.unknown(ref)
 	}
 	return nil, nil, wrongPlatform(platform, others)
 }
@@ -169,7 +171,37 @@ func wrongPlatform(wanted compute.Platform, there []string) error {
 		strings.Join(slices.Compact(there), ", "), wanted)
 }
 
-var (
-	errUnknownImage = &resource.Error{Kind: errdefs.ErrNotFound, Field: "image", Err: fmt.Errorf("the registry has no such image")}
-	errNoImage      = &resource.Error{Kind: errdefs.ErrNotFound, Field: "image", Err: fmt.Errorf("there is no such image")}
-)
+// noImage says that a namespace has no such image.
+func noImage(name string) error {
+	return &resource.Error{Kind: errdefs.ErrNotFound, Field: "image", Err: fmt.Errorf("there is no %q", name)}
+}
+
+// unknown says why a registry has nothing under a reference. Nobody is there at an
+// address of this machine: the fake has no sockets.
+func (r *registry) unknown(ref compute.ImageReference) error {
+	if isLoopback(ref.Registry) && !r.answers(ref.Registry) {
+		return &resource.Error{Kind: errdefs.ErrUnavailable, Field: "image", Err: fmt.Errorf("%s does not answer", ref.Registry)}
+	}
+	return &resource.Error{Kind: errdefs.ErrNotFound, Field: "image", Err: fmt.Errorf("the registry has no %q", ref)}
+}
+
+// answers reports whether an image lies at the registry's address.
+func (r *registry) answers(host string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name := range r.offers {
+		if strings.HasPrefix(name, host+"/") {
+			return true
+		}
+	}
+	return false
+}
+
+func isLoopback(registry string) bool {
+	host := registry
+	if h, _, err := net.SplitHostPort(registry); err == nil {
+		host = h
+	}
+	ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
+	return host == "localhost" || err == nil && ip.IsLoopback()
+}

@@ -13,12 +13,12 @@ var _ compute.Screenshotter = (*handle)(nil)
 
 // Screenshot returns a small picture that depends on the instance and its run.
 func (h *handle) Screenshot(ctx context.Context, opts compute.ScreenshotOptions) (pixels.Image, error) {
+	if err := h.onlyVM(ctx, OpScreenshot); err != nil {
+		return nil, err
+	}
 	var picture *pixels.Gray
 	err := h.use(ctx, OpScreenshot, compute.OpAttach, func(i *instance) error {
-		switch {
-		case i.kind != compute.VM:
-			return resource.Unsupported("screenshot", "a container has no screen")
-		case opts.Screen != 0:
+		if opts.Screen != 0 {
 			return resource.Faults{{Field: "screen", Reason: "must be 0: there is one screen"}}
 		}
 		const width, height = 32, 24

@@ -13,43 +13,66 @@ import (
 // and those that queue behind it. The earliest deadline counts for all of them.
 // The backend's lock guards it.
 type stopping struct {
-	deadlines []*time.Time
+	wishes []*wish
 	// sooner has room for one; it tells that there is another deadline.
 	sooner chan struct{}
 }
 
+// wish is what one Stop wants: that the run is asked to end, and ended by force at
+// the deadline.
+type wish struct {
+	signal   int
+	deadline time.Time
+}
+
 func (s *stopping) deadline() time.Time {
-	earliest := *s.deadlines[0]
-	for _, d := range s.deadlines {
-		if d.Before(earliest) {
-			earliest = *d
+	earliest := s.wishes[0].deadline
+	for _, w := range s.wishes {
+		if w.deadline.Before(earliest) {
+			earliest = w.deadline
 		}
 	}
 	return earliest
 }
 
-// hurry registers that a Stop wants the end no later than at the deadline, until
-// the function that it returns is called. The backend is locked, then too.
-func (i *instance) hurry(deadline time.Time) (done func()) {
+// wishOf is what a Stop wants that begins now. The backend is locked.
+func (i *instance) wishOf(opts compute.StopOptions) *wish {
+	w := &wish{signal: i.stopSignal(opts), deadline: time.Now()}
+	switch {
+	case opts.Force:
+		w.signal = sigKill
+	case opts.Grace > 0:
+		w.deadline = w.deadline.Add(opts.Grace)
+	case i.spec.StopGrace > 0:
+		w.deadline = w.deadline.Add(i.spec.StopGrace)
+	default:
+		w.deadline = w.deadline.Add(compute.DefaultGrace)
+	}
+	return w
+}
+
+// want registers a wish until the function that it returns is called. The backend
+// is locked, then too.
+func (i *instance) want(w *wish) (done func()) {
 	if i.stopping == nil {
 		i.stopping = &stopping{sooner: make(chan struct{}, 1)}
 	}
 	s := i.stopping
-	s.deadlines = append(s.deadlines, &deadline)
+	s.wishes = append(s.wishes, w)
 	select {
 	case s.sooner <- struct{}{}:
 	default:
 	}
 	return func() {
-		s.deadlines = slices.DeleteFunc(s.deadlines, func(d *time.Time) bool { return d == &deadline })
-		if len(s.deadlines) == 0 {
+		s.wishes = slices.DeleteFunc(s.wishes, func(other *wish) bool { return other == w })
+		if len(s.wishes) == 0 {
 			i.stopping = nil
 		}
 	}
 }
 
-// hasten is hurry for a call that is about to queue behind another; nil where it
-// is not.
+// hasten has a Stop that others wait behind end no later than a further one wants,
+// which is about to queue. The run is asked again, by the further one's signal.
 func (h *handle) hasten(opts compute.StopOptions) (done func()) {
 	b := h.p.backend
 	b.mu.Lock()
@@ -58,7 +81,11 @@ func (h *handle) hasten(opts compute.StopOptions) (done func()) {
 	if err != nil || !i.turn.taken {
 		return func() {}
 	}
-	end := i.hurry(i.deadline(opts))
+	w := i.wishOf(opts)
+	if s := i.stopping; s != nil && w.deadline.Before(s.deadline()) && i.state == compute.Stopping {
+		i.run.ask(w.signal)
+	}
+	end := i.want(w)
 	return func() {
 		b.mu.Lock()
 		end()
@@ -80,20 +107,6 @@ func (h *handle) Stop(ctx context.Context, opts compute.StopOptions) error {
 	})
 }
 
-// deadline is when a Stop forces that begins now.
-func (i *instance) deadline(opts compute.StopOptions) time.Time {
-	now := time.Now()
-	switch {
-	case opts.Force:
-		return now
-	case opts.Grace > 0:
-		return now.Add(opts.Grace)
-	case i.spec.StopGrace > 0:
-		return now.Add(i.spec.StopGrace)
-	}
-	return now.Add(compute.DefaultGrace)
-}
-
 // stop ends the run under way. The backend is locked before and after.
 func (p *Provider) stop(ctx context.Context, i *instance, opts compute.StopOptions) error {
 	r := i.run
@@ -108,16 +121,21 @@ func (p *Provider) stop(ctx context.Context, i *instance, opts compute.StopOptio
 	if suspended {
 		i.state = compute.Suspended
 	}
+	own := i.wishOf(opts)
 	if opts.Force || suspended {
 		r.force("forced")
 	} else {
 		r.reason = "stopped"
-		r.ask(i.stopSignal(opts))
+		r.ask(own.signal)
 	}
 	if r.exit != nil {
 		return nil
 	}
-	defer i.hurry(i.deadline(opts))()
+	if i.stopping != nil && i.stopping.deadline().Before(own.deadline) {
+		// It came between this Stop's turn and its asking.
+		r.ask(i.stopping.wishes[0].signal)
+	}
+	defer i.want(own)()
 	s, ended := i.stopping, r.ended()
 	var err error
 	for r.exit == nil && err == nil {

@@ -1,6 +1,9 @@
 package fake
 
-import "io"
+import (
+	"bytes"
+	"io"
+)
 
 // sink is where output goes: a pipe to somebody who reads it, or a run's log.
 type sink interface {
@@ -73,5 +76,12 @@ func (s stream) Write(b []byte) (int, error) {
 	if s.to == nil {
 		return len(b), nil
 	}
-	return s.to.write(b, s.p.ctx.Done())
+	if !s.p.TTY || bytes.IndexByte(b, '\n') < 0 {
+		return s.to.write(b, s.p.ctx.Done())
+	}
+	// A terminal makes a line feed a carriage return as well.
+	if _, err := s.to.write(bytes.ReplaceAll(b, []byte("\n"), []byte("\r\n")), s.p.ctx.Done()); err != nil {
+		return 0, err
+	}
+	return len(b), nil
 }
