@@ -22,8 +22,17 @@ var (
 	vmFields = maps.Clone(commonFields).
 			Refused("a virtual machine has a kernel of its own",
 			below("rlimits", "sysctls", "init", "resources.pids", "resources.shmSize", "security", "devices")...)
-	changeFields = resource.FieldTable{}.Honored(resource.FieldPaths(compute.Change{})...)
+	containerChanges = resource.FieldTable{}.Honored(resource.FieldPaths(compute.Change{})...)
+	vmChanges        = maps.Clone(containerChanges).
+				Refused("a virtual machine has a kernel of its own", "resources.pids", "resources.shmSize")
 )
+
+func changesOf(kind compute.Kind) resource.FieldTable {
+	if kind == compute.VM {
+		return vmChanges
+	}
+	return containerChanges
+}
 
 // below lists the paths of a spec's fields that are one of these or lie below.
 func below(tops ...string) []string {
@@ -58,6 +67,9 @@ func featuresOf(kind compute.Kind) resource.Features {
 	}
 	never("Stop and Start do it", compute.FeatureRestart)
 	never("the fake is one host", compute.FeatureMigrate)
+	if kind == compute.VM {
+		never("processors and memory change at the next start", compute.FeatureUpdateLive)
+	}
 	if kind == compute.Container {
 		never("only a virtual machine has it",
 			compute.FeatureReset, compute.FeatureConsole, compute.FeatureScreenshot)

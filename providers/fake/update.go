@@ -33,11 +33,11 @@ func (i *instance) update(change compute.Change) error {
 	if !i.managed {
 		return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was not made by this library")
 	}
-	spec := change.To(*i.spec)
-	if err := spec.Validate().Err(); err != nil {
+	if err := changesOf(i.kind).Refuse(&change); err != nil {
 		return err
 	}
-	if err := fieldsOf(i.kind).Refuse(&spec); err != nil {
+	spec := change.To(*i.spec)
+	if err := spec.Validate().Err(); err != nil {
 		return err
 	}
 	if len(resource.Diff(*i.spec, spec)) == 0 {
