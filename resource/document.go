@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/containerd/errdefs"
@@ -95,44 +96,46 @@ func unmarshalStrict(data []byte, into any) error {
 
 // checkText refuses what readers of JSON take in different ways, so that nobody
 // can show one document to two programs and have it mean two things: a key that
-// an object has twice, and text that is not UTF-8.
+// an object has twice, and text that is not UTF-8. The document is known to be
+// JSON, so that looking at its strings and brackets is enough.
 func checkText(data []byte) error {
 	if !utf8.Valid(data) {
 		return errors.New("the document is not valid UTF-8")
 	}
-	type level struct {
-		seen  map[string]bool // nil for a list
-		value bool            // what comes is a value, not a key
-	}
-	var levels []level
-	for dec := json.NewDecoder(bytes.NewReader(data)); ; {
-		token, err := dec.Token()
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if token == json.Delim('}') || token == json.Delim(']') {
-			levels = levels[:len(levels)-1]
-			continue
-		}
-		if top := len(levels) - 1; top >= 0 && levels[top].seen != nil {
-			in := &levels[top]
-			if !in.value {
-				key := token.(string)
-				if in.seen[key] {
-					return errors.New("the key " + Quote(key) + " is there twice")
+	var objects []map[string]bool
+	for i := 0; i < len(data); i++ {
+		switch data[i] {
+		case '{', '[':
+			objects = append(objects, nil)
+		case '}', ']':
+			objects = objects[:len(objects)-1]
+		case '"':
+			start := i
+			for i++; data[i] != '"'; i++ {
+				if data[i] == '\\' {
+					i++
 				}
-				in.seen[key] = true
 			}
-			in.value = !in.value
-		}
-		switch token {
-		case json.Delim('{'):
-			levels = append(levels, level{seen: map[string]bool{}})
-		case json.Delim('['):
-			levels = append(levels, level{})
+			text := data[start : i+1]
+			// In JSON a string before a colon is a key, and no other is.
+			if rest := bytes.TrimLeft(data[i+1:], " \t\r\n"); len(rest) == 0 || rest[0] != ':' {
+				continue
+			}
+			key := string(text[1 : len(text)-1])
+			if strings.ContainsRune(key, '\\') {
+				if err := json.Unmarshal(text, &key); err != nil {
+					return err
+				}
+			}
+			in := &objects[len(objects)-1]
+			if (*in)[key] {
+				return errors.New("the key " + Quote(key) + " is there twice")
+			}
+			if *in == nil {
+				*in = map[string]bool{}
+			}
+			(*in)[key] = true
 		}
 	}
+	return nil
 }
