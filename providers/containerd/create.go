@@ -48,24 +48,35 @@ func (s instances) Create(ctx context.Context, spec compute.Spec) (compute.Insta
 
 // checkSpec finds every fault of a spec that shows without the backend.
 func checkSpec(spec compute.Spec) error {
-	if err := spec.Validate().Err(); err != nil {
+	if err := checkValues(spec); err != nil {
 		return err
 	}
 	if err := fields.Refuse(spec); err != nil {
 		return err
 	}
-	refuse := func(field, format string, args ...any) error {
-		return &resource.Error{Kind: errors.ErrUnsupported, Field: field, Err: fmt.Errorf(format, args...)}
+	for _, gap := range valueGaps(spec) {
+		return &resource.Error{Kind: errors.ErrUnsupported, Field: gap.Field, Err: errors.New("is not supported: " + gap.Reason)}
 	}
+	return nil
+}
+
+// valueGaps are the refused values of fields that are otherwise honoured.
+func valueGaps(spec compute.Spec) []resource.Gap {
+	var gaps []resource.Gap
 	if spec.Kind == compute.VM {
-		return refuse("kind", "containerd runs containers only")
+		gaps = append(gaps, resource.Gap{Field: "kind", Reason: "containerd runs containers only"})
 	}
 	for i, m := range spec.Mounts {
 		if m.Type == compute.MountVolume || m.Type == compute.MountDevice {
-			return refuse(fmt.Sprintf("mounts[%d].type", i), "%q is not supported: %s", m.Type, noVolumes)
+			gaps = append(gaps, resource.Gap{Field: fmt.Sprintf("mounts[%d].type", i), Reason: noVolumes})
 		}
 	}
-	var faults resource.Faults
+	return gaps
+}
+
+// checkValues finds what is wrong with a spec whatever is supported.
+func checkValues(spec compute.Spec) error {
+	faults := spec.Validate()
 	if spec.Image == "" {
 		faults.Add("image", "is required")
 	}

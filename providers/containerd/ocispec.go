@@ -176,14 +176,14 @@ func (t translation) rlimits() []specs.POSIXRlimit {
 	for _, name := range slices.Sorted(maps.Keys(limits)) {
 		out = append(out, specs.POSIXRlimit{
 			Type: "RLIMIT_" + strings.ToUpper(name),
-			Soft: unlimited(limits[name].Soft),
-			Hard: unlimited(limits[name].Hard),
+			Soft: rlimitValue(limits[name].Soft),
+			Hard: rlimitValue(limits[name].Hard),
 		})
 	}
 	return out
 }
 
-func unlimited(n int64) uint64 {
+func rlimitValue(n int64) uint64 {
 	if n < 0 {
 		return math.MaxUint64
 	}
@@ -245,7 +245,9 @@ func (t translation) mounts() []specs.Mount {
 		return strings.Count(path.Clean(a.Path), "/") - strings.Count(path.Clean(b.Path), "/")
 	})
 	for _, m := range own {
-		out = append(out, runtimeMount(m))
+		if m.Type == compute.MountTmpfs || m.Type == compute.MountBind { // a plan may have others
+			out = append(out, runtimeMount(m))
+		}
 	}
 	return out
 }

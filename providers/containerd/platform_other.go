@@ -10,6 +10,7 @@ import (
 
 	"github.com/opencontainers/runtime-spec/specs-go"
 
+	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 )
 
@@ -59,3 +60,6 @@ func (*execIO) path(string) string                                 { return "" }
 func (*execIO) begin(func())                                       {}
 func (*execIO) drain(context.Context, time.Duration) (bool, error) { return false, nil }
 func (*execIO) close()                                             {}
+
+func hostMemory(*univirt.Capacity)       {}
+func hostDisk(string, *univirt.Capacity) {}

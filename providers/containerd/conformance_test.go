@@ -1,0 +1,51 @@
+package containerd
+
+import (
+	"context"
+	"io"
+	"path/filepath"
+	"testing"
+
+	"github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/providers/providertest"
+	testimage "github.com/univirt/univirt/providers/providertest/image"
+	testregistry "github.com/univirt/univirt/providers/providertest/registry"
+)
+
+func TestConformance(t *testing.T) {
+	providertest.Run(t, harness(t))
+}
+
+// harness connects the suite with the containerd of all tests.
+func harness(t *testing.T) providertest.Harness {
+	address := startShared(t)
+	options := func(namespace, owner string) Options {
+		return Options{Address: address, Namespace: namespace, Owner: owner, StateDir: filepath.Join(common.dir, "state")}
+	}
+	registry := testregistry.Test(t)
+	remote := push(t, registry, "team/remote:v1", dataImage(t, 2, 4096))
+	return providertest.Harness{
+		Open: func(ctx context.Context, opts providertest.OpenOptions) (univirt.Provider, error) {
+			return New(ctx, options(opts.Namespace, opts.Owner))
+		},
+		Image: guestName,
+		Prepare: func(_ context.Context, p univirt.Provider) error {
+			importGuest(t, p.(*Provider))
+			return nil
+		},
+		Inventory: func(ctx context.Context, namespace string) ([]string, error) { return inventory(ctx, spaceOf(namespace)) },
+		Crash:     func(_ context.Context, p univirt.Provider) error { return crash(p.(*Provider)) },
+		Foreign:   plantForeign,
+		Remote:    remote,
+		Gone:      registry.Ref("team/gone:v1"),
+		Archive: func(w io.Writer, format compute.ImageFormat) (string, error) {
+			const name = "example.test/archived:v1"
+			image := dataImage(t, 1, 512)
+			if format == compute.DockerArchive {
+				return name, testimage.WriteDocker(w, name, image)
+			}
+			return name, testimage.WriteOCI(w, name, image)
+		},
+	}
+}

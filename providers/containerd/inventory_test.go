@@ -1,0 +1,163 @@
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/stretchr/testify/require"
+
+	"github.com/univirt/univirt/compute"
+	testimage "github.com/univirt/univirt/providers/providertest/image"
+)
+
+// crash leaves a provider value as a kill of its process would.
+func crash(p *Provider) error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.end()
+	p.calls.Wait()
+	p.reaper.stop()
+	p.detached.Wait()
+	p.images.close()
+	p.generation.release()
+	return p.client.Close()
+}
+
+// plantForeign makes a container as another program would.
+func plantForeign(ctx context.Context, namespace string) (func(context.Context) error, error) {
+	p, err := New(ctx, Options{Address: common.daemon.Address(), Namespace: namespace})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = p.Close() }()
+	_, err = p.client.ContainerService().Create(p.dress(ctx), containers.Container{
+		ID: "foreign", Runtime: containers.RuntimeInfo{Name: defaultRuntime}, Labels: map[string]string{"tool": "other"},
+	})
+	return func(ctx context.Context) error {
+		p, err := New(ctx, Options{Address: common.daemon.Address(), Namespace: namespace})
+		if err != nil {
+			return err
+		}
+		defer func() { _ = p.Close() }()
+		return ignoreNotFound(p.client.ContainerService().Delete(p.dress(ctx), "foreign"))
+	}, err
+}
+
+// inventory lists all that a namespace has at the backend and on the host, but
+// for the leases and marks of living provider values.
+func inventory(ctx context.Context, space string) ([]string, error) {
+	p, err := New(ctx, Options{Address: common.daemon.Address(), Namespace: strings.TrimPrefix(space, namespacePrefix)})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = p.Close() }()
+	ctx = p.dress(ctx)
+	var all []string
+	add := func(kind, name string) { all = append(all, kind+":"+name) }
+	list, err := p.client.ContainerService().List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range list {
+		add("container", c.ID)
+	}
+	tasks, err := p.loadTasks(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for id := range tasks {
+		add("task", id)
+	}
+	err = p.client.SnapshotService(p.snapshotter).Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+		if strings.HasPrefix(info.Name, namespacePrefix) {
+			add("snapshot", info.Name)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	leases, err := p.client.LeasesService().List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range leases {
+		if !p.state.alive(l.Labels[labelGeneration]) {
+			add("lease", l.ID)
+		}
+	}
+	images, err := p.client.ImageService().List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, i := range images {
+		add("image", i.Name)
+	}
+	for kind, pattern := range map[string]string{
+		"folder": filepath.Join(p.state.instances(), "*"),
+		"fifos":  filepath.Join(p.state.fifos(), "*", "*"),
+		"cgroup": "/sys/fs/cgroup/memory/" + space + "/*/tasks",
+	} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			return nil, err
+		}
+		for _, path := range found {
+			add(kind, path)
+		}
+	}
+	shims, err := processes("-namespace\x00" + space + "\x00")
+	for _, pid := range shims {
+		add("process", pid)
+	}
+	return all, err
+}
+
+// processes finds those whose command line has a text.
+func processes(text string) ([]string, error) {
+	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, file := range files {
+		line, err := os.ReadFile(file)
+		if err == nil && strings.Contains(string(line), text) {
+			found = append(found, strings.Split(file, "/")[2])
+		}
+	}
+	return found, nil
+}
+
+// TestInventory sees that what the suite counts is really counted.
+func TestInventory(t *testing.T) {
+	p := openGuest(t, Options{})
+	count := func() map[string]int {
+		all, err := inventory(t.Context(), p.space)
+		require.NoError(t, err)
+		kinds := make(map[string]int)
+		for _, thing := range all {
+			kind, _, _ := strings.Cut(thing, ":")
+			kinds[kind]++
+		}
+		return kinds
+	}
+	require.Equal(t, map[string]int{"image": 1}, count())
+	inst := start(t, p, guestSpec("a", "sleep", "1h"))
+	_, err := compute.Exec(t.Context(), inst, compute.ExecSpec{Process: compute.Process{Command: []string{testimage.Path, "sleep", "1h"}}})
+	require.NoError(t, err)
+	want := map[string]int{"image": 1, "container": 1, "task": 1, "snapshot": 1, "folder": 1, "fifos": 1, "process": 1}
+	if !p.host.unified {
+		want["cgroup"] = 1
+	}
+	require.Equal(t, want, count())
+	require.NoError(t, inst.Delete(t.Context(), compute.DeleteOptions{Force: true}))
+	require.Equal(t, map[string]int{"image": 1}, count(), fmt.Sprint(inventory(t.Context(), p.space)))
+}
