@@ -331,12 +331,23 @@ type target struct {
 	kind compute.Kind
 }
 
+// is reports whether a name or an ID means the resource.
+func (t target) is(nameOrID string) bool {
+	switch {
+	case nameOrID == "":
+		return false
+	case nameOrID == t.ref.Name || nameOrID == t.ref.ID:
+		return true
+	}
+	return t.ref.Kind == resource.KindImage && fullName(nameOrID) == t.ref.Name
+}
+
 // strikes counts a call or event that may match, and reports whether the fault
 // strikes it.
 func (i *Injection) strikes(what Op, at target) bool {
 	s := &i.fault.site
 	if len(s.ops) > 0 && !slices.Contains(s.ops, what) ||
-		len(s.names) > 0 && !slices.Contains(s.names, at.ref.Name) && !slices.Contains(s.names, at.ref.ID) ||
+		len(s.names) > 0 && !slices.ContainsFunc(s.names, at.is) ||
 		len(s.kinds) > 0 && !slices.Contains(s.kinds, string(at.kind)) && !slices.Contains(s.kinds, string(at.ref.Kind)) ||
 		!s.selector.Matches(at.labels) {
 		return false
@@ -413,34 +424,41 @@ func (in *injections) unused() []*Injection {
 	return idle
 }
 
-// eventFates says what becomes of an event for each living value's watches.
-func (b *Backend) eventFates(e resource.Event) map[*Provider]eventFate {
+// eventTimes says how often an event reaches the watches of each living value,
+// where that is not once. The backend is locked.
+func (b *Backend) eventTimes(e resource.Event) map[*Provider]int {
 	what := Op(e.Reason)
 	if what == "" {
 		what = Op(e.Type)
 	}
 	at := target{ref: e.Ref, labels: e.Labels}
-	apply := func(fate eventFate, in *injections) eventFate {
+	apply := func(times int, in *injections) int {
 		for _, i := range in.list(true) {
-			if !i.strikes(what, at) {
-				continue
-			}
-			if i.fault.action == drops {
+			switch {
+			case !i.strikes(what, at):
+			case i.fault.action == drops:
 				return 0
+			default:
+				times++
 			}
-			fate++
 		}
-		return fate
+		return times
 	}
 	common := apply(1, &b.faults)
-	fates := make(map[*Provider]eventFate, len(b.values))
+	var out map[*Provider]int
 	for p := range b.values {
-		fates[p] = 0
+		times := common
 		if common > 0 {
-			fates[p] = apply(common, &p.faults)
+			times = apply(common, &p.faults)
+		}
+		if times != 1 {
+			if out == nil {
+				out = make(map[*Provider]int)
+			}
+			out[p] = times
 		}
 	}
-	return fates
+	return out
 }
 
 // call is a call that has reached the backend. It is not kept beyond the call.

@@ -29,13 +29,12 @@ type told struct {
 	// was are the labels before the event, where they differ.
 	was       resource.Labels
 	relabeled bool
-	// rules decide what becomes of it for each value's watches; nil where there
-	// are none.
-	drops map[*Provider]eventFate
+	// managed is false for what only the watch of that one instance is told.
+	managed bool
+	// times says how often it reaches the watches of a value, where that is not
+	// once; nil where no fault asks.
+	times map[*Provider]int
 }
-
-// eventFate is how often an event reaches the watches of a value.
-type eventFate int
 
 // emit tells that something happened to a resource. The backend is locked.
 func (s *space) emit(r stored, typ resource.EventType, reason string) {
@@ -45,15 +44,12 @@ func (s *space) emit(r stored, typ resource.EventType, reason string) {
 // emitRelabeled is emit for a change of labels: was are those before it.
 func (s *space) emitRelabeled(r stored, typ resource.EventType, reason string, was resource.Labels, relabeled bool) {
 	o := r.meta()
-	if !o.managed {
-		return
-	}
 	h := &s.hub
-	t := told{was: was, relabeled: relabeled, event: resource.Event{
+	t := told{was: was, relabeled: relabeled, managed: o.managed, event: resource.Event{
 		Type: typ, Ref: o.ref, State: r.stateText(), Reason: reason, Labels: o.labels, Time: time.Now(),
 	}}
 	if s.backend.eventFaults.Load() > 0 {
-		t.drops = s.backend.eventFates(t.event)
+		t.times = s.backend.eventTimes(t.event)
 	}
 	number := h.next
 	h.next++
@@ -125,9 +121,9 @@ func (w *watch) offer(number uint64, t *told) {
 	if !ok {
 		return
 	}
-	times := 1
-	if t.drops != nil {
-		times = int(t.drops[w.p])
+	times, unusual := t.times[w.p]
+	if !unusual {
+		times = 1
 	}
 	for range times {
 		if len(w.pending) >= w.buffer {
@@ -146,7 +142,7 @@ func (w *watch) offer(number uint64, t *told) {
 // matching sees it deleted.
 func (w *watch) view(t *told) (resource.Event, bool) {
 	e := t.event
-	if !w.covers(e.Ref) {
+	if !w.covers(e.Ref, t.managed) {
 		return e, false
 	}
 	if w.selector.IsZero() {
@@ -169,8 +165,8 @@ func (w *watch) view(t *told) (resource.Event, bool) {
 }
 
 // covers reports whether the watch is about a resource, whatever its labels.
-func (w *watch) covers(ref resource.Ref) bool {
-	return (w.id == "" || w.id == ref.ID) &&
+func (w *watch) covers(ref resource.Ref, managed bool) bool {
+	return (managed || w.id != "") && (w.id == "" || w.id == ref.ID) &&
 		(len(w.kinds) == 0 || slices.Contains(w.kinds, ref.Kind)) &&
 		(len(w.names) == 0 || slices.Contains(w.names, ref.Name))
 }

@@ -90,15 +90,22 @@ func checkImport(source compute.ImageSource, opts compute.ImportOptions) error {
 func (p *Provider) keepAll(found []export) ([]compute.Image, error) {
 	p.backend.mu.Lock()
 	defer p.backend.mu.Unlock()
+	var fresh int64
+	seen := make(map[string]bool)
+	for _, f := range found {
+		if !seen[f.artifact.digest] && p.space.images.byID[f.artifact.digest] == nil {
+			seen[f.artifact.digest] = true
+			fresh += f.artifact.size
+		}
+	}
+	if err := p.backend.store(fresh); err != nil {
+		return nil, err
+	}
+	p.backend.unstore(fresh)
 	var kept []*image
 	for _, f := range found {
 		img, err := p.space.keep(f.artifact, f.name)
 		if err != nil {
-			for _, done := range kept {
-				if done.used == 0 && !done.gone {
-					p.space.removeImage(done)
-				}
-			}
 			return nil, err
 		}
 		if !slices.Contains(kept, img) {

@@ -163,11 +163,12 @@ func (p *Provider) make(ctx context.Context, op Op, i *instance, img *image, fin
 	if err == nil {
 		err = i.prepareFiles(found.image)
 	}
-	if err == nil {
-		err = p.open(ctx)
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if err == nil {
+		// A value that is closed from here on finds the instance among its own.
+		err = p.open(ctx)
+	}
 	if err == nil {
 		err = i.furnish(found, finish)
 	}

@@ -91,6 +91,10 @@ func (r *reader) run(ctx context.Context, after resource.Cursor) error {
 	if !known {
 		there, synced = p.space.present(w), h.cursor(h.next-1)
 	}
+	if w.id != "" && len(there) == 0 {
+		b.mu.Unlock()
+		return errNoInstance
+	}
 	h.watches = append(h.watches, w)
 	b.mu.Unlock()
 	defer func() {
@@ -184,7 +188,7 @@ func (s *space) present(w *watch) []resource.Event {
 	var out []resource.Event
 	for _, r := range s.records() {
 		o := r.meta()
-		if !o.managed || o.making || !w.covers(o.ref) || !w.selector.Matches(o.labels) {
+		if o.making || !w.covers(o.ref, o.managed) || !w.selector.Matches(o.labels) {
 			continue
 		}
 		out = append(out, resource.Event{

@@ -1,0 +1,308 @@
+package fake_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/providers/fake"
+	"github.com/univirt/univirt/resource"
+)
+
+func TestFaultStrikesWhereTheSentenceSays(t *testing.T) {
+	labelled := func(s *compute.Spec) { s.Labels = resource.Labels{"tier": "web"} }
+	for name, c := range map[string]struct {
+		fault fake.Fault
+		// fails are the numbers, from 1, of the starts of web and of db that fail.
+		web, db []int
+	}{
+		"every start":        {fake.On(fake.OpStart).With(errdefs.ErrUnavailable), []int{1, 2, 3}, []int{1, 2, 3}},
+		"every operation":    {fake.On().With(errdefs.ErrUnavailable), []int{1, 2, 3}, []int{1, 2, 3}},
+		"another operation":  {fake.On(fake.OpPause).With(errdefs.ErrUnavailable), nil, nil},
+		"of a name":          {fake.On(fake.OpStart).Of("web").With(errdefs.ErrUnavailable), []int{1, 2, 3}, nil},
+		"of a label":         {fake.On(fake.OpStart).Labelled("tier=web").With(errdefs.ErrUnavailable), []int{1, 2, 3}, nil},
+		"of a kind":          {fake.On(fake.OpStart).InstanceKind(compute.VM).With(errdefs.ErrUnavailable), nil, []int{1, 2, 3}},
+		"of a resource":      {fake.On(fake.OpStart).Kind(resource.KindVolume).With(errdefs.ErrUnavailable), nil, nil},
+		"the second":         {fake.On(fake.OpStart).Of("web").Nth(2).With(errdefs.ErrUnavailable), []int{2}, nil},
+		"the first two":      {fake.On(fake.OpStart).Of("db").First(2).With(errdefs.ErrUnavailable), nil, []int{1, 2}},
+		"from the second on": {fake.On(fake.OpStart).Of("db").From(2).With(errdefs.ErrUnavailable), nil, []int{2, 3}},
+		"never by chance":    {fake.On(fake.OpStart).Chance(0).With(errdefs.ErrUnavailable), nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := fake.Test(t, fake.Options{})
+			web, db := create(t, p, "web", labelled), create(t, p, "db", vm)
+			starts := func(inst compute.Instance) []int {
+				var failed []int
+				for n := range 3 {
+					if err := inst.Start(t.Context(), compute.StartOptions{}); err != nil {
+						require.ErrorIs(t, err, errdefs.ErrUnavailable)
+						failed = append(failed, n+1)
+					}
+				}
+				return failed
+			}
+			injected := p.Fail(c.fault)
+			assert.Equal(t, c.web, starts(web))
+			assert.Equal(t, c.db, starts(db))
+			assert.Equal(t, len(c.web)+len(c.db), injected.Struck())
+			injected.Remove()
+			injected.Remove()
+			assert.Empty(t, starts(web))
+		})
+	}
+}
+
+func TestFaultBeforeTheEffectChangesNothing(t *testing.T) {
+	p := fake.Test(t, fake.Options{})
+	inst := create(t, p, "web")
+	p.Fail(fake.On(fake.OpStart).With(errdefs.ErrUnavailable))
+	err := inst.Start(t.Context(), compute.StartOptions{})
+	var e *resource.Error
+	require.ErrorAs(t, err, &e)
+	assert.Equal(t, "start", e.Op)
+	assert.Equal(t, "web", e.Ref.Name)
+	assert.Equal(t, errdefs.ErrUnavailable, e.Kind)
+	assert.Equal(t, resource.NotDone, e.Outcome)
+	assert.Equal(t, compute.Stopped, state(t, inst))
+	assert.Empty(t, info(t, inst).Run)
+
+	p.Fail(fake.On(fake.OpCreate).With(errdefs.ErrResourceExhausted))
+	_, err = p.Instances().Create(t.Context(), compute.Spec{Name: "db", Image: "app"})
+	require.ErrorIs(t, err, errdefs.ErrResourceExhausted)
+	_, err = p.Instances().Get(t.Context(), "db")
+	require.ErrorIs(t, err, errdefs.ErrNotFound)
+}
+
+func TestFaultAfterTheEffectLeavesIt(t *testing.T) {
+	for kind, outcome := range map[error]resource.Outcome{
+		errdefs.ErrUnavailable: resource.OutcomeUnknown,
+		errdefs.ErrInternal:    resource.Done,
+	} {
+		p := fake.Test(t, fake.Options{})
+		inst := create(t, p, "web")
+		p.Fail(fake.On(fake.OpStart).After().With(kind))
+		err := inst.Start(t.Context(), compute.StartOptions{})
+		require.ErrorIs(t, err, kind)
+		var e *resource.Error
+		require.ErrorAs(t, err, &e)
+		assert.Equal(t, outcome, e.Outcome)
+		assert.Equal(t, compute.Running, state(t, inst))
+	}
+}
+
+func TestFaultErrorsKeepTheirDetails(t *testing.T) {
+	p := fake.Test(t, fake.Options{})
+	cause := errors.New("the cable is cut")
+	p.Fail(fake.On(fake.OpCreate).With(&resource.Error{Kind: errdefs.ErrInvalidArgument, Field: "image", Err: cause}))
+	_, err := p.Instances().Create(t.Context(), compute.Spec{Name: "web", Image: "app"})
+	require.ErrorIs(t, err, cause)
+	require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
+	assert.EqualError(t, err, `create instance "web": image: the cable is cut`)
+
+	p = fake.Test(t, fake.Options{})
+	p.Fail(fake.On(fake.OpPull).Of("nginx:1.27").DiskFull())
+	_, err = p.Images().Pull(t.Context(), "nginx:1.27", compute.PullOptions{})
+	require.ErrorIs(t, err, errdefs.ErrResourceExhausted)
+	assert.ErrorContains(t, err, "no space left on device")
+	_, err = p.Images().Pull(t.Context(), "nginx:1.28", compute.PullOptions{})
+	require.NoError(t, err)
+}
+
+func TestFaultOfAllValuesAndOfOne(t *testing.T) {
+	b := fake.NewBackend(fake.Options{})
+	defer b.Close()
+	one := fake.Test(t, fake.Options{Backend: b})
+	other := fake.Test(t, fake.Options{Backend: b})
+	list := func(p *fake.Provider) error {
+		_, err := resource.Collect(p.Instances().List(t.Context(), compute.Filter{}))
+		return err
+	}
+	one.Fail(fake.On(fake.OpList).With(errdefs.ErrUnavailable))
+	assert.Error(t, list(one))
+	assert.NoError(t, list(other))
+	b.Fail(fake.On(fake.OpList).With(errdefs.ErrUnavailable))
+	assert.Error(t, list(other))
+}
+
+func TestDelayAndHangEndWithTheContext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := fake.Test(t, fake.Options{})
+		inst := create(t, p, "web")
+		p.Fail(fake.On(fake.OpInfo).Nth(1).Delayed(time.Hour))
+		begin := time.Now()
+		_, err := inst.Info(t.Context())
+		require.NoError(t, err)
+		assert.Equal(t, time.Hour, time.Since(begin))
+
+		p.Fail(fake.On(fake.OpStart).Hanging())
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		begin = time.Now()
+		require.ErrorIs(t, inst.Start(ctx, compute.StartOptions{}), context.DeadlineExceeded)
+		assert.Equal(t, time.Minute, time.Since(begin))
+		assert.Equal(t, compute.Stopped, state(t, inst))
+
+		// A hanging call ends with the value too.
+		done := make(chan error)
+		go func() { done <- inst.Start(t.Context(), compute.StartOptions{}) }()
+		synctest.Wait()
+		require.NoError(t, p.Close())
+		require.ErrorIs(t, <-done, resource.ErrClosed)
+	})
+}
+
+func TestCrashInTheMiddleOfCreateLeavesWhatSweepFinds(t *testing.T) {
+	b := fake.NewBackend(fake.Options{})
+	defer b.Close()
+	victim := fake.Test(t, fake.Options{Backend: b, Owner: "victim"})
+	victim.Fail(fake.On(fake.OpCreate).Of("web").Crashing())
+	_, err := victim.Instances().Create(t.Context(), compute.Spec{Name: "web", Image: "app"})
+	require.ErrorIs(t, err, resource.ErrClosed)
+	_, err = victim.Instances().Get(t.Context(), "web")
+	require.ErrorIs(t, err, resource.ErrClosed)
+
+	p := fake.Test(t, fake.Options{Backend: b})
+	d, err := p.Describe(t.Context())
+	require.NoError(t, err)
+	require.Len(t, d.Leftovers, 1)
+	assert.Equal(t, "web", d.Leftovers[0].Name)
+	inst, err := p.Instances().Get(t.Context(), "web")
+	require.NoError(t, err)
+	assert.Equal(t, compute.Creating, state(t, inst))
+
+	dry, err := univirt.Sweep(t.Context(), p, univirt.SweepOptions{DryRun: true})
+	require.NoError(t, err)
+	assert.Equal(t, d.Leftovers, dry.Removed)
+	report, err := univirt.Sweep(t.Context(), p, univirt.SweepOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, d.Leftovers, report.Removed)
+	_, err = inst.Info(t.Context())
+	require.ErrorIs(t, err, errdefs.ErrNotFound)
+	create(t, p, "web")
+}
+
+func TestNeverReady(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := fake.Test(t, fake.Options{Latency: fake.Latency{fake.OpBoot: fake.Exactly(30 * time.Second)}})
+		p.Fail(fake.NeverReady("stuck"))
+		slow, stuck := start(t, p, "slow", vm), start(t, p, "stuck", vm)
+		_, err := compute.Output(t.Context(), slow, "echo")
+		require.ErrorIs(t, err, errdefs.ErrUnavailable, "not yet is not never")
+		begin := time.Now()
+		_, err = compute.WaitFor(t.Context(), slow, compute.LevelAgent)
+		require.NoError(t, err)
+		assert.Equal(t, 30*time.Second, time.Since(begin))
+		_, err = compute.Output(t.Context(), slow, "echo")
+		require.NoError(t, err)
+
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		_, err = compute.WaitFor(ctx, stuck, compute.LevelAgent)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		assert.Equal(t, compute.LevelRunning, info(t, stuck).Level)
+		// A reset boots again, and the fault is still there.
+		require.NoError(t, compute.Reset(t.Context(), slow))
+		assert.Equal(t, compute.LevelRunning, info(t, slow).Level)
+		_, err = compute.WaitFor(t.Context(), slow, compute.LevelAgent)
+		require.NoError(t, err)
+	})
+}
+
+func TestEventsAreDroppedAndDuplicated(t *testing.T) {
+	b := fake.NewBackend(fake.Options{})
+	defer b.Close()
+	p := fake.Test(t, fake.Options{Backend: b})
+	other := fake.Test(t, fake.Options{Backend: b})
+	p.Fail(fake.OnEvent(resource.ReasonStart).Of("web").Dropped())
+	p.Fail(fake.OnEvent("deleted").Duplicated())
+	reasons := func(p *fake.Provider, after resource.Cursor) []string {
+		var out []string
+		for _, e := range watching(t, p, resource.WatchOptions{After: after, Kinds: []resource.Kind{resource.KindInstance}},
+			func(e resource.Event) bool { return e.Ref.Name == "last" }) {
+			out = append(out, e.Ref.Name+" "+string(e.Type)+" "+e.Reason)
+		}
+		return out
+	}
+	begin := watching(t, p, resource.WatchOptions{}, synced)[0].Cursor
+	inst := start(t, p, "web")
+	require.NoError(t, inst.Delete(t.Context(), compute.DeleteOptions{Force: true}))
+	create(t, p, "last")
+	assert.Equal(t, []string{"web added create", "web changed exit", "web deleted ", "web deleted ", "last added create"}, reasons(p, begin))
+	assert.Equal(t, []string{"web added create", "web changed start", "web changed exit", "web deleted ", "last added create"}, reasons(other, begin))
+}
+
+func TestFaultsThatMakeNoSense(t *testing.T) {
+	for name, fault := range map[string]fake.Fault{
+		"zero value":      {},
+		"unknown op":      fake.On("instance/explode").Hanging(),
+		"no name":         fake.On(fake.OpStart).Of().Hanging(),
+		"number 0":        fake.On(fake.OpStart).Nth(0).Hanging(),
+		"broken selector": fake.On(fake.OpStart).Labelled("a=b=c").Hanging(),
+		"chance above 1":  fake.On(fake.OpStart).Chance(2).Hanging(),
+		"no error":        fake.On(fake.OpStart).With(nil),
+		"no delay":        fake.On(fake.OpStart).Delayed(0),
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := fake.New(fake.Options{})
+			defer p.Close()
+			injected := p.Fail(fault)
+			require.Error(t, injected.Err())
+			start(t, p, "web")
+			assert.Zero(t, injected.Struck())
+			injected.Remove()
+
+			r := &recorder{}
+			fake.Test(r, fake.Options{}).Fail(fault)
+			assert.Len(t, r.errors, 1, "the test fails")
+			r.end()
+		})
+	}
+}
+
+func TestFaultReadsAsItWasWritten(t *testing.T) {
+	for want, fault := range map[string]fake.Fault{
+		"call start of web number 2: unavailable": fake.On(fake.OpStart).Of("web").Nth(2).With(errdefs.ErrUnavailable),
+		"call: hanging": fake.On().Hanging(),
+		"call create, delete labelled tier=web with chance 0.5: crashing":    fake.On(fake.OpCreate, fake.OpDelete).Labelled("tier=web").Chance(0.5).Crashing(),
+		"call stop of kind vm from number 3 after its effect: delayed by 1s": fake.On(fake.OpStop).InstanceKind(compute.VM).From(3).After().Delayed(time.Second),
+		"event start number 1 to 2: dropped":                                 fake.OnEvent(resource.ReasonStart).First(2).Dropped(),
+	} {
+		assert.Equal(t, want, fault.String())
+	}
+}
+
+func TestChanceIsTheSameWithTheSameSeed(t *testing.T) {
+	run := func(seed uint64) (struck []int) {
+		p := fake.Test(t, fake.Options{Seed: seed})
+		inst := create(t, p, "web")
+		p.Fail(fake.On(fake.OpInfo).Chance(0.3).With(errdefs.ErrUnavailable))
+		for n := range 100 {
+			if _, err := inst.Info(t.Context()); err != nil {
+				struck = append(struck, n)
+			}
+		}
+		return struck
+	}
+	first := run(1)
+	assert.Equal(t, first, run(1))
+	assert.NotEqual(t, first, run(2))
+	assert.InDelta(t, 30, len(first), 20)
+}
+
+func TestUnusedFaultsAreReported(t *testing.T) {
+	r := &recorder{}
+	p := fake.Test(r, fake.Options{RequireFaults: true})
+	p.Fail(fake.On(fake.OpStart).Of("web").With(errdefs.ErrUnavailable))
+	p.Fail(fake.On(fake.OpCreate).Delayed(time.Nanosecond))
+	create(t, p, "web")
+	r.end()
+	assert.Equal(t, []string{"fake: this fault never struck: call start of web: unavailable"}, r.errors)
+}
