@@ -103,10 +103,10 @@ func sameImage(info Info, name string) bool {
 }
 
 // EnsureImage returns the image of a name or ID, and pulls it where it is not
-// there.
+// there. An ID cannot be pulled: it is NotFound then.
 func EnsureImage(ctx context.Context, images Images, ref string, opts PullOptions) (Image, error) {
 	image, err := images.Get(ctx, ref)
-	if !errdefs.IsNotFound(err) {
+	if !errdefs.IsNotFound(err) || isDigest(ref) {
 		return image, err
 	}
 	return images.Pull(ctx, ref, opts)

@@ -41,6 +41,10 @@ func ParseImageReference(text string) (ImageReference, error) {
 		return fail("must have at most 1024 bytes")
 	}
 	shown := resource.Quote(text)
+	if strings.HasPrefix(text, "sha256:") || strings.HasPrefix(text, "sha512:") {
+		// By the grammar it would be a tag of an image called sha256.
+		return fail("is a digest, not a reference, or a malformed digest: " + shown)
+	}
 	rest, digest, found := strings.Cut(text, "@")
 	if found {
 		if !isDigest(digest) {
