@@ -144,5 +144,3 @@ func compareVersions(a, b [3]int) int {
 	}
 	return 0
 }
-
-func (p *Provider) leftovers(context.Context) ([]resource.Ref, error) { return nil, nil }

@@ -23,6 +23,7 @@ func crash(p *Provider) error {
 	p.mu.Unlock()
 	p.end()
 	p.calls.Wait()
+	p.events.close()
 	p.reaper.stop()
 	p.detached.Wait()
 	p.images.close()

@@ -38,6 +38,7 @@ type Provider struct {
 	users   userCache
 	images  *imageStore
 	reaper  reaper
+	events  eventHub
 	follow  logfile.Watcher
 	mortals mortals
 
@@ -262,6 +263,7 @@ func (p *Provider) shut() error {
 	p.mu.Unlock()
 	p.end()
 	p.calls.Wait()
+	p.events.close()
 	p.reaper.stop()
 	p.detached.Wait()
 	p.images.close()

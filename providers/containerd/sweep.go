@@ -1,0 +1,351 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/containerd/v2/core/leases"
+	"github.com/containerd/containerd/v2/core/snapshots"
+	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+var _ univirt.Sweeper = (*Provider)(nil)
+
+// The kinds of what a sweep removes beside instances.
+const (
+	// kindTask is a task whose start was never completed, or whose run ended and
+	// that nobody deleted. The reference is otherwise its instance's.
+	kindTask resource.Kind = "task"
+	// kindLease is a lease of containerd, with what only it kept.
+	kindLease resource.Kind = "lease"
+	// kindLogs is the folder of an instance that is no more.
+	kindLogs resource.Kind = "logs"
+	// kindGeneration is what a dead provider value left in the state folder.
+	kindGeneration resource.Kind = "generation"
+)
+
+const (
+	// sweepers is how many things are removed at a time.
+	sweepers = 4
+	// unreaped is how long a task may stay that has ended, before nobody is
+	// thought to come for it.
+	unreaped = time.Minute
+)
+
+// Sweep implements univirt.Sweeper. It reads containers, tasks, root filesystems
+// and leases in one call each. What has no owner on record (folders, and tasks
+// without a container) is swept where the options name no owner.
+func (p *Provider) Sweep(ctx context.Context, opts univirt.SweepOptions) (univirt.SweepReport, error) {
+	ref := p.ref("", "", "")
+	ctx, done, err := p.begin(ctx)
+	if err != nil {
+		return univirt.SweepReport{}, resource.Fail("sweep", ref, err)
+	}
+	defer done()
+	s := sweep{p: p, opts: opts}
+	err = s.run(ctx)
+	return s.report, resource.Fail("sweep", ref, translate(ctx, err))
+}
+
+// leftovers lists what is in the making and whose maker is dead.
+func (p *Provider) leftovers(ctx context.Context) ([]resource.Ref, error) {
+	s := sweep{p: p, opts: univirt.SweepOptions{DryRun: true}, unfinished: true}
+	err := s.run(ctx)
+	return s.report.Removed, translate(ctx, err)
+}
+
+// sweep is one sweep.
+type sweep struct {
+	p    *Provider
+	opts univirt.SweepOptions
+	// unfinished leaves out what is finished.
+	unfinished bool
+
+	all    []containers.Container
+	here   map[string]bool // the IDs of the containers
+	tasks  map[string]*task.Process
+	living map[string]bool // generations, as far as they were asked about
+
+	mu     sync.Mutex
+	report univirt.SweepReport
+}
+
+func (s *sweep) run(ctx context.Context) error {
+	s.living = make(map[string]bool)
+	if err := s.read(ctx); err != nil {
+		return err
+	}
+	for _, step := range []func(context.Context, *errgroup.Group) error{
+		s.instances, s.startedTasks, s.lostTasks, s.roots, s.leases, s.folders, s.generations,
+	} {
+		// One step after the other: a lease keeps what an earlier step removes.
+		group := new(errgroup.Group)
+		group.SetLimit(sweepers)
+		err := step(ctx, group)
+		if err = errors.Join(err, group.Wait()); err != nil {
+			return err
+		}
+		if done := ended(ctx); done != nil {
+			return done
+		}
+	}
+	return nil
+}
+
+func (s *sweep) read(ctx context.Context) (err error) {
+	if s.all, err = s.p.client.ContainerService().List(ctx); err != nil {
+		return err
+	}
+	s.here = make(map[string]bool, len(s.all))
+	for _, c := range s.all {
+		s.here[c.ID] = true
+	}
+	s.tasks, err = s.p.loadTasks(ctx)
+	return err
+}
+
+// alive reports whether a generation's value lives.
+func (s *sweep) alive(generation string) bool {
+	living, asked := s.living[generation]
+	if !asked {
+		living = s.p.state.alive(generation)
+		s.living[generation] = living
+	}
+	return living
+}
+
+// mine reports whether the sweep is about an owner.
+func (s *sweep) mine(owner string) bool { return s.opts.Owner == "" || s.opts.Owner == owner }
+
+// take removes one thing and reports it. That somebody else was faster is no
+// failure, and nothing to report.
+func (s *sweep) take(ctx context.Context, group *errgroup.Group, ref resource.Ref, remove func() error) {
+	if s.opts.DryRun {
+		s.report.Removed = append(s.report.Removed, ref)
+		return
+	}
+	group.Go(func() error {
+		if ctx.Err() != nil {
+			return nil
+		}
+		err := remove()
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		switch {
+		case err == nil:
+			s.report.Removed = append(s.report.Removed, ref)
+		case !errdefs.IsNotFound(translate(ctx, err)):
+			s.report.Failed = append(s.report.Failed, univirt.SweepFailure{Ref: ref, Err: resource.Fail("sweep", ref, translate(ctx, err))})
+		}
+		return nil
+	})
+}
+
+// instances takes what is past its lifetime, or all.
+func (s *sweep) instances(ctx context.Context, group *errgroup.Group) error {
+	now := time.Now()
+	for _, c := range s.all {
+		r, err := readRecord(c)
+		if err != nil || r == nil || !s.mine(r.Owner.Name) || s.unfinished {
+			continue
+		}
+		if !s.opts.All && !r.spec.Lifetime.Expired(now, s.alive(r.Owner.Generation)) {
+			continue
+		}
+		// Its task goes with it.
+		delete(s.tasks, c.ID)
+		s.take(ctx, group, s.p.ref(resource.KindInstance, r.Name, c.ID), func() error {
+			return s.p.deleteInstance(ctx, c.ID, compute.DeleteOptions{Force: true})
+		})
+	}
+	return nil
+}
+
+// startedTasks takes the tasks of starts that nobody completes, and of runs
+// that ended and that nobody comes for.
+func (s *sweep) startedTasks(ctx context.Context, group *errgroup.Group) error {
+	for _, c := range s.all {
+		t := s.tasks[c.ID]
+		if t == nil {
+			continue
+		}
+		r, err := readRecord(c)
+		if err != nil || r == nil || !s.mine(r.Owner.Name) {
+			continue
+		}
+		switch t.Status {
+		case task.Status_CREATED:
+			if s.p.state.changing(c.ID) {
+				continue // somebody is about to start it
+			}
+		case task.Status_STOPPED:
+			if s.unfinished || t.ExitedAt == nil || time.Since(t.ExitedAt.AsTime()) < unreaped {
+				continue
+			}
+		default:
+			continue
+		}
+		s.take(ctx, group, s.p.ref(kindTask, r.Name, c.ID), func() error {
+			return s.p.clear(ctx, &known{container: c, record: r})
+		})
+	}
+	return nil
+}
+
+// lostTasks takes tasks of ours whose container is gone.
+func (s *sweep) lostTasks(ctx context.Context, group *errgroup.Group) error {
+	if s.opts.Owner != "" {
+		return nil
+	}
+	for id, t := range s.tasks {
+		if s.here[id] || runOf(t) == "" || s.p.state.changing(id) {
+			continue
+		}
+		s.take(ctx, group, s.p.ref(kindTask, "", id), func() error {
+			return s.p.locked(ctx, id, func() error {
+				if !s.p.gone(ctx, id) {
+					return resource.Errorf(errdefs.ErrNotFound, "it has a container")
+				}
+				return s.p.endTask(ctx, id, true)
+			})
+		})
+	}
+	return nil
+}
+
+// roots takes the root filesystems of instances that were never finished, and
+// of those that were not deleted to the end.
+func (s *sweep) roots(ctx context.Context, group *errgroup.Group) error {
+	var found []snapshots.Info
+	err := s.p.client.SnapshotService(s.p.snapshotter).Walk(ctx, func(_ context.Context, info snapshots.Info) error {
+		found = append(found, info)
+		return nil
+	}, "labels."+strconv.Quote(labelID))
+	if err != nil && !errdefs.IsNotFound(err) {
+		return err
+	}
+	for _, info := range found {
+		name, ok := nameOfKey(info.Name)
+		id := s.p.unfinished(info)
+		if !ok || id == "" || s.here[id] || !s.mine(info.Labels[labelOwner]) {
+			continue
+		}
+		s.take(ctx, group, s.p.ref(resource.KindInstance, name, id), func() error {
+			free, err := s.p.clearName(ctx, name)
+			if err == nil && !free {
+				err = resource.Errorf(errdefs.ErrNotFound, "it is in use by now")
+			}
+			return err
+		})
+	}
+	return nil
+}
+
+// leases takes the leases of the dead, and with them what only they kept.
+func (s *sweep) leases(ctx context.Context, group *errgroup.Group) error {
+	manager := s.p.client.LeasesService()
+	all, err := manager.List(ctx, "labels."+strconv.Quote(labelGeneration))
+	if err != nil {
+		return err
+	}
+	for _, l := range all {
+		if s.alive(l.Labels[labelGeneration]) || !s.mine(l.Labels[labelOwner]) {
+			continue
+		}
+		s.take(ctx, group, s.p.ref(kindLease, "", l.ID), func() error {
+			return manager.Delete(ctx, l, leases.SynchronousDelete)
+		})
+	}
+	return nil
+}
+
+// folders takes what is kept of instances that are no more.
+func (s *sweep) folders(ctx context.Context, group *errgroup.Group) error {
+	if s.opts.Owner != "" {
+		return nil
+	}
+	entries, err := os.ReadDir(s.p.state.instances())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		id := e.Name()
+		if !resource.IsID(id) || s.here[id] || s.p.making.has(id) || s.p.state.changing(id) {
+			continue
+		}
+		s.take(ctx, group, s.p.ref(kindLogs, "", id), func() error {
+			removed := false
+			// It removes the folder where there is no container.
+			err := s.p.locked(ctx, id, func() error {
+				if removed = s.p.gone(ctx, id); removed {
+					return errdefs.ErrNotFound
+				}
+				return nil
+			})
+			if removed && errors.Is(err, errdefs.ErrNotFound) {
+				return nil
+			}
+			return errors.Join(err, errdefs.ErrNotFound)
+		})
+	}
+	return nil
+}
+
+// generations takes the marks and streams of the dead.
+func (s *sweep) generations(ctx context.Context, group *errgroup.Group) error {
+	if s.opts.Owner != "" {
+		return nil
+	}
+	dead := make(map[string]bool)
+	for _, dir := range []string{s.p.state.generations(), s.p.state.fifos()} {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			if resource.IsID(e.Name()) && !s.alive(e.Name()) {
+				dead[e.Name()] = true
+			}
+		}
+	}
+	for generation := range dead {
+		s.take(ctx, group, s.p.ref(kindGeneration, "", generation), func() error {
+			return s.p.state.forget(generation)
+		})
+	}
+	return nil
+}
+
+// changing reports whether somebody holds the lock of an instance.
+func (s stateDir) changing(id string) bool {
+	held, err := isLocked(filepath.Join(s.instance(id), "lock"))
+	return held || err != nil && !errors.Is(err, os.ErrNotExist)
+}
+
+// forget removes the mark of a generation, with its lock held: the mark of one
+// that is just being made must not go.
+func (s stateDir) forget(generation string) error {
+	once, cancel := context.WithCancel(context.Background())
+	cancel() // so that it does not wait
+	mark, err := lockFile(once, filepath.Join(s.generations(), generation), exclusive)
+	if errors.Is(err, context.Canceled) {
+		return resource.Errorf(errdefs.ErrNotFound, "it lives")
+	}
+	if err != nil {
+		return err
+	}
+	defer mark.remove()
+	return s.removeFIFOs(generation)
+}
