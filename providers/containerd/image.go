@@ -234,7 +234,7 @@ func (s *imageStore) stored(ctx context.Context, target ocispec.Descriptor) (*im
 	if known := s.cache.get(target.Digest); known != nil {
 		return known, nil
 	}
-	found, err := findContent(ctx, s.readStored, target, hostPlatform)
+	found, err := findContent(ctx, s.readStored, target, hostPlatform())
 	if err == nil {
 		s.cache.put(target.Digest, found)
 	}

@@ -7,6 +7,8 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/univirt/univirt/resource"
 )
 
 // named is a name and what it is to stand for.
@@ -28,7 +30,12 @@ func (s *imageStore) name(ctx context.Context, all []named) error {
 			for _, f := range undo {
 				err = errors.Join(err, f())
 			}
-			return translate(ctx, err)
+			err = translate(ctx, err)
+			if errdefs.IsUnavailable(err) {
+				// The daemon may have done it before it was lost.
+				return &resource.Error{Kind: errdefs.ErrUnavailable, Err: err, Outcome: resource.OutcomeUnknown}
+			}
+			return err
 		}
 		undo = append(undo, take)
 	}

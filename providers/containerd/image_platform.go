@@ -1,6 +1,8 @@
 package containerd
 
 import (
+	"sync"
+
 	"github.com/containerd/platforms"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
@@ -16,12 +18,13 @@ type platform struct {
 	host bool
 }
 
-var hostPlatform = platform{platforms.DefaultStrict(), true}
+// hostPlatform looks at the processor, which importing the package must not.
+var hostPlatform = sync.OnceValue(func() platform { return platform{platforms.DefaultStrict(), true} })
 
 // choosePlatform completes the caller's choice; the zero value is the host's.
 func choosePlatform(p compute.Platform) (platform, resource.Faults) {
 	if p == (compute.Platform{}) {
-		return hostPlatform, nil
+		return hostPlatform(), nil
 	}
 	host := platforms.DefaultSpec()
 	spec := ocispec.Platform{OS: p.OS, Architecture: p.Architecture, Variant: p.Variant}

@@ -2,7 +2,6 @@ package containerd
 
 import (
 	"context"
-	"errors"
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
@@ -99,7 +98,7 @@ func (s *imageStore) unpack(ctx context.Context, image resolvedImage) error {
 // clientImage returns the image as the client of containerd has it. It makes no
 // call.
 func (s *imageStore) clientImage(image resolvedImage) client.Image {
-	return client.NewImageWithPlatform(s.p.client, image.record, hostPlatform.MatchComparer)
+	return client.NewImageWithPlatform(s.p.client, image.record, hostPlatform().MatchComparer)
 }
 
 // present is the source of an image that is in the store.
@@ -112,8 +111,11 @@ func (p present) document(ctx context.Context, desc ocispec.Descriptor) ([]byte,
 }
 
 func (p present) layer(ctx context.Context, desc ocispec.Descriptor) error {
-	err := p.s.pin(ctx, desc)
-	if errors.Is(err, errdefs.ErrNotFound) {
+	if err := p.s.pin(ctx, "content", desc.Digest.String()); err != nil {
+		return err
+	}
+	_, err := p.s.blobs().Info(ctx, desc.Digest)
+	if errdefs.IsNotFound(err) {
 		return unusable("layer %s is not there any more", desc.Digest)
 	}
 	return err

@@ -6,15 +6,16 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
+	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/resource"
 )
 
 // Pull brings an image and unpacks it. The registry is asked what the name means
-// now; where that is what is there, nothing else is. The Verify hook is asked
-// either way, once platform and configuration are known to be fit and before any
-// layer is fetched.
+// now, unless the name has the digest of what is there; where the image is there,
+// it is asked for nothing else. The Verify hook is asked either way, once
+// platform and configuration are known to be fit and before any layer is fetched.
 //
 // The layers of one image are fetched and unpacked once, however many pulls of
 // this provider value want them; other processes share what is complete.
@@ -52,7 +53,7 @@ func (s *imageStore) pull(ctx context.Context, text string, opts compute.PullOpt
 	defer func() { progress.finish(err) }()
 
 	from := s.registry(ctx, parsed, opts, progress)
-	target, err := from.resolve(ctx)
+	target, err := s.meant(ctx, parsed, from)
 	if err != nil {
 		return out, translate(ctx, err)
 	}
@@ -87,6 +88,18 @@ func (s *imageStore) pull(ctx context.Context, text string, opts compute.PullOpt
 	}
 	out.same = append(out.same, out.record)
 	return out, nil
+}
+
+// meant returns what a name means now. One with a digest cannot come to mean
+// anything else, so that no registry need be asked where the image is here.
+func (s *imageStore) meant(ctx context.Context, ref compute.ImageReference, from *registry) (ocispec.Descriptor, error) {
+	if ref.Digest != "" {
+		record, err := s.records().Get(ctx, ref.String())
+		if err == nil && record.Target.Digest.String() == ref.Digest {
+			return bare("image", record.Target)
+		}
+	}
+	return from.resolve(ctx)
 }
 
 // complete finds out whether an image is here, under that name, for that

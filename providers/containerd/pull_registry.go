@@ -55,9 +55,9 @@ func (s *imageStore) registry(ctx context.Context, ref compute.ImageReference, o
 	authorizer := docker.NewDockerAuthorizer(auth...)
 	r.resolver = docker.NewResolver(docker.ResolverOptions{
 		Headers: http.Header{"User-Agent": {"univirt"}},
-		Hosts: func(name string) ([]docker.RegistryHost, error) {
+		Hosts: func(asked string) ([]docker.RegistryHost, error) {
 			var hosts []docker.RegistryHost
-			for _, name := range append(slices.Clone(opts.Mirrors[name]), name) {
+			for _, name := range append(slices.Clone(opts.Mirrors[asked]), asked) {
 				host := docker.RegistryHost{
 					Client:       httpClient,
 					Authorizer:   authorizer,

@@ -298,6 +298,12 @@ func TestPullByDigest(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, ref, got.Ref.Name)
 	assert.Equal(t, idOf(t, image), got.Ref.ID)
+
+	// What the name means cannot change, so nobody is asked again.
+	require.NoError(t, r.Down())
+	again, err := p.Images().Pull(context.Background(), ref, compute.PullOptions{})
+	require.NoError(t, err)
+	assert.Equal(t, got, again)
 }
 
 func TestPullPlatforms(t *testing.T) {
