@@ -3,6 +3,7 @@ package fake_test
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"testing"
 	"time"
 
@@ -125,3 +126,10 @@ func watching(tb testing.TB, p *fake.Provider, opts resource.WatchOptions, enoug
 }
 
 func synced(e resource.Event) bool { return e.Type == resource.EventSynced }
+
+// emptyFS is a file system without files.
+type emptyFS struct{}
+
+func (emptyFS) Open(name string) (fs.File, error) {
+	return nil, &fs.PathError{Op: "open", Path: name, Err: fs.ErrNotExist}
+}
