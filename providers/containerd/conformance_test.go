@@ -24,6 +24,7 @@ func harness(t *testing.T) providertest.Harness {
 		return Options{Address: address, Namespace: namespace, Owner: owner, StateDir: filepath.Join(common.dir, "state")}
 	}
 	registry := testregistry.Test(t)
+	archived := dataImage(t, 1, 512)
 	remote := push(t, registry, "team/remote:v1", dataImage(t, 2, 4096))
 	return providertest.Harness{
 		Open: func(ctx context.Context, opts providertest.OpenOptions) (univirt.Provider, error) {
@@ -34,18 +35,19 @@ func harness(t *testing.T) providertest.Harness {
 			importGuest(t, p.(*Provider))
 			return nil
 		},
-		Inventory: func(ctx context.Context, namespace string) ([]string, error) { return inventory(ctx, spaceOf(namespace)) },
-		Crash:     func(_ context.Context, p univirt.Provider) error { return crash(p.(*Provider)) },
-		Foreign:   plantForeign,
-		Remote:    remote,
-		Gone:      registry.Ref("team/gone:v1"),
+		Inventory: func(ctx context.Context, namespace string) ([]string, error) {
+			return inventory(ctx, spaceOf(namespace))
+		},
+		Crash:   func(_ context.Context, p univirt.Provider) error { return crash(p.(*Provider)) },
+		Foreign: plantForeign,
+		Remote:  remote,
+		Gone:    registry.Ref("team/gone:v1"),
 		Archive: func(w io.Writer, format compute.ImageFormat) (string, error) {
 			const name = "example.test/archived:v1"
-			image := dataImage(t, 1, 512)
 			if format == compute.DockerArchive {
-				return name, testimage.WriteDocker(w, name, image)
+				return name, testimage.WriteDocker(w, name, archived)
 			}
-			return name, testimage.WriteOCI(w, name, image)
+			return name, testimage.WriteOCI(w, name, archived)
 		},
 	}
 }

@@ -6,8 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
+	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/containers"
@@ -57,6 +58,12 @@ func checkSpec(spec compute.Spec) error {
 	for _, gap := range valueGaps(spec) {
 		return &resource.Error{Kind: errors.ErrUnsupported, Field: gap.Field, Err: errors.New("is not supported: " + gap.Reason)}
 	}
+	for i, m := range spec.Mounts {
+		if m.Type == compute.MountVolume || m.Type == compute.MountDevice {
+			return &resource.Error{Kind: errdefs.ErrNotFound, Field: fmt.Sprintf("mounts[%d].source", i),
+				Err: fmt.Errorf("there is no volume %q: %s", m.Source, noVolumes)}
+		}
+	}
 	return nil
 }
 
@@ -65,11 +72,6 @@ func valueGaps(spec compute.Spec) []resource.Gap {
 	var gaps []resource.Gap
 	if spec.Kind == compute.VM {
 		gaps = append(gaps, resource.Gap{Field: "kind", Reason: "containerd runs containers only"})
-	}
-	for i, m := range spec.Mounts {
-		if m.Type == compute.MountVolume || m.Type == compute.MountDevice {
-			gaps = append(gaps, resource.Gap{Field: fmt.Sprintf("mounts[%d].type", i), Reason: noVolumes})
-		}
 	}
 	return gaps
 }
@@ -81,7 +83,7 @@ func checkValues(spec compute.Spec) error {
 		faults.Add("image", "is required")
 	}
 	for i, m := range spec.Mounts {
-		if m.Type != compute.MountBind {
+		if m.Type != compute.MountBind || !filepath.IsAbs(m.Source) {
 			continue
 		}
 		if _, err := os.Stat(m.Source); errors.Is(err, fs.ErrNotExist) {
@@ -95,7 +97,7 @@ func checkValues(spec compute.Spec) error {
 func (p *Provider) create(ctx context.Context, id string, spec compute.Spec) (err error) {
 	image, err := p.images.resolve(ctx, spec.Image, spec.Pull)
 	if err != nil {
-		return err
+		return ofImage(spec.Image, err)
 	}
 	spec = withChoices(spec, image.Config)
 	leased, err := p.lease(ctx)
@@ -122,13 +124,24 @@ func (p *Provider) create(ctx context.Context, id string, spec compute.Spec) (er
 	return translate(ctx, err)
 }
 
+// ofImage puts the image into the message.
+func ofImage(name string, err error) error {
+	var own *resource.Error
+	if !errors.As(err, &own) || own != err || strings.Contains(own.Error(), name) {
+		return err
+	}
+	named := *own
+	named.Err = fmt.Errorf("%s: %w", name, own.Err)
+	return &named
+}
+
 // takeName prepares the root filesystem under the key of the name.
 func (p *Provider) takeName(ctx context.Context, id string, image resolvedImage, spec compute.Spec) ([]mount.Mount, error) {
 	key := snapshotKey(spec.Name)
 	labels := p.ownerLabels()
 	labels[labelID] = id
 	labels[labelDeadline] = time.Now().Add(makingTime).UTC().Format(time.RFC3339)
-	unpacked, cleared := false, false
+	unpacked := false
 	for {
 		mounts, err := p.client.SnapshotService(p.snapshotter).Prepare(ctx, key, image.ChainID, snapshots.WithLabels(labels))
 		switch {
@@ -143,17 +156,14 @@ func (p *Provider) takeName(ctx context.Context, id string, image resolvedImage,
 			if err := p.images.unpack(ctx, image); err != nil {
 				return nil, atField("image", err)
 			}
-		case errdefs.IsAlreadyExists(err) && !cleared:
-			cleared = true
-			free, clearErr := p.clearName(ctx, spec.Name)
+		case errdefs.IsAlreadyExists(err):
+			free, clearErr := p.decideName(ctx, spec.Name)
 			if clearErr != nil {
 				return nil, translate(ctx, clearErr)
 			}
 			if !free {
 				return nil, &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "name", Err: errors.New("an instance of that name exists")}
 			}
-		case errdefs.IsAlreadyExists(err):
-			return nil, &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "name", Err: errors.New("an instance of that name exists")}
 		default:
 			return nil, translate(ctx, err)
 		}
@@ -177,8 +187,7 @@ func (p *Provider) translateSpec(ctx context.Context, id string, spec compute.Sp
 
 // container makes the record of an instance in containerd's form.
 func (p *Provider) container(id string, image resolvedImage, spec compute.Spec, runtime *specs.Spec) containers.Container {
-	labels := make(map[string]string, len(spec.Labels)+2)
-	maps.Copy(labels, spec.Labels)
+	labels := storedLabels(spec.Labels)
 	labels[labelName] = spec.Name
 	labels[labelImage] = image.ID
 	r := record{
@@ -229,6 +238,34 @@ func (p *Provider) undoCreate(ctx context.Context, id, name string, cause error)
 	failed.Left = append(failed.Left, p.ref(resource.KindInstance, name, id))
 	failed.Err = errors.Join(failed.Err, fmt.Errorf("and the undo failed: %w", translate(ctx, err)))
 	return &failed
+}
+
+// decideName waits until it is known whether a name that was taken is an
+// instance's: whoever has taken it is making one, or deleting one, within a few
+// calls. It reports whether the name is free.
+func (p *Provider) decideName(ctx context.Context, name string) (bool, error) {
+	for begun, pause := time.Now(), time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		info, err := p.client.SnapshotService(p.snapshotter).Stat(ctx, snapshotKey(name))
+		if err != nil {
+			return errdefs.IsNotFound(err), ignoreNotFound(err)
+		}
+		id := info.Labels[labelID]
+		if !resource.IsID(id) || time.Since(begun) > compute.CleanupTimeout {
+			return false, nil
+		}
+		if _, err := p.client.ContainerService().Get(ctx, id); !errdefs.IsNotFound(err) {
+			return false, err
+		}
+		free, err := p.clearName(ctx, name)
+		if free || err != nil {
+			return free, err
+		}
+		select {
+		case <-ctx.Done():
+			return false, ended(ctx)
+		case <-time.After(pause):
+		}
+	}
 }
 
 // clearName removes the root filesystem of a name that a dead process left, and

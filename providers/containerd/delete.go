@@ -21,37 +21,36 @@ func (i *instance) Delete(ctx context.Context, opts compute.DeleteOptions) error
 	}
 	defer done()
 	if opts.Force {
-		_ = i.hurry(ctx, compute.StopOptions{Force: true})
+		err = i.hurry(ctx, compute.StopOptions{Force: true, IfRevision: opts.IfRevision})
 	}
-	return i.fail("delete", i.p.deleteInstance(ctx, i.id, opts))
+	if err == nil {
+		err = i.p.deleteInstance(ctx, i.id, opts)
+	}
+	return i.fail("delete", err)
 }
 
 func (p *Provider) deleteInstance(ctx context.Context, id string, opts compute.DeleteOptions) error {
-	pass, err := p.turns.take(ctx, id)
-	if err != nil {
-		return err
-	}
-	defer pass()
-	err = p.locked(ctx, id, func() error {
-		k, err := p.loadContainer(ctx, id)
-		if err != nil {
-			return err
-		}
-		if k.record == nil && !opts.Force {
-			return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was not made by this library; force deletes it")
-		}
-		if err := k.checkRevision(opts.IfRevision); err != nil {
-			return err
-		}
-		if err := p.endTask(ctx, id, opts.Force); err != nil {
-			return err
-		}
-		return p.remove(ctx, k)
+	return p.through(ctx, id, func(ctx context.Context) error {
+		return p.locked(ctx, id, func() error {
+			k, err := p.loadContainer(ctx, id)
+			if err != nil {
+				return err
+			}
+			if k.record == nil && !opts.Force {
+				return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was not made by this library; force deletes it")
+			}
+			if err := k.checkRevision(opts.IfRevision); err != nil {
+				return err
+			}
+			if err := p.endTask(ctx, id, opts.Force); err != nil {
+				return err
+			}
+			if err := givenUp(ctx); err != nil {
+				return err
+			}
+			return p.remove(ctx, k)
+		})
 	})
-	if err == nil {
-		p.mortals.remove(id)
-	}
-	return err
 }
 
 // endTask deletes the task of an instance that is to be deleted. The exit of the
@@ -61,7 +60,7 @@ func (p *Provider) endTask(ctx context.Context, id string, force bool) error {
 	if err == nil {
 		return nil
 	}
-	if done := ended(ctx); done != nil {
+	if done := givenUp(ctx); done != nil {
 		return done
 	}
 	t, loadErr := p.loadTask(ctx, id)
@@ -120,6 +119,7 @@ func (p *Provider) remove(ctx context.Context, k *known) error {
 	// From here on the instance is gone, whatever becomes of the context.
 	ctx, cancel := p.cleanup(ctx)
 	defer cancel()
+	p.mortals.remove(id)
 	err = ignoreNotFound(p.client.SnapshotService(p.snapshotter).Remove(ctx, key))
 	p.leases.drop(key)
 	if err = errors.Join(translate(ctx, err), p.state.removeInstance(id)); err != nil {

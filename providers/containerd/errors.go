@@ -5,9 +5,11 @@ import (
 	"errors"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/containerd/errdefs/pkg/errgrpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/univirt/univirt/resource"
@@ -25,6 +27,9 @@ func translate(ctx context.Context, err error) error {
 	}
 	if done := ended(ctx); done != nil {
 		return done
+	}
+	if at, ok := ctx.Deadline(); ok && time.Until(at) < aboutNow && late(err) {
+		return context.DeadlineExceeded
 	}
 	var own *resource.Error
 	if errors.As(err, &own) || resource.FaultsOf(err) != nil {
@@ -51,6 +56,15 @@ func translate(ctx context.Context, err error) error {
 		return &resource.Error{Kind: errdefs.ErrInvalidArgument, Err: err}
 	}
 	return err
+}
+
+// aboutNow is how much earlier than our clock the daemon's may see a deadline.
+const aboutNow = 100 * time.Millisecond
+
+// late reports whether the deadline was passed, by the clock of whoever made the
+// error.
+func late(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || status.Code(err) == codes.DeadlineExceeded
 }
 
 // ended returns what the context ended with, as callers should see it.
@@ -87,6 +101,7 @@ var texts = []text{
 	{regexp.MustCompile(`failed to (start shim|create shim task|create task bundle|create bundle): mkdir .*: file exists`), errdefs.ErrAlreadyExists, ""},
 	{regexp.MustCompile(`cannot exec in a paused state`), errdefs.ErrFailedPrecondition, ""},
 	{regexp.MustCompile(`cannot exec in a (stopped|deleted) state|cannot exec in a stopped container`), errdefs.ErrFailedPrecondition, ""},
+	{regexp.MustCompile(`cannot delete a (running|paused) process`), errdefs.ErrFailedPrecondition, ""},
 	{regexp.MustCompile(`unable to set memory limit to`), errdefs.ErrInvalidArgument, "resources.memory"},
 	{regexp.MustCompile(`cpuset\.(cpus|mems).*(invalid argument|numerical result out of range|permission denied)`), errdefs.ErrInvalidArgument, "resources.cpuSet"},
 	{regexp.MustCompile(`error mounting .* no such file or directory`), errdefs.ErrInvalidArgument, "mounts"},

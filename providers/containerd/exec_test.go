@@ -57,7 +57,7 @@ func TestExec(t *testing.T) {
 		"signal":                 {args: []string{"die", "KILL"}, want: ran{"", "", known(137)}},
 		"input": {spec: compute.ExecSpec{Stdin: strings.NewReader("some input")},
 			args: []string{"cat"}, want: ran{"some input", "", known(0)}},
-		"no input": {args: []string{"cat"}, want: ran{"", "", known(0)}},
+		"no input":                        {args: []string{"cat"}, want: ran{"", "", known(0)}},
 		"environment of the main process": {args: []string{"env", "MAIN"}, want: ran{"1\n", "", known(0)}},
 		"environment of its own": {spec: compute.ExecSpec{Process: compute.Process{Env: map[string]string{"MAIN": "2"}}},
 			args: []string{"env", "MAIN"}, want: ran{"2\n", "", known(0)}},

@@ -106,7 +106,7 @@ func (p *Provider) info(k *known, outOfMemory bool) compute.Info {
 			}
 		}
 	case out.State == compute.Stopped && run != out.Run:
-		exit := exitFrom(k.task, outOfMemory, "").exit()
+		exit := exitFrom(k.task, outOfMemory).exit()
 		out.Run, out.Exit = run, &exit
 		out.Runs++
 	case out.State != compute.Stopped:

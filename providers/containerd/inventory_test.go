@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/univirt/univirt/compute"
 	testimage "github.com/univirt/univirt/providers/providertest/image"
@@ -39,7 +40,7 @@ func plantForeign(ctx context.Context, namespace string) (func(context.Context) 
 	}
 	defer func() { _ = p.Close() }()
 	_, err = p.client.ContainerService().Create(p.dress(ctx), containers.Container{
-		ID: "foreign", Runtime: containers.RuntimeInfo{Name: defaultRuntime}, Labels: map[string]string{"tool": "other"},
+		ID: "foreign", Spec: &anypb.Any{TypeUrl: "none", Value: []byte("{}")}, Runtime: containers.RuntimeInfo{Name: defaultRuntime}, Labels: map[string]string{"tool": "other"},
 	})
 	return func(ctx context.Context) error {
 		p, err := New(ctx, Options{Address: common.daemon.Address(), Namespace: namespace})

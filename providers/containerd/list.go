@@ -108,12 +108,17 @@ func filters(f compute.Filter) []string {
 		both = append(both, "labels."+strconv.Quote(labelName))
 	}
 	for _, r := range f.Selector.Requirements() {
-		label := "labels." + strconv.Quote(r.Key)
+		key, value := r.Key, ""
+		if len(r.Values) > 0 {
+			value = r.Values[0]
+		}
+		key, value = storedLabel(key, value)
+		label := "labels." + strconv.Quote(key)
 		switch r.Operator {
 		case resource.OpEquals:
-			both = append(both, label+"=="+strconv.Quote(r.Values[0]))
+			both = append(both, label+"=="+strconv.Quote(value))
 		case resource.OpNotEquals:
-			both = append(both, label+"!="+strconv.Quote(r.Values[0]))
+			both = append(both, label+"!="+strconv.Quote(value))
 		case resource.OpExists:
 			both = append(both, label)
 		}

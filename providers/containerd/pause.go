@@ -47,5 +47,8 @@ func (i *instance) transit(ctx context.Context, op compute.Operation, do func() 
 	if err != nil || to.NoOp {
 		return err
 	}
+	if err := givenUp(ctx); err != nil {
+		return err
+	}
 	return translate(ctx, do())
 }

@@ -17,38 +17,33 @@ import (
 // down first, unless the instance goes too.
 
 // exitOf reads how the run of a stopped task ended.
-func (p *Provider) exitOf(ctx context.Context, t *task.Process, reason string) exitRecord {
-	return exitFrom(t, t.ExitStatus == killed && p.ranOut(ctx, taskID(t)), reason)
+func (p *Provider) exitOf(ctx context.Context, t *task.Process) exitRecord {
+	return exitFrom(t, t.ExitStatus == killed && p.ranOut(ctx, taskID(t)))
 }
 
 // exitFrom is exitOf where it is known whether memory ran out.
-func exitFrom(t *task.Process, outOfMemory bool, reason string) exitRecord {
+func exitFrom(t *task.Process, outOfMemory bool) exitRecord {
 	run := runOf(t)
 	e := exitRecord{
-		Run: run, Known: true, Code: int(t.ExitStatus), Reason: reason, Started: runStarted(run),
+		Run: run, Known: true, Code: int(t.ExitStatus), Started: runStarted(run),
 		OOM: outOfMemory && t.ExitStatus == killed,
 	}
 	if t.ExitedAt != nil && t.ExitedAt.AsTime().Unix() > 0 {
 		e.Finished = t.ExitedAt.AsTime()
 	}
-	if t.ExitStatus == killed && (e.OOM || reason == reasonForced) {
-		// An exit code of 137 alone may be the program's own.
+	if e.OOM {
+		// An exit code of 128 and more alone may be the program's own.
 		e.Signal = compute.SignalName(int(syscall.SIGKILL))
 	}
 	return e
 }
 
-const (
-	// killed is the exit code of what ended by SIGKILL.
-	killed = 128 + 9
-
-	reasonStopped = "stopped"
-	reasonForced  = "forced"
-)
+// killed is the exit code of what ended by SIGKILL.
+const killed = 128 + 9
 
 // reap deletes the task of a run that has ended. The task is that of k.
-func (p *Provider) reap(ctx context.Context, k *known, reason string) error {
-	if err := p.writeExit(ctx, k.container, p.exitOf(ctx, k.task, reason)); err != nil {
+func (p *Provider) reap(ctx context.Context, k *known) error {
+	if err := p.writeExit(ctx, k.container, p.exitOf(ctx, k.task)); err != nil {
 		return err
 	}
 	return p.deleteTask(ctx, k.container.ID)
@@ -67,51 +62,32 @@ func (p *Provider) writeExit(ctx context.Context, c containers.Container, e exit
 }
 
 // deleteTask deletes a stopped task; that there is none is nil.
-//
-// Containerd gives up in the middle where the call is cancelled, and leaves a
-// task that it neither tells of nor makes anew. So the call goes on when its
-// context ends, and only the caller does not wait for it.
 func (p *Provider) deleteTask(ctx context.Context, id string) error {
-	outcome := make(chan error, 1)
-	p.detached.Go(func() {
-		// A cancelled call's own clean-up has the same time.
-		ctx, cancel := p.cleanup(ctx)
-		defer cancel()
-		_, err := p.client.TaskService().Delete(ctx, &tasksapi.DeleteTaskRequest{ContainerID: id})
-		outcome <- translate(ctx, err)
-	})
-	select {
-	case err := <-outcome:
-		return ignoreNotFound(err)
-	case <-ctx.Done():
-		return ended(ctx)
-	}
+	_, err := p.client.TaskService().Delete(ctx, &tasksapi.DeleteTaskRequest{ContainerID: id})
+	return ignoreNotFound(translate(ctx, err))
 }
 
 // collect reaps the task of an instance if its run has ended, and reports
 // whether it has. Somebody else may have done it meanwhile.
 func (p *Provider) collect(ctx context.Context, id, run string) (bool, error) {
-	pass, err := p.turns.take(ctx, id)
-	if err != nil {
-		return false, err
-	}
-	defer pass()
 	over := true
-	err = p.locked(ctx, id, func() error {
-		t, err := p.loadTask(ctx, id)
-		if err != nil || t == nil || run != "" && runOf(t) != run {
-			return err
-		}
-		if stateOf(t) != compute.Stopped {
-			over = false
-			return nil
-		}
-		k, err := p.loadContainer(ctx, id)
-		if err != nil || k.record == nil {
-			return err
-		}
-		k.task = t
-		return p.reap(ctx, k, "")
+	err := p.through(ctx, id, func(ctx context.Context) error {
+		return p.locked(ctx, id, func() error {
+			t, err := p.loadTask(ctx, id)
+			if err != nil || t == nil || run != "" && runOf(t) != run {
+				return err
+			}
+			if stateOf(t) != compute.Stopped {
+				over = false
+				return nil
+			}
+			k, err := p.loadContainer(ctx, id)
+			if err != nil || k.record == nil {
+				return err
+			}
+			k.task = t
+			return p.reap(ctx, k)
+		})
 	})
-	return over, err
+	return err == nil && over, err
 }

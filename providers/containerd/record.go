@@ -3,7 +3,6 @@ package containerd
 import (
 	"encoding/json"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/containers"
@@ -89,20 +88,6 @@ func readRecord(c containers.Container) (*record, error) {
 	return &r, nil
 }
 
-// userLabels leaves out what is ours or containerd's.
-func userLabels(all map[string]string) resource.Labels {
-	labels := make(resource.Labels, len(all))
-	for key, value := range all {
-		if !strings.HasPrefix(key, resource.ReservedPrefix) && !strings.HasPrefix(key, "containerd.io/") {
-			labels[key] = value
-		}
-	}
-	if len(labels) == 0 {
-		return nil
-	}
-	return labels
-}
-
 // exitRecord is the end of the last run that is over, as a label of its
 // container: written by whoever ends a run's task, apart from the record, so that
 // it is never lost to a change made at the same time.
@@ -113,14 +98,13 @@ type exitRecord struct {
 	Code     int       `json:"code,omitempty"`
 	Signal   string    `json:"signal,omitempty"`
 	OOM      bool      `json:"oom,omitempty"`
-	Reason   string    `json:"reason,omitempty"`
 	Started  time.Time `json:"started,omitzero"`
 	Finished time.Time `json:"finished,omitzero"`
 }
 
 func (e exitRecord) exit() compute.Exit {
 	return compute.Exit{Run: e.Run, Known: e.Known, Code: e.Code, Signal: e.Signal, OOM: e.OOM,
-		Reason: e.Reason, Started: e.Started, Finished: e.Finished}
+		Started: e.Started, Finished: e.Finished}
 }
 
 func (e exitRecord) encode() string {

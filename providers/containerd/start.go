@@ -22,55 +22,6 @@ func (i *instance) Start(ctx context.Context, opts compute.StartOptions) error {
 	return i.change(ctx, "start", func(ctx context.Context) error { return i.start(ctx, opts) })
 }
 
-// change runs an operation that changes the instance, when its turn has come.
-// What is to be done before it waits for that comes behind.
-func (i *instance) change(ctx context.Context, op string, do func(context.Context) error, before ...func(context.Context) error) error {
-	ctx, done, err := i.p.begin(ctx)
-	if err != nil {
-		return i.fail(op, err)
-	}
-	defer done()
-	for _, first := range before {
-		if err := first(ctx); err != nil {
-			return i.fail(op, err)
-		}
-	}
-	pass, err := i.p.turns.take(ctx, i.id)
-	if err != nil {
-		return i.fail(op, err)
-	}
-	defer pass()
-	return i.fail(op, do(ctx))
-}
-
-// locked runs a part of an operation that no other process may disturb. An
-// instance that turns out to be gone leaves no folder.
-func (p *Provider) locked(ctx context.Context, id string, do func() error) error {
-	if checkIdentifier(id) != "" || !resource.IsID(id) {
-		// Only an instance of ours has a folder, or can be started.
-		return do()
-	}
-	lock, err := p.state.lockInstance(ctx, id)
-	if err != nil {
-		if done := ended(ctx); done != nil {
-			return done
-		}
-		return fmt.Errorf("lock the instance: %w", err)
-	}
-	defer lock.release()
-	err = do()
-	if errors.Is(err, errdefs.ErrNotFound) && p.gone(ctx, id) {
-		_ = p.state.removeInstance(id)
-	}
-	return err
-}
-
-// gone reports whether there certainly is no container of that ID.
-func (p *Provider) gone(ctx context.Context, id string) bool {
-	_, err := p.client.ContainerService().Get(ctx, id)
-	return ctx.Err() == nil && errdefs.IsNotFound(err)
-}
-
 func (i *instance) start(ctx context.Context, opts compute.StartOptions) error {
 	return i.p.locked(ctx, i.id, func() error {
 		k, err := i.load(ctx)
@@ -110,13 +61,13 @@ func (i *instance) makeWay(ctx context.Context, k *known) (done bool, err error)
 	case k.task == nil:
 		// Somebody is deleting it, or has just done so.
 		select {
-		case <-ctx.Done():
-			return false, ended(ctx)
+		case <-asked(ctx).Done():
+			return false, givenUp(ctx)
 		case <-time.After(10 * time.Millisecond):
 			return false, nil
 		}
 	case state == compute.Stopped:
-		return false, i.p.reap(ctx, k, "")
+		return false, i.p.reap(ctx, k)
 	case state == compute.Starting:
 		return false, i.p.abandon(ctx, i.id, runOf(k.task))
 	default:
@@ -149,6 +100,9 @@ func (p *Provider) run(ctx context.Context, k *known) (err error) {
 	if !terminal {
 		request.Stderr = output
 	}
+	if err := givenUp(ctx); err != nil {
+		return err
+	}
 	if _, err := p.client.TaskService().Create(ctx, request); err != nil {
 		err = translate(ctx, err)
 		if errors.Is(err, errdefs.ErrAlreadyExists) {
@@ -161,6 +115,9 @@ func (p *Provider) run(ctx context.Context, k *known) (err error) {
 	if writing, err := logfile.Writing(p.state.logs(id), run); err != nil || !writing {
 		return p.undoStart(ctx, id, run, errors.Join(resource.Errorf(errdefs.ErrInternal, "the writer of the log did not come up"), err))
 	}
+	if err := givenUp(ctx); err != nil {
+		return p.undoStart(ctx, id, run, err)
+	}
 	p.reaper.expect(id)
 	if _, err := p.client.TaskService().Start(ctx, &tasksapi.StartRequest{ContainerID: id}); err != nil {
 		return p.undoStart(ctx, id, run, translate(ctx, err))
@@ -171,7 +128,7 @@ func (p *Provider) run(ctx context.Context, k *known) (err error) {
 // undoStart removes the task of a start that failed, unless it runs all the
 // same: the daemon may have been faster than the end of the context.
 func (p *Provider) undoStart(ctx context.Context, id, run string, cause error) error {
-	interrupted := ended(ctx) != nil || errors.Is(cause, errdefs.ErrUnavailable)
+	interrupted := givenUp(ctx) != nil || errors.Is(cause, errdefs.ErrUnavailable)
 	ctx, cancel := p.cleanup(ctx)
 	defer cancel()
 	err := error(nil)

@@ -1,13 +1,13 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"syscall"
 	"time"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
-	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
@@ -23,24 +23,28 @@ func (i *instance) Stop(ctx context.Context, opts compute.StopOptions) error {
 	})
 }
 
-// hurry shortens the patience of a Stop that waits already.
+// hurry shortens the patience of a Stop that waits already, and sends the signal
+// in its place.
 func (i *instance) hurry(ctx context.Context, opts compute.StopOptions) error {
 	if !i.p.turns.waited(i.id) {
 		return nil
 	}
-	grace := opts.Grace
-	switch {
-	case opts.Force:
-		grace = 0
-	case grace == 0:
-		k, err := i.load(ctx)
-		if err != nil || k.record == nil {
-			return err
-		}
-		grace = k.record.spec.StopGrace
+	k, err := i.load(ctx)
+	if err != nil {
+		return err
 	}
-	i.p.turns.hurry(i.id, time.Now().Add(grace))
-	return nil
+	if k.record == nil || k.checkRevision(opts.IfRevision) != nil {
+		return nil // it will be told when its turn has come
+	}
+	if opts.Force {
+		i.p.turns.hurry(i.id, time.Now())
+		return nil
+	}
+	number, grace, err := stopping(opts, k)
+	if err != nil || !i.p.turns.hurry(i.id, time.Now().Add(grace)) {
+		return err
+	}
+	return i.p.kill(ctx, i.id, number, false)
 }
 
 func (i *instance) stop(ctx context.Context, opts compute.StopOptions) error {
@@ -68,18 +72,23 @@ func (i *instance) stop(ctx context.Context, opts compute.StopOptions) error {
 			return err
 		}
 	}
-	ended, reason, err := i.endRun(ctx, k, opts)
-	if err != nil {
+	if err := i.endRun(ctx, k, opts); err != nil {
 		return err
 	}
-	return i.p.locked(ctx, i.id, func() error {
-		if ended != nil {
-			k.task.Status, k.task.ExitStatus, k.task.ExitedAt = task.Status_STOPPED, ended.ExitStatus, ended.ExitedAt
-			return i.p.reap(ctx, k, reason)
+	run := runOf(k.task)
+	return i.p.locked(ctx, i.id, func() (err error) {
+		k.task, err = i.p.loadTask(ctx, i.id)
+		if err != nil || k.task == nil || runOf(k.task) != run || stateOf(k.task) != compute.Stopped {
+			return err // somebody else was faster, and may have begun another run
 		}
-		// Somebody else ended the run and its task.
-		return nil
+		return i.p.reap(ctx, k)
 	})
+}
+
+// stopping returns the signal and the grace of a Stop.
+func stopping(opts compute.StopOptions, k *known) (number int, grace time.Duration, err error) {
+	number, err = compute.ParseSignal(cmp.Or(opts.Signal, k.record.spec.StopSignal))
+	return number, cmp.Or(opts.Grace, k.record.spec.StopGrace), err
 }
 
 // clear removes the task of a run that has ended, or of a start whose process
@@ -91,7 +100,7 @@ func (p *Provider) clear(ctx context.Context, k *known) error {
 		}
 		switch state := stateOf(k.task); state {
 		case compute.Stopped:
-			return p.reap(ctx, k, "")
+			return p.reap(ctx, k)
 		case compute.Starting:
 			return p.abandon(ctx, k.container.ID, runOf(k.task))
 		default:
@@ -101,53 +110,52 @@ func (p *Provider) clear(ctx context.Context, k *known) error {
 	})
 }
 
-// endRun asks the main process to end, and forces it when the grace is over. It
-// returns nil where the task was gone before its exit could be read.
-func (i *instance) endRun(ctx context.Context, k *known, opts compute.StopOptions) (*tasksapi.WaitResponse, string, error) {
+// endRun asks the main process to end, and forces it when the grace is over.
+func (i *instance) endRun(ctx context.Context, k *known, opts compute.StopOptions) error {
 	waiting, cancel := context.WithCancel(ctx)
 	defer cancel()
 	exit := i.p.awaitExit(waiting, i.id)
 	if !opts.Force {
-		signal := opts.Signal
-		if signal == "" {
-			signal = k.record.spec.StopSignal
-		}
-		grace := opts.Grace
-		if grace == 0 {
-			grace = k.record.spec.StopGrace
-		}
-		number, err := compute.ParseSignal(signal)
+		number, grace, err := stopping(opts, k)
 		if err != nil {
-			return nil, "", err
+			return err
 		}
 		patience, done := i.p.turns.wait(i.id, time.Now().Add(grace))
 		defer done()
 		if err := i.ask(ctx, k, number); err != nil {
-			return nil, "", err
+			return err
 		}
-		for timer := time.NewTimer(i.p.turns.remaining(patience)); ; timer.Reset(i.p.turns.remaining(patience)) {
+		for over := false; !over; {
+			timer := time.NewTimer(i.p.turns.remaining(patience))
 			select {
-			case e := <-exit:
+			case err := <-exit:
 				timer.Stop()
-				return e.response, reasonStopped, e.err
+				return err
+			case <-asked(ctx).Done():
+				timer.Stop()
+				return givenUp(ctx)
 			case <-patience.shortened:
-				continue
+				timer.Stop()
 			case <-timer.C:
+				over = true
 			}
-			break
 		}
 	}
 	if err := i.p.kill(ctx, i.id, int(syscall.SIGKILL), true); err != nil {
-		return nil, "", err
+		return err
 	}
 	if stateOf(k.task) == compute.Paused {
 		// The kernel delivers nothing to what is frozen.
 		if err := i.p.thaw(ctx, i.id); err != nil {
-			return nil, "", err
+			return err
 		}
 	}
-	e := <-exit
-	return e.response, reasonForced, e.err
+	select {
+	case err := <-exit:
+		return err
+	case <-asked(ctx).Done():
+		return givenUp(ctx)
+	}
 }
 
 // ask sends the stop signal, which a paused instance could not act upon.
@@ -199,26 +207,21 @@ func (p *Provider) killAll(ctx context.Context, id string) error {
 			return err
 		}
 	}
-	return (<-exit).err
+	select {
+	case err := <-exit:
+		return err
+	case <-asked(ctx).Done():
+		return givenUp(ctx)
+	}
 }
 
-// exited is the outcome of a wait for the end of a run: a nil response says that
-// there is no task.
-type exited struct {
-	response *tasksapi.WaitResponse
-	err      error
-}
-
-// awaitExit waits for the end of the run under way. The channel gets one value,
-// at the latest when the context ends.
-func (p *Provider) awaitExit(ctx context.Context, id string) <-chan exited {
-	out := make(chan exited, 1)
+// awaitExit waits for the end of the run under way; that there is none is nil.
+// The channel gets one value, at the latest when the context ends.
+func (p *Provider) awaitExit(ctx context.Context, id string) <-chan error {
+	out := make(chan error, 1)
 	go func() {
-		response, err := p.client.TaskService().Wait(ctx, &tasksapi.WaitRequest{ContainerID: id})
-		if err = translate(ctx, err); errors.Is(err, errdefs.ErrNotFound) {
-			response, err = nil, nil
-		}
-		out <- exited{response, err}
+		_, err := p.client.TaskService().Wait(ctx, &tasksapi.WaitRequest{ContainerID: id})
+		out <- ignoreNotFound(translate(ctx, err))
 	}()
 	return out
 }

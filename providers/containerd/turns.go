@@ -80,19 +80,20 @@ func (t *turns) waited(id string) bool {
 	return mine != nil && mine.patience != nil
 }
 
-// hurry brings forward the end of a wait under way.
-func (t *turns) hurry(id string, until time.Time) {
+// hurry brings forward the end of a wait under way, and reports whether it did.
+func (t *turns) hurry(id string, until time.Time) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	mine := t.byID[id]
 	if mine == nil || mine.patience == nil || !until.Before(mine.patience.until) {
-		return
+		return false
 	}
 	mine.patience.until = until
 	select {
 	case mine.patience.shortened <- struct{}{}:
 	default:
 	}
+	return true
 }
 
 // remaining is how long the wait may still last.

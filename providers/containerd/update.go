@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"strings"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
@@ -60,6 +59,9 @@ func (i *instance) update(ctx context.Context, change compute.Change) error {
 	}
 	if len(resource.Diff(k.record.spec, spec)) == 0 && had == has {
 		return nil
+	}
+	if err := givenUp(ctx); err != nil {
+		return err
 	}
 	if had != has {
 		if err := i.p.limit(ctx, i.id, had, has); err != nil {
@@ -144,11 +146,12 @@ func (p *Provider) rewrite(ctx context.Context, k *known, spec compute.Spec, liv
 	if err != nil {
 		return err
 	}
-	labels := maps.Clone(k.container.Labels)
-	for key := range userLabels(labels) {
-		delete(labels, key)
+	labels := storedLabels(spec.Labels)
+	for key, value := range k.container.Labels {
+		if _, _, users := readLabel(key, value); !users {
+			labels[key] = value
+		}
 	}
-	maps.Copy(labels, spec.Labels)
 	_, err = p.client.ContainerService().Update(ctx, containers.Container{
 		ID: k.container.ID, Labels: labels, Spec: runtime, Extensions: map[string]typeurl.Any{extension: extended},
 	}, "labels", "spec", "extensions."+extension)

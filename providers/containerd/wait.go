@@ -49,7 +49,7 @@ func (i *instance) wait(ctx context.Context, run string) (compute.Exit, error) {
 			return compute.Exit{}, err
 		}
 		if stateOf(t) == compute.Stopped && t != nil && (run == "" || runOf(t) == run) {
-			return i.p.exitOf(ctx, t, "").exit(), nil
+			return i.p.exitOf(ctx, t).exit(), nil
 		}
 	}
 	return i.recorded(ctx, run)

@@ -1,0 +1,118 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// change runs an operation that changes the instance, when its turn has come.
+// What is to be done before it waits for that comes behind.
+func (i *instance) change(ctx context.Context, op string, do func(context.Context) error, before ...func(context.Context) error) error {
+	ctx, done, err := i.p.begin(ctx)
+	if err != nil {
+		return i.fail(op, err)
+	}
+	defer done()
+	for _, first := range before {
+		if err := first(ctx); err != nil {
+			return i.fail(op, err)
+		}
+	}
+	return i.fail(op, i.p.through(ctx, i.id, do))
+}
+
+// through runs a change of an instance when its turn has come.
+//
+// Containerd gives up in the middle of a call that is cancelled, and leaves
+// shims and tasks that it neither tells of nor makes anew. So the calls of a
+// change go on when their context ends, for the time of a clean-up at most: the
+// caller does not wait for them, and the change does not begin its next step but
+// for what makes the state whole again. The turn is passed on when it has ended.
+func (p *Provider) through(ctx context.Context, id string, do func(context.Context) error) error {
+	pass, err := p.turns.take(ctx, id)
+	if err != nil {
+		return err
+	}
+	outcome := make(chan error, 1)
+	p.detached.Go(func() {
+		defer pass()
+		longer, cancel := outlive(ctx)
+		defer cancel()
+		outcome <- do(longer)
+	})
+	select {
+	case err := <-outcome:
+		return err
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-outcome:
+		return err
+	default:
+		return ended(ctx)
+	}
+}
+
+type askedKey struct{}
+
+// outlive returns a context that ends the time of a clean-up after the one given.
+func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), askedKey{}, ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(compute.CleanupTimeout)
+		defer timer.Stop()
+		select {
+		case <-longer.Done():
+		case <-timer.C:
+			cancel()
+		}
+	})
+	return longer, func() { stop(); cancel() }
+}
+
+// asked returns the caller's context of a change, whose end tells it to stop.
+func asked(ctx context.Context) context.Context {
+	if caller, ok := ctx.Value(askedKey{}).(context.Context); ok {
+		return caller
+	}
+	return ctx
+}
+
+// givenUp is the error of a change whose caller does not wait any more.
+func givenUp(ctx context.Context) error { return ended(asked(ctx)) }
+
+// locked runs a part of a change that no other process may disturb. An instance
+// that turns out to be gone leaves no folder.
+func (p *Provider) locked(ctx context.Context, id string, do func() error) error {
+	if !resource.IsID(id) {
+		// Only an instance of ours has a folder.
+		return do()
+	}
+	lock, err := p.state.lockInstance(asked(ctx), id)
+	if done := givenUp(ctx); done != nil {
+		lock.release()
+		return done
+	}
+	if err != nil {
+		return fmt.Errorf("lock the instance: %w", err)
+	}
+	defer lock.release()
+	err = do()
+	if errors.Is(err, errdefs.ErrNotFound) && p.gone(ctx, id) {
+		_ = p.state.removeInstance(id)
+	}
+	return err
+}
+
+// gone reports whether there certainly is no container of that ID.
+func (p *Provider) gone(ctx context.Context, id string) bool {
+	_, err := p.client.ContainerService().Get(ctx, id)
+	return ctx.Err() == nil && errdefs.IsNotFound(err)
+}
