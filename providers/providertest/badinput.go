@@ -46,10 +46,16 @@ func badSpecs() []badSpec {
 	add("an empty command", "process.command[0]", func(s *compute.Spec) { s.Process.Command = []string{""} })
 	add("a command with NUL", "process.command[1]", func(s *compute.Spec) { s.Process.Command = []string{GuestPath, "a\x00b"} })
 	add("an argument with NUL", "process.args[0]", func(s *compute.Spec) { s.Process.Args = []string{"a\x00b"} })
-	add("a variable with an empty name", "process.env[]", func(s *compute.Spec) { s.Process.Env = map[string]string{"": "x"} })
+	add("a variable with an empty name", `process.env[""]`, func(s *compute.Spec) { s.Process.Env = map[string]string{"": "x"} })
 	add("a variable with = in its name", "process.env[A=B]", func(s *compute.Spec) { s.Process.Env = map[string]string{"A=B": "x"} })
 	add("a variable with NUL in its value", "process.env[A]", func(s *compute.Spec) { s.Process.Env = map[string]string{"A": "x\x00y"} })
-	add("an environment of 3 MiB", "process.env", func(s *compute.Spec) { s.Process.Env = map[string]string{"A": strings.Repeat("x", 3<<20)} })
+	add("a variable of 3 MiB", "process.env[A]", func(s *compute.Spec) { s.Process.Env = map[string]string{"A": strings.Repeat("x", 3<<20)} })
+	add("an environment of 3 MiB", "process.env", func(s *compute.Spec) {
+		s.Process.Env = map[string]string{}
+		for i := range 30 {
+			s.Process.Env[fmt.Sprint("A", i)] = strings.Repeat("x", 100<<10)
+		}
+	})
 	for _, user := range []string{":", "us er", "user:", "-1", "4294967295", "user:group:more", "a/b", "us\x00er"} {
 		add(fmt.Sprintf("the user %q", user), "process.user", func(s *compute.Spec) { s.Process.User = user })
 	}

@@ -40,8 +40,10 @@ func goroutines(label string) []string {
 	if err := pprof.Lookup("goroutine").WriteTo(&profile, 1); err != nil {
 		return nil
 	}
+	// The first line says how many there are in all.
+	_, stacks, _ := strings.Cut(profile.String(), "\n")
 	var found []string
-	for stack := range strings.SplitSeq(profile.String(), "\n\n") {
+	for stack := range strings.SplitSeq(stacks, "\n\n") {
 		if strings.Contains(stack, `"`+labelKey+`":"`+label+`"`) {
 			found = append(found, stack)
 		}

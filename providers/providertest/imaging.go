@@ -1,6 +1,7 @@
 package providertest
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"errors"
@@ -361,16 +362,12 @@ func importNamed(e *env) {
 
 func importDamaged(e *env) {
 	whole, _ := e.archive(compute.OCIArchive)
-	flipped := bytes.Clone(whole.Bytes())
-	for i := len(flipped) / 3; i < len(flipped)/3+64; i++ {
-		flipped[i] ^= 0xff
-	}
 	for name, archive := range map[string][]byte{
 		"nothing":   {},
 		"no tar":    bytes.Repeat([]byte("no archive "), 1000),
 		"an empty":  emptyTar(),
 		"cut":       whole.Bytes()[:whole.Len()/2],
-		"flipped":   flipped,
+		"flipped":   e.flipped(whole.Bytes()),
 		"no images": tarOf([]tarEntry{file("oci-layout", `{"imageLayoutVersion":"1.0.0"}`), file("index.json", `{"schemaVersion":2,"manifests":[]}`)}),
 	} {
 		err := e.returns("Import", func() error {
@@ -382,6 +379,30 @@ func importDamaged(e *env) {
 		require.True(e, errdefs.IsInvalidArgument(err) || errdefs.IsDataLoss(err) || errdefs.IsNotFound(err), "%s: %v", name, err)
 		e.onlyTestImage()
 	}
+}
+
+// flipped returns an archive in which the largest blob has one byte changed.
+func (e *env) flipped(archive []byte) []byte {
+	e.Helper()
+	var entries []tarEntry
+	largest := 0
+	for r := tar.NewReader(bytes.NewReader(archive)); ; {
+		header, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		require.NoError(e, err)
+		content, err := io.ReadAll(r)
+		require.NoError(e, err)
+		entries = append(entries, tarEntry{*header, string(content)})
+		if len(content) > len(entries[largest].content) {
+			largest = len(entries) - 1
+		}
+	}
+	content := []byte(entries[largest].content)
+	content[len(content)/2] ^= 0xff
+	entries[largest].content = string(content)
+	return tarOf(entries)
 }
 
 func importFailing(e *env) {

@@ -183,7 +183,7 @@ type providerOperation struct {
 }
 
 // absentID is the identity of nothing.
-const absentID = "00000000-0000-4000-8000-000000000000"
+const absentID = "deadbeef-0000-4000-8000-000000000000"
 
 func providerOperations() []providerOperation {
 	ops := []providerOperation{

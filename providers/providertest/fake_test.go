@@ -1,0 +1,116 @@
+package providertest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"testing/fstest"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/stretchr/testify/require"
+
+	univirt "github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/providers/fake"
+	"github.com/univirt/univirt/providers/providertest/fakeguest"
+	testimage "github.com/univirt/univirt/providers/providertest/image"
+	"github.com/univirt/univirt/resource"
+)
+
+func TestFake(t *testing.T) { Run(t, fakeHarness(t, compute.Container)) }
+
+func TestFakeVM(t *testing.T) { Run(t, fakeHarness(t, compute.VM)) }
+
+// TestFakeBehindWrapper holds that a wrapper which knows of no extension hides
+// none.
+func TestFakeBehindWrapper(t *testing.T) {
+	h := fakeHarness(t, compute.Container)
+	open := h.Open
+	h.Open = func(ctx context.Context, opts OpenOptions) (univirt.Provider, error) {
+		p, err := open(ctx, opts)
+		if err != nil {
+			return nil, err
+		}
+		return &wrapped{p}, nil
+	}
+	Run(t, h)
+}
+
+const fakeImage = "docker.io/library/guest:1"
+
+// fakeHarness is a backend of the fake with the programs of package guest.
+func fakeHarness(t testing.TB, kind compute.Kind) Harness {
+	programs := map[string]fake.Program{GuestPath: fakeguest.Program()}
+	b := fake.NewBackend(fake.Options{
+		Programs: programs,
+		Images: []fake.Image{
+			{Name: fakeImage, Local: true},
+			{Name: "docker.io/library/remote:1", Files: fstest.MapFS{"data/0": {Data: make([]byte, 1<<16)}}},
+		},
+	})
+	t.Cleanup(func() {
+		require.NoError(t, b.Close())
+		require.Empty(t, b.Abandoned(), "programs that did not return")
+	})
+	open := func(namespace, owner string) *fake.Provider {
+		return fake.New(fake.Options{Backend: b, Namespace: namespace, Owner: owner})
+	}
+	return Harness{
+		Kind:  kind,
+		Image: fakeImage,
+		Open: func(_ context.Context, opts OpenOptions) (univirt.Provider, error) {
+			return open(opts.Namespace, opts.Owner), nil
+		},
+		Inventory: func(_ context.Context, namespace string) ([]string, error) {
+			p := open(namespace, "")
+			defer p.Close()
+			var items []string
+			for line := range strings.Lines(p.Dump()) {
+				if !strings.HasPrefix(line, " ") {
+					items = append(items, strings.TrimSpace(line))
+				}
+			}
+			return items, nil
+		},
+		Crash: func(_ context.Context, p univirt.Provider) error {
+			f, ok := resource.As[*fake.Provider](p)
+			if !ok {
+				return errors.New("no fake")
+			}
+			f.Crash()
+			return nil
+		},
+		Force: func(_ context.Context, p univirt.Provider, id string, state compute.State) error {
+			f, ok := resource.As[*fake.Provider](p)
+			if !ok {
+				return errors.New("no fake")
+			}
+			return f.Break(id, state, "broken by the test")
+		},
+		Foreign: func(_ context.Context, namespace string) (func(context.Context) error, error) {
+			ref, err := b.PlantForeign(namespace, compute.Spec{Name: "foreign", Kind: kind, Image: fakeImage})
+			return func(ctx context.Context) error {
+				p := open(namespace, "")
+				defer p.Close()
+				return p.Instances().Handle(ref.ID).Delete(ctx, compute.DeleteOptions{Force: true})
+			}, err
+		},
+		Remote: "docker.io/library/remote:1",
+		Gone:   "docker.io/library/gone:1",
+		Archive: func(w io.Writer, format compute.ImageFormat) (string, error) {
+			const name = "docker.io/library/archived:1"
+			image, err := testimage.Data(testimage.Options{
+				Platform: v1.Platform{OS: "linux", Architecture: "amd64"}, Layers: 2, LayerSize: 1000,
+			})
+			if err != nil {
+				return "", err
+			}
+			if format == compute.DockerArchive {
+				return name, testimage.WriteDocker(w, name, image)
+			}
+			return name, testimage.WriteOCI(w, name, image)
+		},
+	}
+}

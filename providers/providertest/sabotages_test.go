@@ -1,0 +1,404 @@
+package providertest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"iter"
+	"strings"
+
+	"github.com/containerd/errdefs"
+
+	univirt "github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/network"
+	"github.com/univirt/univirt/resource"
+	"github.com/univirt/univirt/storage"
+)
+
+func sabotages() []sabotage {
+	return append(append(leaks(), wrongLives()...), wrongRest()...)
+}
+
+// stuck begins a goroutine that goes on until the test is over.
+func stuck(over <-chan struct{}) { go func() { <-over }() }
+
+// leaks are one of each kind: what goes on in this process, and what stays at the
+// backend, after each thing that could leave it.
+func leaks() []sabotage {
+	const inProcess, atBackend = "goroutines of the case go on", "left something at the backend"
+	return []sabotage{
+		{"a goroutine that an open provider value leaves", "leaks", "Provider values leave nothing behind", func(s *saboteur, _ *leftThings, over <-chan struct{}) {
+			stuck(over)
+		}, inProcess},
+		{"a goroutine for each instance", "leaks", "Idle instances hold no goroutines", func(s *saboteur, _ *leftThings, over <-chan struct{}) {
+			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
+				stuck(over)
+				return real.Create(ctx, spec)
+			}
+		}, "the number of goroutines is as before"},
+		{"a goroutine of a watch that was left early", "watch", "A loop over a watch may be left early", func(s *saboteur, _ *leftThings, over <-chan struct{}) {
+			s.watch = func(_ context.Context, _ resource.WatchOptions, real iter.Seq2[resource.Event, error]) iter.Seq2[resource.Event, error] {
+				return func(yield func(resource.Event, error) bool) {
+					for event, err := range real {
+						if !yield(event, err) {
+							stuck(over)
+							return
+						}
+					}
+				}
+			}
+		}, inProcess},
+		{"a goroutine of an execution", "leaks", "Executions leave nothing behind", func(s *saboteur, _ *leftThings, over <-chan struct{}) {
+			s.exec = func(ctx context.Context, real compute.Instance, spec compute.ExecSpec) (compute.Execution, error) {
+				stuck(over)
+				return compute.Exec(ctx, real, spec)
+			}
+		}, inProcess},
+		{"a snapshot after Delete", "lifecycle", "Delete removes a stopped instance", func(s *saboteur, left *leftThings, _ <-chan struct{}) {
+			s.delete = func(ctx context.Context, real compute.Instance, opts compute.DeleteOptions) error {
+				left.add(s.namespace, "snapshot of "+real.ID())
+				return real.Delete(ctx, opts)
+			}
+		}, atBackend},
+		{"a shim after each run", "leaks", "Runs leave nothing behind", func(s *saboteur, left *leftThings, _ <-chan struct{}) {
+			runs := 0
+			s.start = func(ctx context.Context, real compute.Instance, opts compute.StartOptions) error {
+				runs++
+				left.add(s.namespace, fmt.Sprintf("shim %d of %s", runs, real.ID()))
+				return real.Start(ctx, opts)
+			}
+		}, "what the backend holds grows"},
+		{"a lease after a Create that failed", "errors", "Create with an image that is not there", func(s *saboteur, left *leftThings, _ <-chan struct{}) {
+			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
+				inst, err := real.Create(ctx, spec)
+				if err != nil {
+					left.add(s.namespace, "lease for "+spec.Name)
+				}
+				return inst, err
+			}
+		}, atBackend},
+		{"an instance after a Create that was cancelled", "cancel", "A Create that is cancelled in its middle", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
+				inst, err := real.Create(context.WithoutCancel(ctx), spec)
+				if err == nil {
+					if _, late := ctx.Deadline(); late && spec.Name != "web-0" {
+						<-ctx.Done()
+						return nil, resource.Fail("create", resource.Ref{Name: spec.Name}, ctx.Err())
+					}
+				}
+				return inst, err
+			}
+		}, ""},
+	}
+}
+
+// wrongLives are wrong about what instances go through.
+func wrongLives() []sabotage {
+	return []sabotage{
+		{"another run at the second Start", "lifecycle", "Start of a running instance is nil and begins no other run", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.start = func(ctx context.Context, real compute.Instance, opts compute.StartOptions) error {
+				_ = real.Stop(ctx, compute.StopOptions{Force: true})
+				return real.Start(ctx, opts)
+			}
+		}, ""},
+		{"Stop that does not ask", "stop", "Stop asks with SIGTERM", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.stop = func(ctx context.Context, real compute.Instance, _ compute.StopOptions) error {
+				return real.Stop(ctx, compute.StopOptions{Force: true})
+			}
+		}, ""},
+		{"Stop that hangs", "stop", "Stop ends a paused instance", func(s *saboteur, _ *leftThings, over <-chan struct{}) {
+			s.stop = func(context.Context, compute.Instance, compute.StopOptions) error { <-over; return nil }
+		}, "does not return"},
+		{"Update of a paused instance that resumes it", "transitions", "update of a paused instance leaves it paused", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.update = func(ctx context.Context, real compute.Instance, c compute.Change) error {
+				_ = compute.Resume(ctx, real)
+				return real.Update(ctx, c)
+			}
+		}, ""},
+		{"Delete of a running instance that obeys", "transitions", "delete of a running instance is FailedPrecondition", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.delete = func(ctx context.Context, real compute.Instance, opts compute.DeleteOptions) error {
+				opts.Force = true
+				return real.Delete(ctx, opts)
+			}
+		}, ""},
+		{"Pause that does nothing", "lifecycle", "A paused instance makes no progress", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			paused := map[string]bool{}
+			s.pause = func(_ context.Context, real compute.Instance) error { paused[real.ID()] = true; return nil }
+			s.info = func(ctx context.Context, real compute.Instance) (compute.Info, error) {
+				info, err := real.Info(ctx)
+				if paused[real.ID()] {
+					info.State = compute.Paused
+				}
+				return info, err
+			}
+		}, "comes to rest"},
+		{"handles that are bound to the name", "identity", "A handle is bound to its ID", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.info = func(ctx context.Context, real compute.Instance) (compute.Info, error) {
+				info, err := real.Info(ctx)
+				if errdefs.IsNotFound(err) {
+					if inst, getErr := s.Provider.Instances().Get(ctx, "web"); getErr == nil {
+						return inst.Info(ctx)
+					}
+				}
+				return info, err
+			}
+		}, ""},
+		{"uniqueness by looking first", "concurrency", "Of many Creates of one name one succeeds", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
+				inst, err := real.Create(ctx, spec)
+				if errdefs.IsAlreadyExists(err) {
+					return real.Get(ctx, spec.Name)
+				}
+				return inst, err
+			}
+		}, ""},
+		{"a Wait that makes others queue", "concurrency", "Reading never queues", func(s *saboteur, _ *leftThings, over <-chan struct{}) {
+			s.wait = func(ctx context.Context, real compute.Instance, opts compute.WaitOptions) (compute.Exit, error) {
+				<-over
+				return real.Wait(ctx, opts)
+			}
+		}, "does not return"},
+		{"a cancelled context that is not looked at", "cancel", "A context that is done before start", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.start = func(ctx context.Context, real compute.Instance, opts compute.StartOptions) error {
+				return real.Start(context.WithoutCancel(ctx), opts)
+			}
+		}, ""},
+		{"an error of another type", "errors", "An error survives wrapping", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.delete = func(ctx context.Context, real compute.Instance, opts compute.DeleteOptions) error {
+				if err := real.Delete(ctx, opts); err != nil {
+					return fmt.Errorf("delete: %w", err)
+				}
+				return nil
+			}
+		}, "neither a *resource.Error"},
+		{"an error without a field", "bad input", "Create with a relative working directory", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
+				inst, err := real.Create(ctx, spec)
+				if errdefs.IsInvalidArgument(err) {
+					return nil, resource.Fail("create", resource.Ref{Name: spec.Name}, resource.Errorf(errdefs.ErrInvalidArgument, "something is wrong"))
+				}
+				return inst, err
+			}
+		}, "the field at fault"},
+		{"a Wait that tells the last run's exit for any", "wait", "Wait for an unknown run", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.wait = func(ctx context.Context, real compute.Instance, _ compute.WaitOptions) (compute.Exit, error) {
+				return real.Wait(ctx, compute.WaitOptions{})
+			}
+		}, ""},
+		{"last lines that are lost", "wait for", "WaitFor ends when the run does", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.logs = func(ctx context.Context, real compute.Instance, opts compute.LogOptions) iter.Seq2[compute.LogLine, error] {
+				if opts.Tail > 0 {
+					return func(func(compute.LogLine, error) bool) {}
+				}
+				return compute.Logs(ctx, real, opts)
+			}
+		}, ""},
+		{"an Update that replaces the labels", "update", "Update patches labels", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.update = func(ctx context.Context, real compute.Instance, c compute.Change) error {
+				info, err := real.Info(ctx)
+				if err != nil {
+					return err
+				}
+				for key := range info.Labels {
+					if _, set := c.Labels[key]; !set && c.Labels != nil {
+						c.Labels[key] = nil
+					}
+				}
+				return real.Update(ctx, c)
+			}
+		}, ""},
+		{"an Update that changes nothing", "ensure", "Ensure changes what Update can change", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.update = func(context.Context, compute.Instance, compute.Change) error { return nil }
+		}, ""},
+		{"a Delete that does not", "run", "Run returns the exit and the whole output", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.delete = func(context.Context, compute.Instance, compute.DeleteOptions) error { return nil }
+		}, ""},
+		{"a Sweep of what is alive", "lifetime", "Sweep of nothing removes nothing", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.sweep = func(ctx context.Context, p univirt.Provider, opts univirt.SweepOptions) (univirt.SweepReport, error) {
+				opts.All = true
+				return univirt.Sweep(ctx, p, opts)
+			}
+		}, ""},
+	}
+}
+
+// wrongRest are wrong about what surrounds the lives of instances.
+func wrongRest() []sabotage {
+	return []sabotage{
+		{"a filter by state that is not looked at", "lists", "A filter by state follows the state", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.list = func(ctx context.Context, real compute.Instances, filter compute.Filter) iter.Seq2[compute.Info, error] {
+				filter.States = nil
+				return real.List(ctx, filter)
+			}
+		}, ""},
+		{"events that come twice", "watch", "A watch yields the changes of a life in their order", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.watch = func(_ context.Context, _ resource.WatchOptions, real iter.Seq2[resource.Event, error]) iter.Seq2[resource.Event, error] {
+				return func(yield func(resource.Event, error) bool) {
+					for event, err := range real {
+						if !yield(event, err) || event.Reason == resource.ReasonStart && !yield(event, err) {
+							return
+						}
+					}
+				}
+			}
+		}, "out of order"},
+		{"events that are lost without a Gap", "watch", "A slow reader gets a Gap", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.watch = func(_ context.Context, _ resource.WatchOptions, real iter.Seq2[resource.Event, error]) iter.Seq2[resource.Event, error] {
+				return func(yield func(resource.Event, error) bool) {
+					for event, err := range real {
+						if event.Type != resource.EventGap && !yield(event, err) {
+							return
+						}
+					}
+				}
+			}
+		}, ""},
+		{"a feature that nobody knows", "describe", "Describe declares nothing that no package defines", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.describe = withFeatures(func(f resource.Features) { f["teleport"] = resource.Support{Supported: true} })
+		}, "teleport"},
+		{"a feature that is declared and not there", "capabilities", "What is declared of migrate is what there is", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.describe = withFeatures(func(f resource.Features) { f[compute.FeatureMigrate] = resource.Support{Supported: true} })
+		}, "it is declared"},
+		{"a feature that is there and not declared", "capabilities", "What is declared of attach is what there is", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.describe = withFeatures(func(f resource.Features) { delete(f, compute.FeatureAttach) })
+		}, ""},
+		{"a field that is ignored", "fields", "The field init is", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
+				spec.Init = false
+				return real.Create(ctx, spec)
+			}
+		}, ""},
+		{"a user that is ignored", "effects", "The user is the one that was asked for", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
+				spec.Process.User = ""
+				return real.Create(ctx, spec)
+			}
+		}, ""},
+		{"a Close that closes nothing", "close", "After Close, info of a handle is ErrClosed", func(s *saboteur, _ *leftThings, over <-chan struct{}) {
+			s.close = func(univirt.Provider) error { return nil }
+		}, ""},
+		{"an exit code that is always 0", "exec", "Exec returns when the process runs, and Wait its exit code", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.exec = withExecution(func(x *wrongExecution) { x.exit = func(e compute.ExecExit) compute.ExecExit { e.Code = 0; return e } })
+		}, ""},
+		{"streams that are joined", "exec output", "The two streams are told apart", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.exec = func(ctx context.Context, real compute.Instance, spec compute.ExecSpec) (compute.Execution, error) {
+				spec.Stderr = spec.Stdout
+				return compute.Exec(ctx, real, spec)
+			}
+		}, ""},
+		{"a last line that is lost", "logs", "A last line without a newline is kept", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.logs = func(ctx context.Context, real compute.Instance, opts compute.LogOptions) iter.Seq2[compute.LogLine, error] {
+				return func(yield func(compute.LogLine, error) bool) {
+					for line, err := range compute.Logs(ctx, real, opts) {
+						if !line.Partial && !yield(line, err) {
+							return
+						}
+					}
+				}
+			}
+		}, ""},
+		{"counters of all instances whatever the filter", "stats", "Stats yields the running instances that match", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.stats = func(ctx context.Context, real compute.Instances, _ compute.Filter) iter.Seq2[compute.Stats, error] {
+				return real.Stats(ctx, compute.Filter{})
+			}
+		}, ""},
+		{"files that are declared and not there", "files", "Files reads what is there", hide, ""},
+		{"ports that are declared and not there", "dial", "Dial reaches a port inside, by its number", hide, ""},
+		{"clones that are declared and not there", "copies", "A clone has the content under another identity", hide, ""},
+		{"an attachment that ends the run when it is closed", "attach", "Closing an attachment leaves the run alone", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.attach = func(ctx context.Context, real compute.Instance, opts compute.AttachOptions) (compute.Attachment, error) {
+				a, err := compute.Attach(ctx, real, opts)
+				return wrongAttachment{a, real}, err
+			}
+		}, ""},
+		{"annotations that are trimmed", "hostile", "Annotations with any text are kept", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
+				spec = spec.Clone()
+				for key, value := range spec.Annotations {
+					spec.Annotations[key] = strings.TrimSpace(value)
+				}
+				return real.Create(ctx, spec)
+			}
+		}, ""},
+		{"an image in use that can be deleted", "images", "Delete of an image in use is FailedPrecondition", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.images = func(real compute.Images) compute.Images { return wrongImages{real} }
+		}, ""},
+		{"a volume that is created twice", "volumes", "A volume's name is unique", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.volumes = func(real storage.Volumes) storage.Volumes { return wrongVolumes{real} }
+		}, ""},
+		{"a network that is created twice", "networks", "A network's name is unique", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.networks = func(real network.Networks) network.Networks { return wrongNetworks{real} }
+		}, ""},
+	}
+}
+
+func hide(s *saboteur, _ *leftThings, _ <-chan struct{}) { s.hides = true }
+
+// withFeatures changes what is declared of each kind of instance.
+func withFeatures(change func(resource.Features)) func(univirt.Description) univirt.Description {
+	return func(desc univirt.Description) univirt.Description {
+		kinds := map[compute.Kind]univirt.KindDescription{}
+		for kind, k := range desc.Kinds {
+			k.Features = resource.Clone(k.Features)
+			change(k.Features)
+			kinds[kind] = k
+		}
+		desc.Kinds = kinds
+		return desc
+	}
+}
+
+// wrongExecution changes what an execution says.
+type wrongExecution struct {
+	compute.Execution
+	exit func(compute.ExecExit) compute.ExecExit
+}
+
+func (x *wrongExecution) Wait(ctx context.Context) (compute.ExecExit, error) {
+	exit, err := x.Execution.Wait(ctx)
+	return x.exit(exit), err
+}
+
+func withExecution(set func(*wrongExecution)) func(context.Context, compute.Instance, compute.ExecSpec) (compute.Execution, error) {
+	return func(ctx context.Context, real compute.Instance, spec compute.ExecSpec) (compute.Execution, error) {
+		x, err := compute.Exec(ctx, real, spec)
+		if err != nil {
+			return nil, err
+		}
+		wrong := &wrongExecution{Execution: x}
+		set(wrong)
+		return wrong, nil
+	}
+}
+
+type wrongAttachment struct {
+	compute.Attachment
+	inst compute.Instance
+}
+
+func (a wrongAttachment) Close() error {
+	return errors.Join(a.Attachment.Close(), a.inst.Stop(context.Background(), compute.StopOptions{Force: true}))
+}
+
+type wrongImages struct{ compute.Images }
+
+func (wrongImages) Delete(context.Context, string, compute.DeleteImageOptions) error { return nil }
+
+type wrongVolumes struct{ storage.Volumes }
+
+func (v wrongVolumes) Create(ctx context.Context, spec storage.Spec) (storage.Volume, error) {
+	if got, err := v.Volumes.Get(ctx, spec.Name); err == nil {
+		return got, nil
+	}
+	return v.Volumes.Create(ctx, spec)
+}
+
+type wrongNetworks struct{ network.Networks }
+
+func (n wrongNetworks) Create(ctx context.Context, spec network.Spec) (network.Network, error) {
+	if got, err := n.Networks.Get(ctx, spec.Name); err == nil {
+		return got, nil
+	}
+	return n.Networks.Create(ctx, spec)
+}

@@ -1,0 +1,137 @@
+package providertest
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	univirt "github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+)
+
+// sabotage is one thing that a wrong provider does, and the case that must see
+// it.
+type sabotage struct {
+	says        string
+	group, name string
+	// plant makes the provider wrong. What is left at the backend by a leak is
+	// added to left, and what blocks ends with over.
+	plant func(s *saboteur, left *leftThings, over <-chan struct{})
+	// seen is what the case must say, where that is not any failure.
+	seen string
+}
+
+// leftThings are what saboteurs leave at the backend, by namespace.
+type leftThings struct {
+	mu     sync.Mutex
+	things map[string][]string
+}
+
+func (l *leftThings) add(namespace, thing string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.things == nil {
+		l.things = map[string][]string{}
+	}
+	l.things[namespace] = append(l.things[namespace], thing)
+}
+
+func (l *leftThings) in(namespace string) []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return append([]string(nil), l.things[namespace]...)
+}
+
+// TestTheSuiteSeesWhatIsWrong plants one leak of each kind and wrong behaviour of
+// each group, and requires a case of the group to fail that does not fail
+// otherwise.
+func TestTheSuiteSeesWhatIsWrong(t *testing.T) {
+	planted := map[string]bool{}
+	for _, s := range sabotages() {
+		planted[s.group] = true
+		t.Run(s.group+"/"+s.says, func(t *testing.T) {
+			t.Parallel()
+			c := findCase(t, s.group, s.name)
+			// Alone the case passes: what it says of the saboteur is the saboteur's.
+			honest, err := newSuite(t.Context(), fakeHarness(t, compute.Container))
+			require.NoError(t, err)
+			defer honest.close(t)
+			require.Empty(t, honest.missing(c), "the case is left out")
+			r := record(honest, c)
+			require.False(t, r.Failed(), "the case fails without the saboteur: %s", r.text())
+
+			wrong, end := sabotaged(t, s)
+			defer end()
+			r = record(wrong, c)
+			require.True(t, r.Failed(), "the case %q does not see it", s.name)
+			assert.Contains(t, r.text(), s.seen)
+		})
+	}
+	for _, g := range groups() {
+		assert.True(t, planted[g.name], "no saboteur is planted in the group %q", g.name)
+	}
+}
+
+func findCase(t *testing.T, group, name string) testCase {
+	t.Helper()
+	for _, g := range groups() {
+		for _, c := range g.cases {
+			if g.name == group && strings.HasPrefix(c.name, name) {
+				return c
+			}
+		}
+	}
+	t.Fatalf("there is no case %q in %q", name, group)
+	return testCase{}
+}
+
+// sabotaged returns a suite on a provider that is wrong, which has little
+// patience with it.
+func sabotaged(t *testing.T, s sabotage) (*suite, func()) {
+	t.Helper()
+	h := fakeHarness(t, compute.Container)
+	h.Patience = 2 * time.Second
+	left := &leftThings{}
+	over := make(chan struct{})
+	open, inventory := h.Open, h.Inventory
+	h.Open = func(ctx context.Context, opts OpenOptions) (univirt.Provider, error) {
+		p, err := open(ctx, opts)
+		if err != nil {
+			return nil, err
+		}
+		wrong := &saboteur{Provider: p, namespace: opts.Namespace}
+		s.plant(wrong, left, over)
+		return wrong, nil
+	}
+	h.Inventory = func(ctx context.Context, namespace string) ([]string, error) {
+		items, err := inventory(ctx, namespace)
+		return append(items, left.in(namespace)...), err
+	}
+	wrong, err := newSuite(t.Context(), h)
+	require.NoError(t, err)
+	return wrong, func() {
+		close(over)
+		// What the saboteur left may be what cannot be cleaned up.
+		wrong.close(&recorder{name: "clean-up"})
+	}
+}
+
+// TestTheSuiteCountsWhatRan holds that a feature that is declared and never tried
+// is missed.
+func TestTheSuiteCountsWhatRan(t *testing.T) {
+	count := newTally()
+	count.ran("exec", has(compute.FeatureExec))
+	count.skipped("stats", "it is Monday")
+	assert.True(t, count.tried(has(compute.FeatureExec)[0]))
+	assert.False(t, count.tried(has(compute.FeatureStats)[0]))
+	report := strings.Join(count.report([]caseGroup{{name: "exec"}, {name: "stats"}}), "\n")
+	assert.Contains(t, report, fmt.Sprintf("%-12s %3d ran", "exec", 1))
+	assert.Contains(t, report, "1 left out")
+	assert.Contains(t, report, "it is Monday")
+}
