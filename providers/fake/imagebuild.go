@@ -26,6 +26,9 @@ func (i Image) build() (*artifact, error) {
 	if err != nil {
 		return nil, err
 	}
+	if len(i.Config.Entrypoint)+len(i.Config.Cmd) == 0 {
+		i.Config.Cmd = []string{path.Base(ref.Repository)}
+	}
 	if i.Disk != nil {
 		return i.buildDisk(), nil
 	}
@@ -35,9 +38,6 @@ func (i Image) build() (*artifact, error) {
 	}
 	l := layer{blob: blobOf(mediaLayer, files), diffID: digestOf(files)}
 	config := i.Config
-	if len(config.Entrypoint)+len(config.Cmd) == 0 {
-		config.Cmd = []string{path.Base(ref.Repository)}
-	}
 	platform := i.platform()
 	s := settings{Created: &epoch, Architecture: platform.Architecture, Variant: platform.Variant, OS: platform.OS}
 	s.Config.User, s.Config.Env, s.Config.WorkingDir = config.User, config.Env, config.Dir

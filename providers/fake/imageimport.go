@@ -180,6 +180,9 @@ func (in *importer) unpack() error {
 	in.files = make(map[string][]byte)
 	links := make(map[string]string)
 	r := tar.NewReader(in)
+	// The archive's own length does not bound what is in it: files with holes are
+	// as large as they say.
+	left := int64(maxUnpacked)
 	for {
 		h, err := r.Next()
 		if err == io.EOF {
@@ -191,6 +194,10 @@ func (in *importer) unpack() error {
 		name := strings.TrimPrefix(path.Clean("/"+h.Name), "/")
 		switch h.Typeflag {
 		case tar.TypeReg:
+			if h.Size > left {
+				return in.broken(errTooLarge)
+			}
+			left -= h.Size
 			data, err := io.ReadAll(r)
 			if err != nil {
 				return in.broken(err)

@@ -176,6 +176,10 @@ func (b *Backend) commandOf(img *image, process compute.Process, main *compute.P
 	default:
 		c.args = slices.Concat(config.Entrypoint, config.Cmd)
 	}
+	if len(c.args) == 0 && own && main == nil && (img == nil || img.form == compute.Disk) {
+		// A guest that boots by itself: an idle main process.
+		return c, nil
+	}
 	if len(c.args) == 0 {
 		return c, resource.Faults{{Field: "process.command", Reason: "is required: the image has none"}}
 	}
