@@ -65,6 +65,9 @@ type watch struct {
 	// of gap or, where that is nil, as the beginning. Until then nothing is added.
 	due bool
 	gap error
+	// asked says that the watch has begun, and waits for what is there after a gap
+	// to be read again; answered, that it was.
+	asked, answered bool
 	// left says that nobody reads any more.
 	left bool
 
@@ -204,6 +207,13 @@ func (p *Provider) watch(ctx context.Context, w *watch, yield func(resource.Even
 		}
 		next, all, ok := p.events.take(w)
 		switch {
+		case all != nil && all.stale:
+			// What was written before the gap is told must be among what is there. An
+			// error leaves the watch waiting for the next connection.
+			if p.events.ask(ctx, p, w) == nil {
+				continue
+			}
+			w.await(ctx, p)
 		case all != nil:
 			if !w.tell(all, yield) {
 				return true, nil
@@ -224,12 +234,17 @@ func (p *Provider) watch(ctx context.Context, w *watch, yield func(resource.Even
 				return false, nil
 			}
 		default:
-			select {
-			case <-w.wake:
-			case <-ctx.Done():
-			case <-p.alive.Done():
-			}
+			w.await(ctx, p)
 		}
+	}
+}
+
+// await waits until there may be something to read.
+func (w *watch) await(ctx context.Context, p *Provider) {
+	select {
+	case <-w.wake:
+	case <-ctx.Done():
+	case <-p.alive.Done():
 	}
 }
 

@@ -90,6 +90,8 @@ func (h *history) at(number uint64) *change { return &h.ring[number%historySize]
 
 // snapshot is what is there for one watch.
 type snapshot struct {
+	// stale says that it must be read first, and nothing else.
+	stale  bool
 	gap    error // nil at the beginning
 	there  []*subject
 	cursor resource.Cursor
@@ -109,6 +111,23 @@ func (h *eventHub) attach(ctx context.Context, p *Provider, w *watch) error {
 	case <-ctx.Done():
 		h.detach(w)
 		return ended(ctx)
+	}
+}
+
+// ask waits until all is known that happened before, for a watch that has begun.
+func (h *eventHub) ask(ctx context.Context, p *Provider, w *watch) error {
+	h.mu.Lock()
+	w.asked = true
+	h.waiting = append(h.waiting, w)
+	h.run(p)
+	h.mu.Unlock()
+	select {
+	case err := <-w.ready:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-p.alive.Done():
+		return context.Canceled
 	}
 }
 
@@ -153,9 +172,11 @@ func (h *eventHub) take(w *watch) (next pendingEvent, all *snapshot, ok bool) {
 		w.pending[0] = pendingEvent{}
 		w.pending = w.pending[1:]
 		return next, nil, true
+	case w.due && w.gap != nil && !w.answered:
+		return next, &snapshot{stale: true}, false
 	case w.due && h.picture != nil:
 		all = &snapshot{gap: w.gap, there: h.picture.covered(w), cursor: h.history.cursor(h.history.next)}
-		w.due, w.gap = false, nil
+		w.due, w.gap, w.answered = false, nil, false
 		return next, all, false
 	}
 	return next, nil, false
@@ -197,7 +218,12 @@ func (h *eventHub) told(c change) {
 // begin lets a watch begin, now that the picture holds all that happened before.
 // The hub is locked.
 func (h *eventHub) begin(w *watch) {
-	if w.left {
+	switch {
+	case w.left:
+		return
+	case w.asked:
+		w.answered = true
+		w.ready <- nil
 		return
 	}
 	if w.id != "" && h.picture.instances[w.id] == nil {
