@@ -124,12 +124,11 @@ func (s Site) After() Site {
 type Fault struct {
 	site Site
 	// event is set for faults of events instead of calls.
-	event   bool
-	reasons []string
-	kind    error
-	err     error
-	delay   time.Duration
-	action  action
+	event  bool
+	kind   error
+	err    error
+	delay  time.Duration
+	action action
 }
 
 type action int

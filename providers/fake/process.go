@@ -56,7 +56,6 @@ type Process struct {
 	oom    bool
 	code   int
 	memory int64
-	spins  int
 	// signals is made by the first call of Signals.
 	signals chan string
 	size    compute.TerminalSize
