@@ -30,7 +30,7 @@ func Program() fake.Program {
 			Stderr:   p.Stderr,
 			TTY:      [3]bool{p.TTY, p.TTY, p.TTY},
 			Signals:  signals,
-			Files:    files{p.Files()},
+			Files:    filesOf(p),
 			Hostname: func() (string, error) { return p.Hostname(), nil },
 			Listen:   p.Listen,
 			Dial:     p.Dial,
@@ -87,15 +87,24 @@ func translate(p *fake.Process) (signals <-chan guest.Signal, stop func()) {
 	return to, func() { cancel(); <-done }
 }
 
+// tree is what is needed of a process's file tree.
+type tree interface {
+	ReadFile(name string) ([]byte, error)
+	ReadDir(name string) ([]fs.DirEntry, error)
+	Lstat(name string) (fs.FileInfo, error)
+	WriteFile(name string, data []byte, perm fs.FileMode) error
+}
+
 // files is the process's file tree.
-type files struct{ tree *fake.Tree }
+type files struct{ tree }
 
 var _ guest.Files = files{}
 
-func (f files) ReadFile(path string) ([]byte, error)       { return f.tree.ReadFile(path) }
-func (f files) ReadDir(path string) ([]fs.DirEntry, error) { return f.tree.ReadDir(path) }
-func (f files) Stat(path string) (fs.FileInfo, error)      { return f.tree.Lstat(path) }
-func (f files) WriteFile(path string, data []byte, perm fs.FileMode) error {
-	return f.tree.WriteFile(path, data, perm)
+func filesOf(p *fake.Process) guest.Files {
+	if t, ok := any(p.Files()).(tree); ok {
+		return files{t}
+	}
+	return nil
 }
 
+func (f files) Stat(path string) (fs.FileInfo, error) { return f.Lstat(path) }
