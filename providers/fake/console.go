@@ -55,6 +55,7 @@ type console struct {
 	once    sync.Once
 }
 
+// Read reads output, until the connection or the run has ended.
 func (c *console) Read(b []byte) (int, error) { return c.out.read(b, c.closed) }
 
 // Write types into the console. Where nothing reads it is lost, as keystrokes are.

@@ -126,6 +126,7 @@ type exporter struct {
 	written []string
 }
 
+// Write writes the archive.
 func (e *exporter) Write(b []byte) (int, error) {
 	if err := e.p.open(e.ctx); err != nil {
 		return 0, err

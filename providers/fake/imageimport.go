@@ -130,6 +130,7 @@ type importer struct {
 	files map[string][]byte
 }
 
+// Read reads the archive.
 func (in *importer) Read(b []byte) (int, error) {
 	if err := in.p.open(in.ctx); err != nil {
 		return 0, err

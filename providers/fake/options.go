@@ -47,18 +47,21 @@ type Options struct {
 
 // Capacity is what a host has. Zero values mean no bound.
 type Capacity struct {
-	// CPUs and Memory (in bytes) are handed out to running instances that have
-	// such limits; what does not fit makes Start fail with ResourceExhausted.
-	CPUs   float64
+	// CPUs are the processors that are handed out to running instances that have
+	// such a limit; what does not fit makes Start fail with ResourceExhausted.
+	CPUs float64
+	// Memory is the same in bytes of memory.
 	Memory int64
 	// Disk is the number of bytes for images, root disks and volumes; what does
 	// not fit makes Pull, Create or Resize fail with ResourceExhausted.
 	Disk int64
-	// Instances, Volumes and Networks are how many may exist; one more makes
+	// Instances is how many may exist, in all namespaces together; one more makes
 	// Create fail with ResourceExhausted.
 	Instances int
-	Volumes   int
-	Networks  int
+	// Volumes is the same for volumes.
+	Volumes int
+	// Networks is the same for networks.
+	Networks int
 	// Addresses is how many addresses each subnet may assign at most.
 	Addresses int
 }
@@ -69,7 +72,10 @@ type Capacity struct {
 type Latency map[Op]Spread
 
 // Spread is a range of durations, of which each call takes one by chance.
-type Spread struct{ Min, Max time.Duration }
+type Spread struct {
+	// Min and Max are the shortest and the longest duration.
+	Min, Max time.Duration
+}
 
 // Exactly is the spread of one duration.
 func Exactly(d time.Duration) Spread { return Spread{d, d} }

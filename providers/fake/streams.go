@@ -55,6 +55,7 @@ var (
 	_ io.Writer = stream{}
 )
 
+// Read reads standard input.
 func (s stream) Read(b []byte) (int, error) {
 	if err := s.p.pass(); err != nil {
 		return 0, err
@@ -69,6 +70,7 @@ func (s stream) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// Write writes standard output or error.
 func (s stream) Write(b []byte) (int, error) {
 	if err := s.p.pass(); err != nil {
 		return 0, err

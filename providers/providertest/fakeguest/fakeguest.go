@@ -107,4 +107,5 @@ func filesOf(p *fake.Process) guest.Files {
 	return nil
 }
 
+// Stat does not follow a symbolic link at the end of the path.
 func (f files) Stat(path string) (fs.FileInfo, error) { return f.Lstat(path) }
