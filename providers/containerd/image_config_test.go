@@ -157,10 +157,19 @@ func TestFindContent(t *testing.T) {
 	for range maxDepth + 1 {
 		deep = l.index(deep)
 	}
+	layer := ocispec.Descriptor{MediaType: ocispec.MediaTypeImageLayer, Digest: zeros, Size: 5}
+	another := strings.Replace(zeros, "0", "1", 1)
+	torn := l.add(ocispec.MediaTypeImageManifest, ocispec.Manifest{
+		Config: l.add(ocispec.MediaTypeImageConfig, map[string]any{
+			"os": "linux", "architecture": "riscv64", "rootfs": map[string]any{"diff_ids": []string{zeros, another}},
+		}),
+		Layers: []ocispec.Descriptor{layer, layer},
+	})
 	for name, c := range map[string]struct {
 		target ocispec.Descriptor
 		kind   error
 	}{
+		"one layer that is two":             {torn, errdefs.ErrDataLoss},
 		"manifest":                          {own, nil},
 		"manifest for another platform":     {other, errdefs.ErrFailedPrecondition},
 		"index":                             {l.index(on(other, "s390x"), on(own, "riscv64")), nil},

@@ -12,6 +12,7 @@ import (
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/containerd/platforms"
+	"github.com/opencontainers/go-digest"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 )
 
@@ -195,6 +196,13 @@ func (f *finder) findManifest(ctx context.Context, desc ocispec.Descriptor, path
 	}
 	if len(m.layers) != len(config.diffIDs) {
 		return nil, malformed("manifest has %d layers and its configuration %d", len(m.layers), len(config.diffIDs))
+	}
+	unpacked := make(map[digest.Digest]digest.Digest, len(m.layers))
+	for n, layer := range m.layers {
+		if before, known := unpacked[layer.Digest]; known && before != config.diffIDs[n] {
+			return nil, malformed("layer %s cannot unpack to %s and to %s", layer.Digest, before, config.diffIDs[n])
+		}
+		unpacked[layer.Digest] = config.diffIDs[n]
 	}
 	return &imageContent{
 		path:        path,

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/containerd/containerd/v2/core/content"
@@ -20,27 +21,19 @@ import (
 
 // seeds makes the images of each test differ from those of every other: content
 // is shared by the namespaces of a daemon.
-var seeds = make(chan uint64)
-
-func init() {
-	go func() {
-		for n := uint64(1000); ; n++ {
-			seeds <- n
-		}
-	}()
-}
+var seeds atomic.Uint64
 
 // dataImage makes an image of layers that no other test has.
 func dataImage(t testing.TB, layers int, size int64) v1.Image {
 	t.Helper()
-	image, err := testimage.Data(testimage.Options{Layers: layers, LayerSize: size, Seed: <-seeds})
+	image, err := testimage.Data(testimage.Options{Layers: layers, LayerSize: size, Seed: seeds.Add(1)})
 	require.NoError(t, err)
 	return image
 }
 
 func platformImage(t testing.TB, p v1.Platform) v1.Image {
 	t.Helper()
-	image, err := testimage.Data(testimage.Options{Layers: 1, LayerSize: 512, Seed: <-seeds, Platform: p})
+	image, err := testimage.Data(testimage.Options{Layers: 1, LayerSize: 512, Seed: seeds.Add(1), Platform: p})
 	require.NoError(t, err)
 	return image
 }

@@ -115,7 +115,7 @@ func TestDamagedLayers(t *testing.T) {
 	says := map[string]string{
 		"layer that is no archive":      "gzip|archive/tar|unexpected EOF",
 		"layer of a file of a petabyte": "unexpected EOF",
-		"layers in the wrong order":     "unpacks to",
+		"layers in the wrong order":     "is said to be",
 	}
 	for _, c := range cases {
 		text, ok := says[c.Name]

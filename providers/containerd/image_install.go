@@ -24,6 +24,8 @@ type install struct {
 	platform platform
 	verify   func(ctx context.Context, ref, digest string) error
 	progress *progress
+	// fetching is the phase until all layers are in the store.
+	fetching string
 }
 
 func (i *install) run(ctx context.Context, n named) (*imageContent, error) {
@@ -35,7 +37,7 @@ func (i *install) run(ctx context.Context, n named) (*imageContent, error) {
 		return nil, err
 	}
 	i.progress.layers(found.manifest.layers)
-	i.progress.phase(phaseDownloading)
+	i.progress.phase(i.fetching)
 	if err := i.unpack(ctx, found); err != nil {
 		return nil, err
 	}

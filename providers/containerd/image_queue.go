@@ -9,7 +9,7 @@ import (
 )
 
 // parallelDownloads bounds the layers of one image that are fetched at once.
-const parallelDownloads = 4
+const parallelDownloads = 6
 
 // queue lets so many layers be fetched at once, the lower ones first, because
 // those are unpacked first.

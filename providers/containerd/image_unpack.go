@@ -2,7 +2,6 @@ package containerd
 
 import (
 	"context"
-	"slices"
 
 	"github.com/containerd/containerd/v2/core/diff"
 	"github.com/containerd/containerd/v2/core/images"
@@ -65,10 +64,10 @@ func (i *install) unpack(ctx context.Context, found *imageContent) error {
 }
 
 // expectedDiffs says what each layer must unpack to.
-func expectedDiffs(found *imageContent) map[digest.Digest][]digest.Digest {
-	out := make(map[digest.Digest][]digest.Digest, len(found.diffIDs))
+func expectedDiffs(found *imageContent) map[digest.Digest]digest.Digest {
+	out := make(map[digest.Digest]digest.Digest, len(found.diffIDs))
 	for n, layer := range found.manifest.layers {
-		out[layer.Digest] = append(out[layer.Digest], found.diffIDs[n])
+		out[layer.Digest] = found.diffIDs[n]
 	}
 	return out
 }
@@ -76,7 +75,7 @@ func expectedDiffs(found *imageContent) map[digest.Digest][]digest.Digest {
 // applier reports on unpacking and gives its errors their kinds.
 type applier struct {
 	diffService
-	layers   map[digest.Digest][]digest.Digest
+	layers   map[digest.Digest]digest.Digest
 	progress *progress
 }
 
@@ -94,8 +93,8 @@ func (a *applier) Apply(ctx context.Context, desc ocispec.Descriptor, mounts []m
 	if err != nil {
 		return out, applyFault(desc.Digest, err)
 	}
-	if !slices.Contains(a.layers[desc.Digest], out.Digest) {
-		return out, malformed("layer %s unpacks to %s, which the configuration does not name", desc.Digest, out.Digest)
+	if want := a.layers[desc.Digest]; out.Digest != want {
+		return out, malformed("layer %s unpacks to %s and is said to be %s", desc.Digest, out.Digest, want)
 	}
 	a.progress.layer(desc.Digest, phaseDone)
 	return out, nil

@@ -58,7 +58,7 @@ func (s *imageStore) importArchive(ctx context.Context, source compute.ImageSour
 		if names, err = chooseNames(listed, name); err != nil {
 			return err
 		}
-		i := &install{store: s, source: a, platform: platform, verify: opts.Verify, progress: progress}
+		i := &install{store: s, source: a, platform: platform, verify: opts.Verify, progress: progress, fetching: phaseUnpacking}
 		byID := make(map[digest.Digest]*imageContent)
 		for _, n := range names {
 			id := n.target.Digest

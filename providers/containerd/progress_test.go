@@ -155,6 +155,7 @@ func TestImportAndExportProgress(t *testing.T) {
 	assert.EqualValues(t, len(data), last.Done)
 	assert.EqualValues(t, len(data), last.Total)
 	assert.Len(t, last.Items, 3)
+	assert.NotContains(t, seen.phases(), phaseDownloading)
 
 	var written full
 	written.room = 1 << 30

@@ -59,7 +59,7 @@ func (s *imageStore) pull(ctx context.Context, text string, opts compute.PullOpt
 	}
 	progress.ref(s.ref(out.name, target.Digest.String()))
 	out.record = images.Image{Name: out.name, Target: target}
-	i := &install{store: s, source: from, platform: platform, verify: opts.Verify, progress: progress}
+	i := &install{store: s, source: from, platform: platform, verify: opts.Verify, progress: progress, fetching: phaseDownloading}
 	out.same, out.content, err = s.complete(ctx, out.record, platform)
 	switch {
 	case err != nil:

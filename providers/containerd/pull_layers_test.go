@@ -35,7 +35,7 @@ func TestPullOfUnusualImages(t *testing.T) {
 		require.NoError(t, err)
 		return image
 	}
-	docker, err := testimage.Data(testimage.Options{Layers: 2, LayerSize: 100, Seed: <-seeds, Docker: true})
+	docker, err := testimage.Data(testimage.Options{Layers: 2, LayerSize: 100, Seed: seeds.Add(1), Docker: true})
 	require.NoError(t, err)
 	list, err := testimage.Index(docker)
 	require.NoError(t, err)
@@ -47,7 +47,7 @@ func TestPullOfUnusualImages(t *testing.T) {
 		"list of Docker":          mutate.IndexMediaType(list, types.DockerManifestList),
 	} {
 		t.Run(name, func(t *testing.T) {
-			ref := push(t, r, "app:"+fmt.Sprint(<-seeds), image)
+			ref := push(t, r, "app:"+fmt.Sprint(seeds.Add(1)), image)
 			empty := stock(t, p)
 			for range 2 {
 				got, err := p.Images().Pull(ctx, ref, compute.PullOptions{})

@@ -73,7 +73,7 @@ func TestPullOfWhatIsThereFetchesNothing(t *testing.T) {
 func TestPullSharesLayers(t *testing.T) {
 	p := open(t, Options{})
 	r := testregistry.Test(t)
-	seed := <-seeds
+	seed := seeds.Add(1)
 	make := func(layers int) v1.Image {
 		image, err := testimage.Data(testimage.Options{Layers: layers, LayerSize: 10_000, Seed: seed})
 		require.NoError(t, err)
