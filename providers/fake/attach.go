@@ -143,6 +143,8 @@ func (a *attachment) start(opts compute.AttachOptions, b *Backend) {
 		case <-ended:
 			copies.Wait()
 		case <-a.closed:
+		case <-a.p.over:
+			_ = a.Close()
 		}
 		close(a.done)
 	})
@@ -156,8 +158,16 @@ func (a *attachment) start(opts compute.AttachOptions, b *Backend) {
 // Wait returns when the run has ended and its output has been written, or the
 // attachment was closed.
 func (a *attachment) Wait(ctx context.Context) error {
+	if err := a.p.open(ctx); err != nil {
+		return resource.Fail(OpAttach.verb(), a.ref, err)
+	}
 	select {
+	case <-a.p.over:
+		return resource.Fail(OpAttach.verb(), a.ref, errClosed)
 	case <-a.done:
+		if err := a.p.open(ctx); err != nil {
+			return resource.Fail(OpAttach.verb(), a.ref, err)
+		}
 		a.mu.Lock()
 		defer a.mu.Unlock()
 		return resource.Fail(OpAttach.verb(), a.ref, a.err)

@@ -36,6 +36,15 @@ func (h *handle) Console(ctx context.Context, opts compute.ConsoleOptions) (io.R
 		both.join()
 		c.journal.tap(r, &c.tap)
 		r.console = c
+		ended := r.ended()
+		h.p.backend.crew.run(func() {
+			select {
+			case <-ended:
+			case <-c.closed:
+			case <-h.p.over:
+				_ = c.Close()
+			}
+		})
 		return nil
 	})
 	if err != nil {

@@ -103,11 +103,13 @@ func (p *Provider) execute(r *run, c command, spec compute.ExecSpec) (*execution
 			_ = from.copyTo(w, nil, d.note)
 		})
 	}
+	endInput := func() {}
 	if spec.Stdin != nil {
+		endInput = sync.OnceFunc(s.in.leave)
 		// A Read may block for ever, so nobody waits for this one.
 		go func() {
 			_ = s.in.copyFrom(spec.Stdin, process.over)
-			s.in.leave()
+			endInput()
 		}()
 	}
 	if len(outputs) == 0 {
@@ -119,7 +121,16 @@ func (p *Provider) execute(r *run, c command, spec compute.ExecSpec) (*execution
 		})
 	}
 	b.crew.run(func() {
-		<-process.over
+		select {
+		case <-process.over:
+		case <-p.over:
+			// The value's end of the streams is gone; the process is the instance's.
+			for _, o := range outputs {
+				o.breakOff()
+			}
+			endInput()
+			return
+		}
 		cut := !d.wait()
 		for _, o := range outputs {
 			o.breakOff()

@@ -78,7 +78,7 @@ func (h *handle) hasten(opts compute.StopOptions) (done func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	i, err := h.find()
-	if err != nil || !i.turn.taken {
+	if err != nil || !i.turn.taken || opts.IfRevision != "" && opts.IfRevision != i.revisionText() {
 		return func() {}
 	}
 	w := i.wishOf(opts)

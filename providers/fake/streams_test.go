@@ -212,3 +212,54 @@ func TestLogsAreBounded(t *testing.T) {
 	assert.Equal(t, []string{"stdout: 65536 bytes (partial)", "stdout: 65536 bytes (partial)", "stdout: 65536 bytes (partial)", "stdout: 8192 bytes"}, kept[:4])
 	assert.Len(t, kept, 100_004)
 }
+
+func TestCloseEndsTheStreamsAndLeavesTheProcesses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fake.NewBackend(program(shout))
+		defer b.Close()
+		p := fake.New(fake.Options{Backend: b})
+		inst := start(t, p, "web", vm, stdin)
+		a, err := compute.Attach(t.Context(), inst, compute.AttachOptions{Stdout: io.Discard})
+		require.NoError(t, err)
+		c, err := compute.Console(t.Context(), inst, compute.ConsoleOptions{})
+		require.NoError(t, err)
+		in, _ := io.Pipe()
+		e, err := compute.Exec(t.Context(), inst, compute.ExecSpec{Process: compute.Process{Command: []string{"app"}}, Stdin: in, Stdout: io.Discard})
+		require.NoError(t, err)
+		waits := make(chan error)
+		go func() { waits <- a.Wait(t.Context()) }()
+		go func() { _, err := e.Wait(t.Context()); waits <- err }()
+		synctest.Wait()
+		require.NoError(t, p.Close())
+		require.ErrorIs(t, <-waits, resource.ErrClosed)
+		require.ErrorIs(t, <-waits, resource.ErrClosed)
+		require.ErrorIs(t, a.Wait(t.Context()), resource.ErrClosed)
+		require.ErrorIs(t, e.Signal(t.Context(), "SIGTERM"), resource.ErrClosed)
+		_, _ = io.ReadAll(c) // which would never return otherwise
+		require.NoError(t, in.Close())
+		synctest.Wait()
+
+		q := fake.Test(t, fake.Options{Backend: b})
+		again, err := q.Instances().Get(t.Context(), "web")
+		require.NoError(t, err)
+		assert.Equal(t, compute.Running, state(t, again))
+		require.NoError(t, again.Stop(t.Context(), compute.StopOptions{Grace: time.Second}))
+	})
+}
+
+func TestForceThatIsAbortedEndsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := fake.Test(t, program(untilDone))
+		inst := start(t, p, "web")
+		synctest.Wait()
+		begin := time.Now()
+		first := make(chan error)
+		go func() { first <- inst.Stop(t.Context(), compute.StopOptions{Grace: time.Hour}) }()
+		synctest.Wait()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		require.Error(t, inst.Delete(ctx, compute.DeleteOptions{Force: true, IfRevision: "stale"}))
+		require.NoError(t, <-first)
+		assert.Equal(t, time.Hour, time.Since(begin))
+	})
+}
