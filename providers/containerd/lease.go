@@ -89,10 +89,10 @@ func (k *leaseKeeper) release(ctx context.Context, p *Provider) error {
 	if k.current.ID == "" {
 		return nil
 	}
-	err := p.client.LeasesService().Delete(ctx, k.current)
-	if errdefs.IsNotFound(err) {
-		err = nil
-	}
+	err := translate(ctx, p.client.LeasesService().Delete(ctx, k.current))
 	k.current = leases.Lease{}
-	return translate(ctx, err)
+	if errdefs.IsNotFound(err) || errdefs.IsUnavailable(err) {
+		return nil // it has an end of its own
+	}
+	return err
 }

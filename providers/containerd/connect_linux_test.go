@@ -1,0 +1,297 @@
+package containerd
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	managed "github.com/univirt/univirt/internal/daemon/containerd"
+	"github.com/univirt/univirt/resource"
+)
+
+func TestParseURL(t *testing.T) {
+	for text, want := range map[string]Options{
+		"containerd:":              {},
+		"containerd:///run/x.sock": {Address: "/run/x.sock"},
+		"containerd:?namespace=a&owner=b&state=/s&snapshotter=native&runtime=r": {Namespace: "a", Owner: "b", StateDir: "/s", Snapshotter: "native", Runtime: "r"},
+		"containerd:?managed=/dir":                          {Managed: &Managed{Dir: "/dir"}},
+		"containerd:?managed=/dir&leave=true&binary=/bin/c": {Managed: &Managed{Dir: "/dir", Leave: true, Binary: "/bin/c"}},
+	} {
+		t.Run(text, func(t *testing.T) {
+			u, err := url.Parse(text)
+			require.NoError(t, err)
+			have, err := parseURL(u)
+			require.NoError(t, err)
+			assert.Equal(t, want, have)
+		})
+	}
+	for text, field := range map[string]string{
+		"containerd:?colour=red":            "url.query[colour]",
+		"containerd:?owner=a&owner=b":       "url.query[owner]",
+		"containerd://host/run/x.sock":      "url.host",
+		"containerd:run/x.sock":             "url.path",
+		"containerd:?leave=true":            "url.query[leave]",
+		"containerd:?binary=/x":             "url.query[binary]",
+		"containerd:?managed=/d&leave=yes!": "url.query[leave]",
+		"containerd+other:":                 "url.scheme",
+		"containerd:?namespace=A":           "namespace",
+		"containerd:?owner=a%20b":           "owner",
+		"containerd:?state=x":               "stateDir",
+		"containerd:?snapshotter=a/b":       "snapshotter",
+		"containerd:?runtime=a..b":          "runtime",
+		"containerd:?managed=rel":           "managed.dir",
+		"containerd:///x?managed=/d":        "address",
+		"containerd:///a/../b":              "address",
+	} {
+		t.Run(text, func(t *testing.T) {
+			p, err := univirt.Open(t.Context(), text)
+			assert.Nil(t, p)
+			require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
+			assert.Equal(t, field, resource.FaultsOf(err)[0].Field)
+		})
+	}
+}
+
+func FuzzParseURL(f *testing.F) {
+	f.Add("containerd:?managed=/dir&leave=true")
+	f.Add("containerd:///run/x.sock?namespace=a")
+	f.Fuzz(func(t *testing.T, text string) {
+		u, err := url.Parse(text)
+		if err != nil || u.Scheme != Scheme {
+			return
+		}
+		opts, err := parseURL(u)
+		if err != nil {
+			require.NotEmpty(t, resource.FaultsOf(err))
+			return
+		}
+		_, faults := opts.normalise()
+		require.True(t, len(faults) > 0 || opts.Managed != nil || filepath.IsAbs(opts.Address) || opts.Address == "")
+	})
+}
+
+func TestSpaceOf(t *testing.T) {
+	for namespace, want := range map[string]string{
+		"default": "univirt-default", "a-b": "univirt-a-b", "a--b": "univirt-a-Xb", "a---b": "univirt-a-XXb",
+	} {
+		assert.Equal(t, want, spaceOf(namespace))
+		assert.Empty(t, checkIdentifier(want))
+	}
+}
+
+// TestAddress has every way in which a socket can be none.
+func TestAddress(t *testing.T) {
+	dir, err := os.MkdirTemp("", "sock") // short, as the path of a socket must be
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
+	file := filepath.Join(dir, "file")
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	listen := func(name string) net.Listener {
+		l, err := net.Listen("unix", filepath.Join(dir, name))
+		require.NoError(t, err)
+		t.Cleanup(func() { _ = l.Close() })
+		return l
+	}
+	stale := listen("stale").(*net.UnixListener)
+	stale.SetUnlinkOnClose(false)
+	require.NoError(t, stale.Close())
+	listen("silent")
+	for name, c := range map[string]struct {
+		address string
+		kind    error
+	}{
+		"does not exist":  {filepath.Join(dir, "none"), errdefs.ErrUnavailable},
+		"is below a file": {filepath.Join(file, "x"), errdefs.ErrInvalidArgument},
+		"is no socket":    {file, errdefs.ErrInvalidArgument},
+		"is a folder":     {dir, errdefs.ErrInvalidArgument},
+		"nobody listens":  {filepath.Join(dir, "stale"), errdefs.ErrUnavailable},
+		"never answers":   {filepath.Join(dir, "silent"), errdefs.ErrUnavailable},
+		"too long":        {filepath.Join(dir, longName), errdefs.ErrUnavailable},
+	} {
+		t.Run(name, func(t *testing.T) {
+			begun := time.Now()
+			_, err := New(t.Context(), Options{Address: c.address, ConnectTimeout: 200 * time.Millisecond})
+			field(t, err, c.kind, "address")
+			assert.ErrorContains(t, err, c.address)
+			assert.Less(t, time.Since(begun), 5*time.Second)
+		})
+	}
+	t.Run("ends with the context", func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+		defer cancel()
+		_, err := New(ctx, Options{Address: filepath.Join(dir, "silent")})
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		cancel()
+		_, err = New(ctx, Options{Address: filepath.Join(dir, "silent")})
+		require.Error(t, err)
+	})
+}
+
+const longName = "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
+
+func TestNamespaceIsUsedInOneWay(t *testing.T) {
+	p := open(t, Options{})
+	for name, opts := range map[string]Options{
+		"snapshotter": {Snapshotter: "native"},
+		"stateDir":    {StateDir: t.TempDir()},
+	} {
+		opts.Address, opts.Namespace = p.opts.Address, p.opts.Namespace
+		_, err := New(t.Context(), opts)
+		field(t, err, errdefs.ErrFailedPrecondition, name)
+	}
+}
+
+// ownDaemon is a containerd of one test, with a provider and a running instance.
+func ownDaemon(t *testing.T) (*Provider, compute.Instance) {
+	t.Helper()
+	startShared(t) // skips where there is none
+	dir, err := os.MkdirTemp("", "own")
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		assert.NoError(t, managed.Destroy(context.Background(), filepath.Join(dir, "d")))
+		assert.NoError(t, os.RemoveAll(dir))
+	})
+	p, err := New(t.Context(), Options{Managed: &Managed{Dir: filepath.Join(dir, "d"), Binary: os.Getenv(binaryVariable)}})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, p.Close()) })
+	importGuest(t, p)
+	return p, start(t, p, guestSpec("a", "sleep", "1h"))
+}
+
+// everyCall has each operation of an instance that runs.
+func everyCall(p *Provider, inst compute.Instance) map[string]func(context.Context) error {
+
+	return map[string]func(context.Context) error{
+		"create": func(ctx context.Context) error {
+			_, err := p.Instances().Create(ctx, guestSpec("b", "sleep", "1h"))
+			return err
+		},
+		"get": func(ctx context.Context) error { _, err := p.Instances().Get(ctx, "a"); return err },
+		"list": func(ctx context.Context) error {
+			_, err := resource.Collect(p.Instances().List(ctx, compute.Filter{}))
+			return err
+		},
+		"stats": func(ctx context.Context) error {
+			_, err := resource.Collect(p.Instances().Stats(ctx, compute.Filter{}))
+			return err
+		},
+		"info":  func(ctx context.Context) error { _, err := inst.Info(ctx); return err },
+		"start": func(ctx context.Context) error { return inst.Start(ctx, compute.StartOptions{}) },
+		"stop":  func(ctx context.Context) error { return inst.Stop(ctx, compute.StopOptions{}) },
+		"wait":  func(ctx context.Context) error { _, err := inst.Wait(ctx, compute.WaitOptions{}); return err },
+		"update": func(ctx context.Context) error {
+			return inst.Update(ctx, compute.Change{Resources: &compute.Resources{PIDs: 50}})
+		},
+		"delete": func(ctx context.Context) error { return inst.Delete(ctx, compute.DeleteOptions{Force: true}) },
+		"pause":  func(ctx context.Context) error { return compute.Pause(ctx, inst) },
+		"exec": func(ctx context.Context) error {
+			_, err := compute.Exec(ctx, inst, compute.ExecSpec{Process: compute.Process{Command: []string{"/bin/guest"}}})
+			return err
+		},
+		"logs": func(ctx context.Context) error {
+			_, err := resource.Collect(compute.Logs(ctx, inst, compute.LogOptions{}))
+			return err
+		},
+		"images": func(ctx context.Context) error { _, err := p.Images().Get(ctx, guestName); return err },
+	}
+}
+
+// TestDaemonThatHangs stops the daemon in the middle of each call: each ends with
+// its context, and afterwards everything is as before.
+func TestDaemonThatHangs(t *testing.T) {
+	p, inst := ownDaemon(t)
+	status, _ := p.conn.daemon.Status()
+	process, err := os.FindProcess(status.PID)
+	require.NoError(t, err)
+	freeze, thaw := stopSignals()
+	require.NoError(t, process.Signal(freeze))
+	for name, call := range everyCall(p, inst) {
+		t.Run(name, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+			defer cancel()
+			begun := time.Now()
+			require.ErrorIs(t, call(ctx), context.DeadlineExceeded)
+			assert.Less(t, time.Since(begun), 15*time.Second)
+		})
+	}
+	require.NoError(t, process.Signal(thaw))
+	// What was asked for meanwhile is done, or it is not: both are states.
+	require.Eventually(t, func() bool {
+		i, err := inst.Info(t.Context())
+		return errors.Is(err, errdefs.ErrNotFound) || err == nil && i.State.Settled()
+	}, 30*time.Second, 10*time.Millisecond)
+}
+
+// TestDaemonThatDies kills the daemon, which is restarted, while each call is
+// made: each ends with an error that says so, or succeeds at the new daemon.
+func TestDaemonThatDies(t *testing.T) {
+	// A daemon that dies too often in a row is given up.
+	for _, names := range [][]string{{"wait", "info", "list", "exec", "logs"}, {"update", "pause", "create", "stop", "delete"}} {
+		p, inst := ownDaemon(t)
+		for _, name := range names {
+			testDeath(t, p, inst, name)
+		}
+	}
+}
+
+func testDeath(t *testing.T, p *Provider, inst compute.Instance, name string) {
+	t.Run(name, func(t *testing.T) {
+		outcome := make(chan error, 1)
+		status, _ := p.conn.daemon.Status()
+		process, err := os.FindProcess(status.PID)
+		require.NoError(t, err)
+		freeze, _ := stopSignals()
+		if name == "wait" {
+			go func() { outcome <- everyCall(p, inst)[name](t.Context()) }()
+			require.Eventually(t, func() bool { n, _ := Calls(p); return n["Tasks/Wait"] > 0 }, 10*time.Second, time.Millisecond)
+		} else {
+			require.NoError(t, process.Signal(freeze))
+			go func() { outcome <- everyCall(p, inst)[name](t.Context()) }()
+		}
+		require.NoError(t, process.Kill())
+		err = <-outcome
+		if err != nil {
+			require.ErrorIs(t, err, errdefs.ErrUnavailable)
+			assert.True(t, resource.Retryable(err))
+		}
+		require.Eventually(t, func() bool {
+			now, _ := p.conn.daemon.Status()
+			if now.PID == status.PID || now.PID == 0 {
+				return false
+			}
+			_, err := p.Instances().Get(t.Context(), "a")
+			return err == nil || errors.Is(err, errdefs.ErrNotFound)
+		}, 30*time.Second, 10*time.Millisecond)
+		// Whatever it was asked for, it is in a state that can be gone on from.
+		if err := compute.Resume(t.Context(), inst); err != nil && !errors.Is(err, errdefs.ErrNotFound) {
+			require.ErrorIs(t, err, errdefs.ErrFailedPrecondition)
+		}
+	})
+}
+
+func TestCallTimeout(t *testing.T) {
+	p, inst := ownDaemon(t)
+	p.conn.calls.timeout = 50 * time.Millisecond
+	status, _ := p.conn.daemon.Status()
+	process, err := os.FindProcess(status.PID)
+	require.NoError(t, err)
+	freeze, thaw := stopSignals()
+	require.NoError(t, process.Signal(freeze))
+	_, err = inst.Info(t.Context())
+	require.ErrorIs(t, err, errdefs.ErrUnavailable)
+	assert.ErrorContains(t, err, "50ms")
+	require.NoError(t, process.Signal(thaw))
+	p.conn.calls.timeout = 0
+	require.NoError(t, inst.Delete(t.Context(), compute.DeleteOptions{Force: true}))
+}
