@@ -3,6 +3,7 @@ package providertest
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -244,29 +245,39 @@ func watchGap(e *env) {
 	// A few events may have waited for the reader before there were too many.
 	for w.next("a gap").Type != resource.EventGap {
 	}
-	var added, vanished []string
-	for {
-		event := w.next("what is there after a gap")
-		if event.Type == resource.EventSynced {
-			break
-		}
-		switch event.Type {
-		case resource.EventAdded:
-			added = append(added, event.Ref.Name)
-			if event.Ref.Name == "kept" {
-				require.Equal(e, resource.Labels{"count": "19"}, event.Labels, "what is there after a gap is as it is now")
-			}
-		case resource.EventDeleted:
-			vanished = append(vanished, event.Ref.Name)
-		default:
-			require.Fail(e, "between Gap and Synced only Added and Deleted are told", "%s", w)
-		}
-	}
-	require.Equal(e, []string{"kept", "new"}, sorted(added))
-	require.Equal(e, []string{"gone"}, vanished)
+	w.picture(map[string]resource.Labels{"kept": {"count": "19"}, "new": nil}, "gone")
 	e.delete(kept)
 	w.expect(deleted("kept"))
 	_ = w.stop()
+}
+
+// picture follows a stream behind a Gap until what it has told is what there is:
+// resources by name with their labels. One that vanished must have been told.
+func (w *watching) picture(want map[string]resource.Labels, vanished string) {
+	w.e.Helper()
+	have, gone, between := map[string]resource.Labels{}, false, true
+	for {
+		event := w.next("what is there after a gap")
+		switch event.Type {
+		case resource.EventGap:
+			clear(have)
+			between = true
+		case resource.EventSynced:
+			between = false
+		case resource.EventAdded:
+			have[event.Ref.Name] = event.Labels
+		case resource.EventDeleted:
+			delete(have, event.Ref.Name)
+			gone = gone || event.Ref.Name == vanished
+		default:
+			require.False(w.e, between, "between Gap and Synced only Added and Deleted are told: %s", w)
+			require.Contains(w.e, have, event.Ref.Name, "a change of what was not told: %s", w)
+			have[event.Ref.Name] = event.Labels
+		}
+		if !between && gone && maps.EqualFunc(have, want, maps.Equal[resource.Labels, resource.Labels]) {
+			return
+		}
+	}
 }
 
 func watchUnread(e *env) {
