@@ -3,7 +3,6 @@ package containerd
 import (
 	"context"
 
-	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/images"
 	"github.com/containerd/errdefs"
 	"github.com/opencontainers/go-digest"
@@ -93,12 +92,6 @@ func (s *imageStore) unpack(ctx context.Context, image resolvedImage) error {
 		}
 		return i.link(ctx, found)
 	}))
-}
-
-// clientImage returns the image as the client of containerd has it. It makes no
-// call.
-func (s *imageStore) clientImage(image resolvedImage) client.Image {
-	return client.NewImageWithPlatform(s.p.client, image.record, hostPlatform().MatchComparer)
 }
 
 // present is the source of an image that is in the store.
