@@ -89,18 +89,12 @@ type text struct {
 // texts were seen on containerd 1.6.20 with runc 1.1.5. The first that matches
 // counts.
 var texts = []text{
-	// Tasks.Create: the program is not there or cannot be executed.
-	{regexp.MustCompile(`OCI runtime create failed: .*exec: "`), errdefs.ErrInvalidArgument, "process.command"},
-	{regexp.MustCompile(`OCI runtime create failed: .*exec .*: (no such file or directory|permission denied|exec format error)`), errdefs.ErrInvalidArgument, "process.command"},
-	// Tasks.Start: the same, where it shows only when the kernel executes it.
-	{regexp.MustCompile(`OCI runtime start failed: .*exec .*: (no such file or directory|permission denied|exec format error)`), errdefs.ErrInvalidArgument, "process.command"},
-	// Tasks.Start of an exec.
-	{regexp.MustCompile(`OCI runtime exec failed: .*(exec: "|exec failed: .*exec .*: (no such file or directory|permission denied|exec format error))`), errdefs.ErrInvalidArgument, "process.command"},
+	// Tasks.Create, and Tasks.Start of an exec: the program is not there or may not
+	// be executed. That it has no format of the kernel's shows only as an exit.
+	{regexp.MustCompile(`OCI runtime (create|exec) failed: .*exec: "`), errdefs.ErrInvalidArgument, "process.command"},
 	{regexp.MustCompile(`OCI runtime (create|exec) failed: .*(chdir to cwd|mkdir .* not a directory)`), errdefs.ErrInvalidArgument, "process.dir"},
 	// Tasks.Create while another call is still deleting the task before.
 	{regexp.MustCompile(`failed to (start shim|create shim task|create task bundle|create bundle): mkdir .*: file exists`), errdefs.ErrAlreadyExists, ""},
-	{regexp.MustCompile(`cannot exec in a paused state`), errdefs.ErrFailedPrecondition, ""},
-	{regexp.MustCompile(`cannot exec in a (stopped|deleted) state|cannot exec in a stopped container`), errdefs.ErrFailedPrecondition, ""},
 	{regexp.MustCompile(`cannot delete a (running|paused) process`), errdefs.ErrFailedPrecondition, ""},
 	{regexp.MustCompile(`unable to set memory limit to`), errdefs.ErrInvalidArgument, "resources.memory"},
 	{regexp.MustCompile(`cpuset\.(cpus|mems).*(invalid argument|numerical result out of range|permission denied)`), errdefs.ErrInvalidArgument, "resources.cpuSet"},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"math"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -91,4 +93,23 @@ func TestErrorTexts(t *testing.T) {
 			assert.Empty(t, left)
 		})
 	}
+}
+
+// TestTaskOfARun provokes what containerd says where a task is in the way.
+func TestTaskOfARun(t *testing.T) {
+	p := openGuest(t, Options{})
+	inst := start(t, p, guestSpec("a", "sleep", "1h"))
+	ctx := p.dress(t.Context())
+	require.ErrorIs(t, p.deleteTask(ctx, inst.ID()), errdefs.ErrFailedPrecondition)
+	require.NoError(t, compute.Pause(ctx, inst))
+	require.ErrorIs(t, p.deleteTask(ctx, inst.ID()), errdefs.ErrFailedPrecondition)
+	require.NoError(t, compute.Resume(ctx, inst))
+	// The folder of a task whose deletion has not ended yet.
+	k, err := p.loadContainer(ctx, create(t, p, guestSpec("b", "sleep", "1h")).ID())
+	require.NoError(t, err)
+	folder := filepath.Join(common.dir, "d", "state", "io.containerd.runtime.v2.task", p.space, k.container.ID)
+	require.NoError(t, os.MkdirAll(folder, 0o700))
+	require.ErrorIs(t, p.run(ctx, k), errdefs.ErrAlreadyExists)
+	require.NoError(t, os.RemoveAll(folder))
+	require.NoError(t, p.run(ctx, k))
 }
