@@ -120,6 +120,7 @@ func (p *Provider) remove(ctx context.Context, k *known) error {
 	ctx, cancel := p.cleanup(ctx)
 	defer cancel()
 	p.mortals.remove(id)
+	p.records.drop(id)
 	err = ignoreNotFound(p.client.SnapshotService(p.snapshotter).Remove(ctx, key))
 	p.leases.drop(key)
 	if err = errors.Join(translate(ctx, err), p.state.removeInstance(id)); err != nil {

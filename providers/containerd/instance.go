@@ -87,7 +87,7 @@ func (p *Provider) loadContainer(ctx context.Context, id string) (*known, error)
 	if err != nil {
 		return nil, translate(ctx, err)
 	}
-	r, err := readRecord(c)
+	r, err := p.records.read(c)
 	if err != nil {
 		return nil, err
 	}

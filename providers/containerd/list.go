@@ -81,7 +81,7 @@ func (p *Provider) readAll(ctx context.Context, filter compute.Filter) ([]*known
 	for i, c := range found {
 		k := &known{container: c, task: tasks[c.ID]}
 		// One record that cannot be read must not hide the others.
-		k.record, k.fault = readRecord(c)
+		k.record, k.fault = p.records.read(c)
 		all[i] = k
 	}
 	return all, nil

@@ -39,6 +39,7 @@ type Provider struct {
 	images  *imageStore
 	reaper  reaper
 	events  eventHub
+	records recordCache
 	follow  logfile.Watcher
 	mortals mortals
 

@@ -2,13 +2,16 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"syscall"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types/task"
 	"github.com/containerd/containerd/v2/core/containers"
+	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
 )
 
 // A run that has ended leaves its task, and the task its shim and the writer of
@@ -74,6 +77,10 @@ func (p *Provider) collect(ctx context.Context, id, run string) (bool, error) {
 	err := p.through(ctx, id, func(ctx context.Context) error {
 		return p.locked(ctx, id, func() error {
 			t, err := p.loadTask(ctx, id)
+			if err == nil && t == nil && p.gone(ctx, id) {
+				// The lock has just made a folder for what is no more.
+				return resource.Errorf(errdefs.ErrNotFound, "no such instance")
+			}
 			if err != nil || t == nil || run != "" && runOf(t) != run {
 				return err
 			}
@@ -89,5 +96,8 @@ func (p *Provider) collect(ctx context.Context, id, run string) (bool, error) {
 			return p.reap(ctx, k)
 		})
 	})
+	if errors.Is(err, errdefs.ErrNotFound) && ctx.Err() == nil {
+		return true, nil
+	}
 	return err == nil && over, err
 }

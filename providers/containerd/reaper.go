@@ -63,7 +63,7 @@ func (r *reaper) watch() {
 	for r.ctx.Err() == nil {
 		ctx, cancel := context.WithCancel(r.ctx)
 		stream, failed := r.p.client.EventService().Subscribe(ctx,
-			fmt.Sprintf("namespace==%s,topic==/tasks/exit", r.p.space))
+			fmt.Sprintf("namespace==%q,topic==%q", r.p.space, "/tasks/exit"))
 		r.read(ctx, stream, failed, slots)
 		cancel()
 		select {

@@ -157,7 +157,7 @@ func (s *sweep) take(ctx context.Context, group *errgroup.Group, ref resource.Re
 func (s *sweep) instances(ctx context.Context, group *errgroup.Group) error {
 	now := time.Now()
 	for _, c := range s.all {
-		r, err := readRecord(c)
+		r, err := s.p.records.read(c)
 		if err != nil || r == nil || !s.mine(r.Owner.Name) || s.unfinished {
 			continue
 		}
@@ -181,7 +181,7 @@ func (s *sweep) startedTasks(ctx context.Context, group *errgroup.Group) error {
 		if t == nil {
 			continue
 		}
-		r, err := readRecord(c)
+		r, err := s.p.records.read(c)
 		if err != nil || r == nil || !s.mine(r.Owner.Name) {
 			continue
 		}

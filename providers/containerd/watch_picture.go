@@ -105,7 +105,7 @@ func (p *Provider) track(c containers.Container, t *task.Process, at time.Time) 
 	if c.Extensions[extension] != nil {
 		s.managed = true
 		s.ref.Name = c.Labels[labelName]
-		if r, err := readRecord(c); err == nil {
+		if r, err := p.records.read(c); err == nil {
 			tracked.revision = r.Revision
 		}
 	} else if resource.CheckName(c.ID) == "" {

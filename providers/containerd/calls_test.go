@@ -1,0 +1,127 @@
+package containerd
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	testimage "github.com/univirt/univirt/providers/providertest/image"
+	"github.com/univirt/univirt/resource"
+)
+
+// besides are calls that belong to no operation: the value's own subscription to
+// the ends of runs and what it reads because of it.
+var besides = []string{"Events/Subscribe"}
+
+// TestCalls holds the number of calls to containerd that each operation makes.
+// What it costs shows here before any clock does.
+func TestCalls(t *testing.T) {
+	p := openGuest(t, Options{})
+	ctx := t.Context()
+	// What is read or made once for a value, before the first.
+	warm := start(t, p, guestSpec("warm", "sleep", "1h"))
+	_, err := compute.Output(ctx, warm, testimage.Path, "hostname")
+	require.NoError(t, err)
+	require.NoError(t, warm.Delete(ctx, compute.DeleteOptions{Force: true}))
+	// The reaper looks once, half a second after it began.
+	settle(t, p)
+
+	var b strings.Builder
+	var inst compute.Instance
+	count := func(operation string, do func() error) {
+		t.Helper()
+		before, _ := Calls(p)
+		require.NoError(t, do(), operation)
+		after, _ := Calls(p)
+		fmt.Fprintf(&b, "%s\n", operation)
+		for _, method := range slices.Sorted(maps.Keys(after)) {
+			if n := after[method] - before[method]; n > 0 && !slices.Contains(besides, method) {
+				fmt.Fprintf(&b, "\t%d %s\n", n, method)
+			}
+		}
+	}
+	begin := func() error { return inst.Start(ctx, compute.StartOptions{}) }
+	count("create", func() (err error) {
+		inst, err = p.Instances().Create(ctx, guestSpec("web", "sleep", "1h"))
+		return err
+	})
+	count("get by name", func() error { _, err := p.Instances().Get(ctx, "web"); return err })
+	count("get by ID", func() error { _, err := p.Instances().Get(ctx, inst.ID()); return err })
+	count("start", begin)
+	count("start of a running instance", begin)
+	count("info", func() error { _, err := inst.Info(ctx); return err })
+	count("exec", func() error { _, err := compute.Output(ctx, inst, testimage.Path, "hostname"); return err })
+	count("pause", func() error { return compute.Pause(ctx, inst) })
+	count("resume", func() error { return compute.Resume(ctx, inst) })
+	count("update of labels", func() error {
+		value := "web"
+		return inst.Update(ctx, compute.Change{Labels: resource.LabelPatch{"tier": &value}})
+	})
+	for _, n := range []int{1, 5} {
+		for i := range n {
+			create(t, p, guestSpec(fmt.Sprintf("more-%d-%d", n, i), "exit", "0"))
+		}
+		name := fmt.Sprintf(" of %d instances", n+1)
+		if n == 5 {
+			name = " of 7 instances"
+		}
+		count("list"+name, func() error { _, err := listAll(ctx, p); return err })
+		count("stats"+name, func() error {
+			_, err := resource.Collect(p.Instances().Stats(ctx, compute.Filter{}))
+			return err
+		})
+	}
+	count("sweep that finds nothing", func() error {
+		report, err := p.Sweep(ctx, univirt.SweepOptions{})
+		require.Empty(t, report)
+		return err
+	})
+	count("stop (force)", func() error { return inst.Stop(ctx, compute.StopOptions{Force: true}) })
+	settle(t, p) // the reaper looks after each run that ended
+	count("stop of a stopped instance", func() error { return inst.Stop(ctx, compute.StopOptions{}) })
+	count("wait for a run that is over", func() error { _, err := inst.Wait(ctx, compute.WaitOptions{}); return err })
+	count("delete", func() error { return inst.Delete(ctx, compute.DeleteOptions{}) })
+	count("create, start, wait, delete", func() error { return life(ctx, p, guestSpec("web", "exit", "0")) })
+	settle(t, p)
+	count("list of images", func() error { _, err := resource.Collect(p.Images().List(ctx, compute.ImageFilter{})); return err })
+
+	golden := filepath.Join("testdata", "calls.golden")
+	if *update {
+		require.NoError(t, os.WriteFile(golden, []byte(b.String()), 0o644))
+	}
+	want, err := os.ReadFile(golden)
+	require.NoError(t, err)
+	require.Equal(t, string(want), b.String(), "run with -update where that is meant")
+}
+
+// settle waits until the value makes no calls on its own.
+func settle(t *testing.T, p *Provider) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	for last, quiet := 0, 0; quiet < 10; {
+		total := 0
+		calls, _ := Calls(p)
+		for _, n := range calls {
+			total += n
+		}
+		if quiet++; total != last {
+			last, quiet = total, 0
+		}
+		select {
+		case <-ctx.Done():
+			t.Fatal("calls go on and on: ", calls)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
