@@ -25,6 +25,11 @@ type Backend struct {
 	// broken is what is wrong with the options, or nil.
 	broken error
 
+	// files guards the content of all file trees, and host is the host's, of which
+	// bind mounts show a part. Where both locks are held, mu was locked first.
+	files sync.RWMutex
+	host  *view
+
 	// mu guards everything below and all records. It is held for short: never
 	// while anything is waited for, never during a yield.
 	mu         sync.Mutex
@@ -46,8 +51,10 @@ type Backend struct {
 // usage is what is handed out of the capacity.
 type usage struct {
 	// cpus are thousandths of a processor.
-	cpus, memory, disk           int64
+	cpus, memory                 int64
 	instances, volumes, networks int
+	// disk is what images, root disks, volumes and written files occupy.
+	disk quota
 }
 
 // space is what one namespace holds. The backend's lock guards it.
@@ -74,6 +81,7 @@ func NewBackend(opts Options) *Backend {
 	}
 	b.opts.Programs = maps.Clone(opts.Programs)
 	b.opts.Latency = maps.Clone(opts.Latency)
+	b.initStorage()
 	b.registry.open = opts.Images == nil
 	if b.broken == nil {
 		b.registry.push(opts.Images)

@@ -93,7 +93,7 @@ func (b *Backend) capacity() univirt.Capacity {
 		out.Memory, out.MemoryAvailable = c.Memory, c.Memory-b.used.memory
 	}
 	if c.Disk > 0 {
-		out.Disk, out.DiskAvailable = c.Disk, c.Disk-b.stored()
+		out.Disk, out.DiskAvailable = c.Disk, b.used.disk.room()
 	}
 	if c.Instances > 0 {
 		out.Instances = int64(c.Instances)

@@ -20,6 +20,12 @@ func (s *sockets) close() {}
 // and at least one. The backend is locked.
 func (i *instance) addressed() bool { return false }
 
+// endpoint is the record of an endpoint.
+type endpoint struct{ addresses []netip.Prefix }
+
+// endpoints are the instance's, in the order of its spec.
+func (i *instance) endpoints() []*endpoint { return nil }
+
 // attachEndpoints reserves an endpoint for each of the spec's networks. It is
 // part of Create: where it fails it has done nothing. The backend is locked.
 func (i *instance) attachEndpoints() error { return nil }

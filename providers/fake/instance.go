@@ -39,7 +39,10 @@ type parts struct {
 	reason string
 	// past are the runs before the last one, the oldest first.
 	past []*run
-	// The fields below belong to the files named after them.
+	// files are laid out when somebody first looks at them; nil until then.
+	files *instanceFiles
+	// mounts are those of the spec, in its order.
+	mounts []*mount
 }
 
 // keptRuns is how many earlier runs an instance remembers the ends of.

@@ -71,6 +71,11 @@ func (p *Provider) begin(i *instance, c command) error {
 		b.vacate(&i.spec.Resources)
 		return err
 	}
+	if err := i.beginRun(); err != nil {
+		i.unplug()
+		b.vacate(&i.spec.Resources)
+		return err
+	}
 	if i.run != nil {
 		i.remember(i.run)
 	}
@@ -220,6 +225,7 @@ func (r *run) finish() {
 	if r.stdin != nil {
 		r.stdin.breakOff()
 	}
+	i.endRun()
 	if i.state != compute.Suspended {
 		i.unplug()
 		r.backend().vacate(r.limits)
@@ -336,18 +342,3 @@ func (b *Backend) vacate(r *compute.Resources) {
 	b.used.cpus -= milli(r.CPUs)
 	b.used.memory -= r.Memory
 }
-
-// store takes bytes out of the disk's capacity. The backend is locked.
-func (b *Backend) store(bytes int64) error {
-	if most := b.opts.Capacity.Disk; most > 0 && bytes > most-b.used.disk {
-		return resource.Errorf(errdefs.ErrResourceExhausted, "the disk has %s left", resource.FormatSize(most-b.used.disk))
-	}
-	b.used.disk += bytes
-	return nil
-}
-
-// stored is the number of bytes that are taken.
-func (b *Backend) stored() int64 { return b.used.disk }
-
-// unstore gives them back.
-func (b *Backend) unstore(bytes int64) { b.used.disk -= bytes }
