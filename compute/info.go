@@ -77,7 +77,8 @@ func (i Info) Address() netip.Addr {
 type Filter struct {
 	Names []string
 	IDs   []string
-	// Kinds, States and Images limit to those listed; images by name or digest.
+	// Kinds, States and Images limit to those listed; images by name, as
+	// ParseImageReference completes it, or by ID.
 	Kinds  []Kind
 	States []State
 	Images []string
@@ -101,6 +102,6 @@ func (f Filter) Matches(info Info) bool {
 		(len(f.IDs) == 0 || slices.Contains(f.IDs, info.Ref.ID)) &&
 		(len(f.Kinds) == 0 || slices.Contains(f.Kinds, info.Kind)) &&
 		(len(f.States) == 0 || slices.Contains(f.States, info.State)) &&
-		(len(f.Images) == 0 || slices.Contains(f.Images, info.Image.Name) || slices.Contains(f.Images, info.Image.ID)) &&
+		(len(f.Images) == 0 || slices.ContainsFunc(f.Images, func(name string) bool { return sameImage(info, name) })) &&
 		f.Selector.Matches(info.Labels)
 }
