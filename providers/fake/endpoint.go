@@ -1,20 +1,11 @@
 package fake
 
 import (
-	"context"
-	"errors"
-	"net"
 	"net/netip"
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/network"
 )
-
-// sockets are what a process holds of the network. The zero value is ready.
-type sockets struct{}
-
-// close closes them, also those that are opened later. Closing twice does nothing.
-func (s *sockets) close() {}
 
 // addressed reports whether the instance has an address on each of its networks,
 // and at least one. The backend is locked.
@@ -52,21 +43,24 @@ func (i *instance) portInfos() []network.Port { return nil }
 // networkStats is Stats.Network. The backend is locked.
 func (i *instance) networkStats() []compute.NetworkStats { return nil }
 
-// Listen listens inside the instance, as net.Listen does: on a port of all
-// addresses (":80"), of one of the instance's addresses, or of its loopback. Port
-// 0 chooses one. The listener ends with the process.
-func (p *Process) Listen(networkName, address string) (net.Listener, error) {
-	return nil, errors.ErrUnsupported
-}
+// has reports whether an address is the instance's own. The backend is locked.
+func (i *instance) has(ip netip.Addr) bool { return false }
 
-// Dial connects from inside the instance, as net.Dialer.DialContext does. A name
-// is looked up as LookupHost does.
-func (p *Process) Dial(ctx context.Context, networkName, address string) (net.Conn, error) {
-	return nil, errors.ErrUnsupported
-}
+// route finds who has an address on one of the instance's networks, and the
+// instance's own address there. The backend is locked.
+func (i *instance) route(ip netip.Addr) (source netip.Addr, peer *instance) { return ip, nil }
 
-// LookupHost returns the addresses of a name as the instance sees it: of another
-// instance on one of its networks, of the spec's DNS.Hosts, or of itself.
-func (p *Process) LookupHost(ctx context.Context, host string) ([]netip.Addr, error) {
-	return nil, errors.ErrUnsupported
+// counter returns what counts the bytes of the endpoint with an address, or nil.
+// The backend is locked.
+func (i *instance) counter(ip netip.Addr) func(received, sent int) { return nil }
+
+// lookUp finds a name as the instance sees it. The backend is locked.
+func (i *instance) lookUp(host string) []netip.Addr {
+	if host == "localhost" {
+		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+	}
+	if ip, ok := i.spec.DNS.Hosts[host]; ok {
+		return []netip.Addr{ip}
+	}
+	return nil
 }

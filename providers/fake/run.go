@@ -47,6 +47,9 @@ type run struct {
 	boot  *time.Timer
 
 	stdin *pipe
+	// listeners are the ports that programs listen on; ports counts connections out.
+	listeners []*listener
+	ports     uint32
 	// console is the one connection to the console, or nil.
 	console *console
 
