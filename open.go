@@ -6,7 +6,6 @@ import (
 	"maps"
 	"net/url"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -74,7 +73,7 @@ func (r *Registry) Open(ctx context.Context, rawURL string) (Provider, error) {
 		if known == "" {
 			known = "none; import a package below providers/"
 		}
-		return nil, openFault("url.scheme", "is not registered: "+strconv.QuoteToASCII(u.Scheme)+"; registered are "+known)
+		return nil, openFault("url.scheme", "is not registered: "+resource.Quote(u.Scheme)+"; registered are "+known)
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, resource.Fail("open", resource.Ref{Provider: u.Scheme}, err)
@@ -104,7 +103,7 @@ func Parameters(u *url.URL, known ...string) (map[string]string, error) {
 	var faults resource.Faults
 	values := make(map[string]string, len(query))
 	for _, name := range slices.Sorted(maps.Keys(query)) {
-		field := "url.query[" + name + "]"
+		field := resource.MapField("url.query", name)
 		switch {
 		case !slices.Contains(known, name):
 			faults.Add(field, "is not known; known are %s", strings.Join(known, ", "))
