@@ -52,6 +52,8 @@ type Backend struct {
 
 // Capacity is what a host has, and has left.
 type Capacity struct {
+	// CPUs is the number of cores, Memory and Disk are bytes in all, and the
+	// Available ones bytes that are left.
 	CPUs            float64
 	Memory          int64
 	MemoryAvailable int64
@@ -63,6 +65,7 @@ type Capacity struct {
 
 // KindDescription is what a provider offers for one kind of instance.
 type KindDescription struct {
+	// Features says which capabilities work.
 	Features resource.Features
 	// Fields says which fields of compute.Spec have an effect.
 	Fields resource.FieldTable
@@ -75,6 +78,7 @@ type KindDescription struct {
 
 // ResourceDescription is what a provider offers for another kind of resource.
 type ResourceDescription struct {
+	// Features says which capabilities work.
 	Features resource.Features
 	// Fields says which fields of the kind's spec have an effect.
 	Fields resource.FieldTable

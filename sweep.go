@@ -42,6 +42,7 @@ type SweepReport struct {
 // SweepFailure is a resource that could not be removed.
 type SweepFailure struct {
 	Ref resource.Ref
+	// Err says why.
 	Err error
 }
 

@@ -26,6 +26,8 @@ const (
 // the provider cannot change is errors.ErrUnsupported and names it. What waits
 // for the next start stands in Info.Pending.
 type Change struct {
+	// Resources, Restart and StopGrace replace the spec's fields of these names
+	// as a whole.
 	Resources *Resources     `json:"resources,omitempty"`
 	Restart   *RestartPolicy `json:"restart,omitempty"`
 	StopGrace *time.Duration `json:"stopGrace,omitempty"`

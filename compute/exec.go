@@ -78,7 +78,10 @@ type ExecSpec struct {
 const DefaultDrain = time.Second
 
 // TerminalSize is the size of a terminal in characters; zero means 80 by 24.
-type TerminalSize struct{ Width, Height uint16 }
+type TerminalSize struct {
+	// Width is the number of columns, Height that of rows.
+	Width, Height uint16
+}
 
 // Validate reports every fault of the spec.
 func (s ExecSpec) Validate() resource.Faults {
@@ -157,6 +160,7 @@ func (t *tail) Write(p []byte) (int, error) {
 
 // ExitError is the error of a command that did not end with 0.
 type ExitError struct {
+	// Command is what was run, and Exit how it ended.
 	Command []string
 	Exit    ExecExit
 	// Stderr is the end of its standard error.

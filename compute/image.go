@@ -68,6 +68,8 @@ const (
 
 // ImageConfig is what an image says of the instances made of it.
 type ImageConfig struct {
+	// Entrypoint and Cmd are together the default argument vector; Env, User,
+	// Dir and StopSignal are the defaults of the spec's fields of like names.
 	Entrypoint []string
 	Cmd        []string
 	Env        []string
@@ -84,6 +86,8 @@ type ImageConfig struct {
 
 // Platform is an operating system and a processor, in Go's words.
 type Platform struct {
+	// OS and Architecture are words such as "linux" and "arm64"; Variant
+	// distinguishes processors of one architecture, such as "v7".
 	OS           string `json:"os,omitempty"`
 	Architecture string `json:"architecture,omitempty"`
 	Variant      string `json:"variant,omitempty"`

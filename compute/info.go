@@ -75,6 +75,7 @@ func (i Info) Address() netip.Addr {
 // Filter says which instances are meant: those that meet every field that is
 // not zero. The zero value means all managed ones.
 type Filter struct {
+	// Names and IDs limit to those listed.
 	Names []string
 	IDs   []string
 	// Kinds, States and Images limit to those listed; images by name, as

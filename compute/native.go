@@ -34,6 +34,8 @@ func (n Natives) For(provider string) Native {
 // RecordedNative is what is left of a native value that was read from a stored
 // spec.
 type RecordedNative struct {
+	// Provider is the scheme of the provider that the value was for, and Version
+	// the value's.
 	Provider string `json:"provider"`
 	Version  string `json:"version"`
 }

@@ -36,6 +36,7 @@ type NetworkAttachment struct {
 
 // DNS replaces the name resolution inside an instance.
 type DNS struct {
+	// Servers, Search and Options are those of resolv.conf(5).
 	Servers []netip.Addr `json:"servers,omitempty"`
 	Search  []string     `json:"search,omitempty"`
 	Options []string     `json:"options,omitempty"`

@@ -173,6 +173,7 @@ type Resources struct {
 
 // RLimit is a soft and a hard limit; -1 means none.
 type RLimit struct {
+	// Soft is what is enforced; the process may raise it up to Hard.
 	Soft int64 `json:"soft"`
 	Hard int64 `json:"hard"`
 }

@@ -92,6 +92,7 @@ func Operations() []Operation {
 
 // Transition is one line of the table: what an operation does in a state.
 type Transition struct {
+	// From is the state before the operation Op.
 	From State
 	Op   Operation
 	// To is the state after the operation; From itself where nothing changes.

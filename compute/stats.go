@@ -15,6 +15,8 @@ type Stats struct {
 	Time time.Time
 	Run  string
 
+	// CPU, Memory and Disk are those of the whole instance, PIDs is the number of
+	// its processes and threads, and Network has an entry for each attachment.
 	CPU     CPUStats
 	Memory  MemoryStats
 	PIDs    int64
@@ -47,6 +49,7 @@ type MemoryStats struct {
 
 // IOStats count what was read and written.
 type IOStats struct {
+	// Bytes and operations are counted at the block device.
 	ReadBytes, WriteBytes int64
 	ReadOps, WriteOps     int64
 }

@@ -20,6 +20,7 @@ const (
 // RestartPolicy says what a supervisor does when a run ends. It acts only while
 // a supervisor runs; Info.Supervised says whether one does.
 type RestartPolicy struct {
+	// Mode says after which exits; RestartNever by default.
 	Mode RestartMode `json:"mode,omitempty"`
 	// MaxRetries bounds restarts in a row; 0 means no bound.
 	MaxRetries int `json:"maxRetries,omitempty"`

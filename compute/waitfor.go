@@ -49,7 +49,10 @@ func WaitFor(ctx context.Context, inst Instance, level Level) (Info, error) {
 }
 
 // EndedError says that a run ended while something else was waited for.
-type EndedError struct{ Exit Exit }
+type EndedError struct {
+	// Exit says how it ended.
+	Exit Exit
+}
 
 // Error says how the run ended.
 func (e *EndedError) Error() string {

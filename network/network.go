@@ -112,6 +112,7 @@ type Info struct {
 // Filter says which networks List yields: those that meet every field that is
 // not zero. The zero value yields all managed ones.
 type Filter struct {
+	// Names and IDs limit to those listed.
 	Names []string
 	IDs   []string
 	// Selector chooses by labels.

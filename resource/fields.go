@@ -37,6 +37,7 @@ func (l FieldLevel) String() string {
 
 // FieldRule is what a provider declares for one field.
 type FieldRule struct {
+	// Level says what the provider does with the field.
 	Level FieldLevel `json:"level"`
 	// Reason says why a field is refused or only a hint.
 	Reason string `json:"reason,omitempty"`

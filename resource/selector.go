@@ -22,6 +22,7 @@ const (
 // Requirement is one condition on one label. As in Kubernetes, NotEquals and
 // NotIn are also met by a resource that lacks the label.
 type Requirement struct {
+	// Key is the label that Operator looks at.
 	Key      string   `json:"key"`
 	Operator Operator `json:"operator"`
 	// Values are compared with the label's: exactly one for Equals and

@@ -111,8 +111,10 @@ type Info struct {
 // Filter says which volumes List yields: those that meet every field that is
 // not zero. The zero value yields all managed ones.
 type Filter struct {
+	// Names and IDs limit to those listed.
 	Names []string
 	IDs   []string
+	// Pools limits to volumes of these pools.
 	Pools []string
 	// Selector chooses by labels.
 	Selector resource.Selector
