@@ -60,13 +60,13 @@ func fakeDaemon(socket, dir string) {
 		signal.Ignore(syscall.SIGTERM)
 	}
 	if has("mute") {
-		time.Sleep(time.Hour)
+		time.Sleep(time.Hour) // It says nothing, for ever.
 	}
 	if has("chatty") {
 		go func() {
 			for {
 				fmt.Println(strings.Repeat("x", 1000))
-				time.Sleep(time.Millisecond)
+				time.Sleep(time.Millisecond) // The pace of its talk.
 			}
 		}()
 	}

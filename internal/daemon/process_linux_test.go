@@ -226,7 +226,7 @@ func TestStarterKilledAtAnyMoment(t *testing.T) {
 	for i := range rounds {
 		p := startProgram(t, dir)
 		// Nothing is awaited: this is the moment that the round tries.
-		time.Sleep(span * time.Duration(i) / rounds)
+		time.Sleep(span * time.Duration(i) / rounds) // The moment of the kill.
 		p.kill()
 		if i%2 == 0 {
 			d, err := Start(background, config)

@@ -134,6 +134,7 @@ type User struct {
 // slash-separated. Errors are those of io/fs: fs.ErrNotExist, fs.ErrPermission
 // and so on are found by errors.Is.
 type Files interface {
+	// ReadFile returns the content of a file.
 	ReadFile(path string) ([]byte, error)
 	// WriteFile replaces the content of a file, or creates it. The folder must
 	// exist.

@@ -12,6 +12,7 @@ import (
 // Artifact is what can be written or pushed: a [v1.Image], a [v1.ImageIndex], or
 // what [Hostile] makes.
 type Artifact interface {
+	// MediaType, Digest, Size and RawManifest are those of a v1.Image.
 	MediaType() (types.MediaType, error)
 	Digest() (v1.Hash, error)
 	Size() (int64, error)

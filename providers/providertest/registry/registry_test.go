@@ -78,7 +78,7 @@ func TestMain(m *testing.M) {
 			code = 1
 			break
 		}
-		time.Sleep(10 * time.Millisecond)
+		time.Sleep(10 * time.Millisecond) // No event tells of the end of goroutines.
 	}
 	os.Exit(code)
 }

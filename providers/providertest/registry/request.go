@@ -7,6 +7,7 @@ import (
 
 // Request is a request that came over the network and has been answered.
 type Request struct {
+	// Method and Path are those of the request line.
 	Method, Path string
 	// Range is the part that was asked for, as in the header; usually empty.
 	Range string
