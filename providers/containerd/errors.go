@@ -86,7 +86,7 @@ type text struct {
 	field string
 }
 
-// texts were seen on containerd 1.6.20 with runc 1.1.5. The first that matches
+// texts were seen on containerd 1.6.20 and 2.4.2 with runc 1.1.5. The first that matches
 // counts.
 var texts = []text{
 	// Tasks.Create, and Tasks.Start of an exec: the program is not there or may not
@@ -94,7 +94,11 @@ var texts = []text{
 	{regexp.MustCompile(`OCI runtime (create|exec) failed: .*exec: "`), errdefs.ErrInvalidArgument, "process.command"},
 	{regexp.MustCompile(`OCI runtime (create|exec) failed: .*(chdir to cwd|mkdir .* not a directory)`), errdefs.ErrInvalidArgument, "process.dir"},
 	// Tasks.Create while another call is still deleting the task before.
-	{regexp.MustCompile(`failed to (start shim|create shim task|create task bundle|create bundle): mkdir .*: file exists`), errdefs.ErrAlreadyExists, ""},
+	{regexp.MustCompile(`mkdir .*/io\.containerd\.runtime\.v2\.task/.*: file exists`), errdefs.ErrAlreadyExists, ""},
+	// Tasks.Pause on a host that is busy, and Tasks.Resume of what was thawed to be
+	// killed.
+	{regexp.MustCompile(`OCI runtime pause failed: unable to freeze`), errdefs.ErrUnavailable, ""},
+	{regexp.MustCompile(`OCI runtime resume failed: (container not paused|cannot resume)`), errdefs.ErrFailedPrecondition, ""},
 	{regexp.MustCompile(`cannot delete a (running|paused) process`), errdefs.ErrFailedPrecondition, ""},
 	{regexp.MustCompile(`unable to set memory limit to`), errdefs.ErrInvalidArgument, "resources.memory"},
 	{regexp.MustCompile(`cpuset\.(cpus|mems).*(invalid argument|numerical result out of range|permission denied)`), errdefs.ErrInvalidArgument, "resources.cpuSet"},

@@ -113,3 +113,16 @@ func TestTaskOfARun(t *testing.T) {
 	require.NoError(t, os.RemoveAll(folder))
 	require.NoError(t, p.run(ctx, k))
 }
+
+// TestResumeOfWhatIsKilled provokes what containerd says of a paused task that was
+// thawed by the kill.
+func TestResumeOfWhatIsKilled(t *testing.T) {
+	p := openGuest(t, Options{})
+	inst := start(t, p, guestSpec("a", "sleep", "1h"))
+	ctx := p.dress(t.Context())
+	require.NoError(t, compute.Pause(ctx, inst))
+	require.NoError(t, p.kill(ctx, inst.ID(), 9, true))
+	require.NoError(t, p.thaw(ctx, inst.ID()))
+	require.NoError(t, p.thaw(ctx, inst.ID()))
+	require.NoError(t, inst.Delete(ctx, compute.DeleteOptions{Force: true}))
+}

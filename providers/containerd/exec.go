@@ -10,6 +10,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -215,7 +216,8 @@ func (i *instance) user(ctx context.Context, text string) (specs.User, error) {
 func (e *execution) follow(drain time.Duration) {
 	p := e.inst.p
 	ctx := p.dress(p.alive)
-	defer close(e.over)
+	tell := sync.OnceFunc(func() { close(e.over) })
+	defer tell()
 	defer e.io.close()
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		response, err := p.client.TaskService().Wait(ctx, &tasksapi.WaitRequest{ContainerID: e.inst.id, ExecID: e.id})
@@ -240,6 +242,11 @@ func (e *execution) follow(drain time.Duration) {
 	}
 	// Output is lost where the process is deleted before it has been read.
 	e.exit.Cut, e.err = e.io.drain(ctx, drain)
+	if e.exit.Cut {
+		// Containerd waits for the child to let go of the output, ten seconds in
+		// release 2.
+		tell()
+	}
 	e.remove(ctx)
 }
 

@@ -175,6 +175,19 @@ func start(t testing.TB, p *Provider, spec compute.Spec) compute.Instance {
 	return inst
 }
 
+// ready starts an instance and returns when its program handles signals.
+func ready(t testing.TB, p *Provider, spec compute.Spec) compute.Instance {
+	t.Helper()
+	inst := start(t, p, spec)
+	for line, err := range compute.Logs(t.Context(), inst, compute.LogOptions{Follow: true}) {
+		require.NoError(t, err)
+		require.Equal(t, "ready", string(line.Text))
+		return inst
+	}
+	require.Fail(t, "it ended before it was ready")
+	return nil
+}
+
 func info(t testing.TB, inst compute.Instance) compute.Info {
 	t.Helper()
 	i, err := inst.Info(t.Context())

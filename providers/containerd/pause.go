@@ -2,8 +2,11 @@ package containerd
 
 import (
 	"context"
+	"errors"
+	"time"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
 )
@@ -50,5 +53,31 @@ func (i *instance) transit(ctx context.Context, op compute.Operation, do func() 
 	if err := givenUp(ctx); err != nil {
 		return err
 	}
-	return translate(ctx, do())
+	for begun := time.Now(); ; {
+		err := translate(ctx, do())
+		if err == nil {
+			return nil
+		}
+		// Somebody else may have been faster, or the run may have ended.
+		t, loadErr := i.p.loadTask(ctx, i.id)
+		if loadErr != nil {
+			return err
+		}
+		now, forbidden := compute.CheckTransition(stateOf(t), op)
+		if forbidden != nil || now.NoOp {
+			return forbidden
+		}
+		// A busy host does not always stand still at once.
+		if !errors.Is(err, errdefs.ErrUnavailable) || time.Since(begun) > freezeTime {
+			return err
+		}
+		select {
+		case <-asked(ctx).Done():
+			return givenUp(ctx)
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
+
+// freezeTime is how long a pause is tried for.
+const freezeTime = 5 * time.Second

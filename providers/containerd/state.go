@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/univirt/univirt/internal/keeper"
+	"github.com/univirt/univirt/resource"
 )
 
 // stateDir is the folder of one namespace: what must outlive this process and
@@ -80,5 +81,16 @@ func (s stateDir) lockInstance(ctx context.Context, id string) (*fileLock, error
 	}
 }
 
-// removeInstance removes the folder of an instance that is no more.
-func (s stateDir) removeInstance(id string) error { return os.RemoveAll(s.instance(id)) }
+// removeInstance removes the folder of an instance that is no more. It goes out of
+// the way first, as whoever waits for its lock makes the file of the lock anew.
+func (s stateDir) removeInstance(id string) error {
+	away := filepath.Join(s.instances(), goneMark+resource.NewID())
+	err := os.Rename(s.instance(id), away)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return errors.Join(err, os.RemoveAll(away))
+}
+
+// goneMark begins the name of a folder that is being removed.
+const goneMark = "gone-"

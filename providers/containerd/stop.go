@@ -172,7 +172,8 @@ func (i *instance) ask(ctx context.Context, k *known, number int) error {
 // thaw resumes a paused task; that it runs, or is gone, is nil.
 func (p *Provider) thaw(ctx context.Context, id string) error {
 	_, err := p.client.TaskService().Resume(ctx, &tasksapi.ResumeTaskRequest{ContainerID: id})
-	if err = translate(ctx, err); err == nil || errors.Is(err, errdefs.ErrNotFound) {
+	err = translate(ctx, err)
+	if err == nil || errors.Is(err, errdefs.ErrNotFound) || errors.Is(err, errdefs.ErrFailedPrecondition) {
 		return nil
 	}
 	t, loadErr := p.loadTask(ctx, id)
