@@ -58,7 +58,7 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		Problems:    problems,
 		DefaultKind: compute.Container,
 		Kinds:       map[compute.Kind]univirt.KindDescription{compute.Container: Containers()},
-		Images:      imageFeatures(),
+		Images:      ImageFeatures(),
 		Changes: map[resource.Kind]univirt.ChangeNotice{
 			resource.KindInstance: univirt.ByEvent,
 			resource.KindImage:    univirt.ByEvent,
@@ -73,8 +73,8 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 	return out, nil
 }
 
-// imageFeatures says what the provider offers for images.
-func imageFeatures() resource.Features {
+// ImageFeatures says what the provider offers for images, without a daemon.
+func ImageFeatures() resource.Features {
 	yes := resource.Support{Supported: true}
 	return resource.Features{
 		compute.FeaturePull:     yes,
