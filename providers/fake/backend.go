@@ -43,6 +43,8 @@ type Backend struct {
 	// order numbers the records.
 	order uint64
 	used  usage
+	// hostPorts are the ports of the host that running instances have.
+	hostPorts map[hostPort]*instance
 	// abandoned names the programs that did not return when they were killed.
 	abandoned []string
 	registry  registry
@@ -67,6 +69,8 @@ type space struct {
 	images    imageStore
 	volumes   table[*volume]
 	networks  table[*segment]
+	// endpoints are those of all networks, by ID.
+	endpoints map[string]*endpoint
 }
 
 // NewBackend makes a backend that several values share through Options.Backend.

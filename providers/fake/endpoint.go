@@ -1,66 +1,527 @@
 package fake
 
 import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"iter"
 	"net/netip"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/network"
+	"github.com/univirt/univirt/resource"
 )
 
-// addressed reports whether the instance has an address on each of its networks,
-// and at least one. The backend is locked.
-func (i *instance) addressed() bool { return false }
+// endpoint is a place in a network. The backend's lock guards it.
+type endpoint struct {
+	ref       resource.Ref
+	segment   *segment
+	name      string
+	aliases   []string
+	mac       network.HardwareAddr
+	addresses []netip.Prefix
+	meant     resource.Ref
+	// reserved endpoints were made by Reserve, and outlive the instance.
+	reserved bool
+	// instance is the one that has the endpoint, and plugged says that it runs.
+	instance *instance
+	plugged  bool
+	// received and sent count the bytes of the run under way.
+	received, sent atomic.Int64
+}
 
-// endpoint is the record of an endpoint.
-type endpoint struct{ addresses []netip.Prefix }
+// text is the endpoint's addresses, for Dump.
+func (e *endpoint) text() string {
+	parts := []string{e.mac.String()}
+	for _, a := range e.addresses {
+		parts = append(parts, a.String())
+	}
+	return strings.Join(parts, " ")
+}
 
-// endpoints are the instance's, in the order of its spec.
-func (i *instance) endpoints() []*endpoint { return nil }
+// info tells what is known. The backend is locked.
+func (e *endpoint) info() network.EndpointInfo {
+	info := network.EndpointInfo{
+		Ref: e.ref, Network: e.segment.ref, MAC: e.mac, Addresses: e.addresses, Source: "assigned",
+		Aliases: e.aliases, For: e.meant, PluggedIn: e.plugged,
+		Attachment: network.Attachment{MTU: e.segment.spec.MTU},
+	}
+	for _, s := range e.segment.subnets {
+		info.Gateways = append(info.Gateways, s.Gateway)
+	}
+	return info
+}
+
+// reserve makes an endpoint; where it fails it has done nothing. The backend is
+// locked.
+func (s *segment) reserve(spec network.EndpointSpec, owner string) (*endpoint, error) {
+	b := s.space.backend
+	e := &endpoint{
+		segment: s, name: spec.Name, aliases: slices.Clone(spec.Aliases), mac: slices.Clone(spec.MAC), meant: spec.For,
+		ref: resource.Ref{
+			Provider: Scheme, Kind: resource.KindEndpoint, Namespace: s.space.name, Name: spec.Name,
+			ID: b.newID(resource.KindEndpoint, s.ref.ID, owner),
+		},
+	}
+	if len(e.mac) > 0 && s.hasMAC(e.mac) {
+		return nil, fieldError("mac", errdefs.ErrAlreadyExists, "%s is another endpoint's", e.mac)
+	}
+	for len(e.mac) == 0 || s.hasMAC(e.mac) {
+		var mac [8]byte
+		binary.LittleEndian.PutUint64(mac[:], b.newToken("mac", s.ref.ID, owner))
+		e.mac = network.HardwareAddr{2, mac[1], mac[2], mac[3], mac[4], mac[5]}
+	}
+	chosen := make([]netip.Addr, len(s.subnets))
+	for k, a := range spec.Addresses {
+		field := at("addresses", k)
+		n := slices.IndexFunc(s.subnets, func(subnet network.Subnet) bool { return subnet.CIDR.Contains(a) })
+		switch {
+		case n < 0:
+			return nil, fieldError(field, errdefs.ErrInvalidArgument, "%s is in no subnet of the network", a)
+		case chosen[n].IsValid():
+			return nil, fieldError(field, errdefs.ErrInvalidArgument, "is the second one of its subnet")
+		case a == s.subnets[n].Gateway || s.taken[a] != nil:
+			return nil, fieldError(field, errdefs.ErrAlreadyExists, "%s is taken", a)
+		}
+		chosen[n] = a
+	}
+	for n, subnet := range s.subnets {
+		if !chosen[n].IsValid() {
+			var err error
+			if chosen[n], err = s.free(n); err != nil {
+				return nil, err
+			}
+		}
+		e.addresses = append(e.addresses, netip.PrefixFrom(chosen[n], subnet.CIDR.Bits()))
+	}
+	for _, a := range chosen {
+		s.taken[a] = e
+	}
+	s.endpoints = append(s.endpoints, e)
+	if s.space.endpoints == nil {
+		s.space.endpoints = make(map[string]*endpoint)
+	}
+	s.space.endpoints[e.ref.ID] = e
+	return e, nil
+}
+
+func (s *segment) hasMAC(mac network.HardwareAddr) bool {
+	return slices.ContainsFunc(s.endpoints, func(e *endpoint) bool { return e.mac.Equal(mac) })
+}
+
+// free finds an address of a subnet that nobody has. The backend is locked.
+func (s *segment) free(n int) (netip.Addr, error) {
+	subnet := s.subnets[n]
+	used := 0
+	for a := range s.taken {
+		if subnet.CIDR.Contains(a) {
+			used++
+		}
+	}
+	if most := s.space.backend.opts.Capacity.Addresses; most == 0 || used < most {
+		a := s.next[n]
+		// One more try than there are addresses in use must find one that is free.
+		for range used + 2 {
+			if !a.IsValid() || subnet.Last.Less(a) || a.Less(subnet.First) {
+				a = subnet.First
+			}
+			if a != subnet.Gateway && s.taken[a] == nil {
+				s.next[n] = a.Next()
+				return a, nil
+			}
+			a = a.Next()
+		}
+	}
+	return netip.Addr{}, resource.Errorf(errdefs.ErrResourceExhausted, "no address of %s is left", subnet.CIDR)
+}
+
+// drop gives an endpoint up. The backend is locked.
+func (e *endpoint) drop() {
+	s := e.segment
+	for _, a := range e.addresses {
+		delete(s.taken, a.Addr())
+	}
+	s.endpoints = slices.DeleteFunc(slices.Clone(s.endpoints), func(other *endpoint) bool { return other == e })
+	delete(s.space.endpoints, e.ref.ID)
+}
+
+// Reserve makes an endpoint.
+func (h *networkHandle) Reserve(ctx context.Context, spec network.EndpointSpec) (network.Endpoint, error) {
+	var made *endpoint
+	check := func() error { return spec.Validate().Err() }
+	err := h.with(ctx, OpReserve, h.id, "", check, func(s *segment) error {
+		var err error
+		if made, err = s.reserve(spec, "reserved/"+spec.Name); err == nil {
+			made.reserved = true
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &endpointHandle{h.p, h.id, made.ref.ID}, nil
+}
+
+// Endpoint returns the endpoint of an ID.
+func (h *networkHandle) Endpoint(id string) network.Endpoint { return &endpointHandle{h.p, h.id, id} }
+
+// Endpoints yields the network's endpoints that match, in the order of their
+// making.
+func (h *networkHandle) Endpoints(ctx context.Context, filter network.EndpointFilter) iter.Seq2[network.EndpointInfo, error] {
+	return func(yield func(network.EndpointInfo, error) bool) {
+		var all []network.EndpointInfo
+		err := h.with(ctx, OpListEndpoints, h.id, "", nil, func(s *segment) error {
+			for _, e := range s.endpoints {
+				if info := e.info(); filter.Matches(info) {
+					all = append(all, info)
+				}
+			}
+			return nil
+		})
+		for _, info := range all {
+			if err == nil {
+				err = h.fail(OpListEndpoints, h.p.ref(resource.KindNetwork, "", h.id), h.p.open(ctx))
+			}
+			if err != nil {
+				break
+			}
+			if !yield(info, nil) {
+				return
+			}
+		}
+		if err != nil {
+			yield(network.EndpointInfo{}, err)
+		}
+	}
+}
+
+// endpointHandle is a handle on an endpoint.
+type endpointHandle struct {
+	p       *Provider
+	network string
+	id      string
+}
+
+var _ network.Endpoint = (*endpointHandle)(nil)
+
+// ID returns the endpoint's identity.
+func (h *endpointHandle) ID() string { return h.id }
+
+func (h *endpointHandle) with(ctx context.Context, op Op, act func(e *endpoint) error) error {
+	p, b := h.p, h.p.backend
+	ref := p.ref(resource.KindEndpoint, "", h.id)
+	err := p.open(ctx)
+	var late call
+	if err == nil {
+		b.mu.Lock()
+		if e := p.space.endpoints[h.id]; e != nil {
+			ref = e.ref
+		}
+		b.mu.Unlock()
+		late, err = p.reach(ctx, op, target{ref: ref})
+	}
+	if err == nil {
+		b.mu.Lock()
+		if e := p.space.endpoints[h.id]; e != nil && e.segment.ref.ID == h.network {
+			err = act(e)
+		} else {
+			err = resource.Errorf(errdefs.ErrNotFound, "there is no such endpoint")
+		}
+		b.mu.Unlock()
+	}
+	return resource.Fail(op.verb(), ref, late.done(err))
+}
+
+// Info reads the endpoint.
+func (h *endpointHandle) Info(ctx context.Context) (network.EndpointInfo, error) {
+	var info network.EndpointInfo
+	err := h.with(ctx, OpEndpointInfo, func(e *endpoint) error {
+		info = e.info()
+		return nil
+	})
+	return info, err
+}
+
+// Release gives the endpoint up. One that an instance has is FailedPrecondition.
+func (h *endpointHandle) Release(ctx context.Context) error {
+	return h.with(ctx, OpReleaseEndpoint, func(e *endpoint) error {
+		if e.instance != nil {
+			return resource.Errorf(errdefs.ErrFailedPrecondition, "instance %q has the endpoint", e.instance.ref.Name)
+		}
+		e.drop()
+		return nil
+	})
+}
+
+// endpoints are the instance's, in the order of its spec. The backend is locked.
+func (i *instance) endpoints() []*endpoint {
+	if i.parts == nil {
+		return nil
+	}
+	return i.parts.endpoints
+}
 
 // attachEndpoints reserves an endpoint for each of the spec's networks. It is
 // part of Create: where it fails it has done nothing. The backend is locked.
-func (i *instance) attachEndpoints() error { return nil }
+func (i *instance) attachEndpoints() error {
+	for k, n := range i.spec.Networks {
+		e, err := i.attachEndpoint(n)
+		if err != nil {
+			i.detachEndpoints()
+			return underField(at("networks", k), err)
+		}
+		i.more().endpoints = append(i.parts.endpoints, e)
+	}
+	return nil
+}
 
-// detachEndpoints is the undo of attachEndpoints, and part of Delete. The backend
-// is locked.
-func (i *instance) detachEndpoints() {}
+// attachEndpoint finds or makes one endpoint. The backend is locked.
+func (i *instance) attachEndpoint(n compute.NetworkAttachment) (*endpoint, error) {
+	if n.Endpoint != "" {
+		e := i.space.endpoints[n.Endpoint]
+		switch {
+		case e == nil:
+			return nil, fieldError("endpoint", errdefs.ErrNotFound, "there is no endpoint %s", n.Endpoint)
+		case e.instance != nil:
+			return nil, fieldError("endpoint", errdefs.ErrFailedPrecondition, "instance %q has it", e.instance.ref.Name)
+		}
+		e.instance = i
+		return e, nil
+	}
+	s, ok := i.space.networks.find(n.Network)
+	if !ok || s.making {
+		return nil, fieldError("network", errdefs.ErrNotFound, "there is no network %s", resource.Quote(n.Network))
+	}
+	e, err := s.reserve(network.EndpointSpec{
+		Name: i.ref.Name, Aliases: n.Aliases, MAC: n.MAC, Addresses: n.Addresses, For: i.ref,
+	}, "instance/"+i.ref.Name)
+	if err != nil {
+		return nil, err
+	}
+	e.instance = i
+	return e, nil
+}
 
-// plug plugs the endpoints in and takes the published ports. It is part of Start:
-// where it fails it has done nothing. The backend is locked.
-func (i *instance) plug() error { return nil }
+// detachEndpoints is the undo of attachEndpoints, and part of Delete. It does
+// nothing where nothing is attached. The backend is locked.
+func (i *instance) detachEndpoints() {
+	for _, e := range i.endpoints() {
+		i.detachEndpoint(e)
+	}
+	if i.parts != nil {
+		i.parts.endpoints = nil
+	}
+}
+
+func (i *instance) detachEndpoint(e *endpoint) {
+	e.instance, e.plugged = nil, false
+	if !e.reserved {
+		e.drop()
+	}
+}
+
+// addressed reports whether the instance has an address on each of its networks,
+// and at least one. The backend is locked.
+func (i *instance) addressed() bool {
+	for _, e := range i.endpoints() {
+		if len(e.addresses) == 0 {
+			return false
+		}
+	}
+	return len(i.endpoints()) > 0
+}
+
+// plug plugs the endpoints in, and takes volumes and published ports into use. It
+// is part of Start: where it fails it has done nothing. The backend is locked.
+func (i *instance) plug() error {
+	if i.parts != nil {
+		for k, m := range i.parts.mounts {
+			if err := m.use(i); err != nil {
+				return underField(at("mounts", k), err)
+			}
+		}
+	}
+	if err := i.publish(); err != nil {
+		return err
+	}
+	for _, e := range i.endpoints() {
+		e.plug()
+	}
+	return nil
+}
+
+func (e *endpoint) plug() {
+	e.plugged = true
+	e.received.Store(0)
+	e.sent.Store(0)
+}
 
 // unplug is the undo of plug, and part of the end of a run. The backend is
-// locked. Listeners and connections of the run's programs are closed by the
-// programs' end.
-func (i *instance) unplug() {}
+// locked.
+func (i *instance) unplug() {
+	for _, e := range i.endpoints() {
+		e.plugged = false
+	}
+	i.unpublish()
+}
 
 // endpointInfos is Info.Endpoints. The backend is locked.
-func (i *instance) endpointInfos() []network.EndpointInfo { return nil }
-
-// portInfos is Info.Ports. The backend is locked.
-func (i *instance) portInfos() []network.Port { return nil }
+func (i *instance) endpointInfos() []network.EndpointInfo {
+	var out []network.EndpointInfo
+	for _, e := range i.endpoints() {
+		out = append(out, e.info())
+	}
+	return out
+}
 
 // networkStats is Stats.Network. The backend is locked.
-func (i *instance) networkStats() []compute.NetworkStats { return nil }
+func (i *instance) networkStats() []compute.NetworkStats {
+	var out []compute.NetworkStats
+	for _, e := range i.endpoints() {
+		received, sent := e.received.Load(), e.sent.Load()
+		out = append(out, compute.NetworkStats{
+			Endpoint: e.ref.ID, ReceiveBytes: received, TransmitBytes: sent,
+			ReceivePackets: packets(received, e), TransmitPackets: packets(sent, e),
+		})
+	}
+	return out
+}
+
+func packets(bytes int64, e *endpoint) int64 {
+	return (bytes + int64(e.segment.spec.MTU) - 1) / int64(e.segment.spec.MTU)
+}
 
 // has reports whether an address is the instance's own. The backend is locked.
-func (i *instance) has(ip netip.Addr) bool { return false }
+func (i *instance) has(ip netip.Addr) bool { return i.endpointAt(ip) != nil }
+
+func (i *instance) endpointAt(ip netip.Addr) *endpoint {
+	for _, e := range i.endpoints() {
+		for _, a := range e.addresses {
+			if a.Addr() == ip {
+				return e
+			}
+		}
+	}
+	return nil
+}
 
 // route finds who has an address on one of the instance's networks, and the
 // instance's own address there. The backend is locked.
-func (i *instance) route(ip netip.Addr) (source netip.Addr, peer *instance) { return ip, nil }
+func (i *instance) route(ip netip.Addr) (source netip.Addr, peer *instance) {
+	for _, e := range i.endpoints() {
+		other := e.segment.taken[ip]
+		if other == nil || !other.plugged || !e.plugged {
+			continue
+		}
+		for _, a := range e.addresses {
+			if a.Masked().Contains(ip) {
+				return a.Addr(), other.instance
+			}
+		}
+	}
+	return netip.Addr{}, nil
+}
 
 // counter returns what counts the bytes of the endpoint with an address, or nil.
 // The backend is locked.
-func (i *instance) counter(ip netip.Addr) func(received, sent int) { return nil }
+func (i *instance) counter(ip netip.Addr) func(received, sent int) {
+	e := i.endpointAt(ip)
+	if e == nil {
+		return nil
+	}
+	return func(received, sent int) {
+		e.received.Add(int64(received))
+		e.sent.Add(int64(sent))
+	}
+}
 
 // lookUp finds a name as the instance sees it. The backend is locked.
 func (i *instance) lookUp(host string) []netip.Addr {
+	host = strings.TrimSuffix(host, ".")
+	loopback := []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 	if host == "localhost" {
-		return []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
+		return loopback
 	}
 	if ip, ok := i.spec.DNS.Hosts[host]; ok {
 		return []netip.Addr{ip}
 	}
-	return nil
+	var found []netip.Addr
+	for _, own := range i.endpoints() {
+		s := own.segment
+		if s.spec.DNS.Disabled || !own.plugged {
+			continue
+		}
+		short := strings.TrimSuffix(host, "."+s.spec.Domain)
+		for _, e := range s.endpoints {
+			if (e.name == short || slices.Contains(e.aliases, short)) && (e.plugged || e.instance == nil) {
+				for _, a := range e.addresses {
+					found = append(found, a.Addr())
+				}
+			}
+		}
+		found = append(found, s.spec.DNS.Hosts[host]...)
+	}
+	if len(found) == 0 && (host == i.spec.Hostname || host == i.ref.Name) {
+		return loopback
+	}
+	return found
+}
+
+var _ compute.NetworkAttacher = (*handle)(nil)
+
+// AttachNetwork adds an attachment, which programs that run can use at once.
+func (h *handle) AttachNetwork(ctx context.Context, n compute.NetworkAttachment) error {
+	err := h.p.open(ctx)
+	if err == nil {
+		err = n.Validate().Err()
+	}
+	if err != nil {
+		return h.fail(OpAttachNetwork, err)
+	}
+	return h.alter(ctx, OpAttachNetwork, func(i *instance) error {
+		if err := i.settled(); err != nil {
+			return err
+		}
+		if i.spec.NetworkMode != compute.NetworkAttached {
+			return &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "networkMode",
+				Err: fmt.Errorf("the instance's network is %q", i.spec.NetworkMode)}
+		}
+		e, err := i.attachEndpoint(n)
+		if err != nil {
+			return err
+		}
+		if i.state.Active() {
+			e.plug()
+		}
+		i.more().endpoints = append(slices.Clip(i.parts.endpoints), e)
+		spec := i.spec.Clone()
+		spec.Networks = append(spec.Networks, n)
+		i.respec(&spec)
+		return nil
+	})
+}
+
+// DetachNetwork removes the attachment of an endpoint.
+func (h *handle) DetachNetwork(ctx context.Context, id string) error {
+	return h.alter(ctx, OpDetachNetwork, func(i *instance) error {
+		if err := i.settled(); err != nil {
+			return err
+		}
+		n := slices.IndexFunc(i.endpoints(), func(e *endpoint) bool { return e.ref.ID == id })
+		if n < 0 {
+			return &resource.Error{Kind: errdefs.ErrNotFound, Field: "endpoint", Err: errors.New("the instance has no such endpoint")}
+		}
+		i.detachEndpoint(i.parts.endpoints[n])
+		i.parts.endpoints = slices.Delete(slices.Clone(i.parts.endpoints), n, n+1)
+		spec := i.spec.Clone()
+		spec.Networks = slices.Delete(spec.Networks, n, n+1)
+		i.respec(&spec)
+		return nil
+	})
 }

@@ -67,7 +67,6 @@ func featuresOf(kind compute.Kind) resource.Features {
 	}
 	never("Stop and Start do it", compute.FeatureRestart)
 	never("the fake is one host", compute.FeatureMigrate)
-	never("there are no networks yet", compute.FeatureAttachNetwork)
 	if kind == compute.VM {
 		never("processors and memory change at the next start", compute.FeatureUpdateLive)
 	}

@@ -4,6 +4,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -43,6 +44,10 @@ type parts struct {
 	files *instanceFiles
 	// mounts are those of the spec, in its order.
 	mounts []*mount
+	// endpoints are the attachments to networks, in the order of the spec, and
+	// published the ports that the run under way has on the host.
+	endpoints []*endpoint
+	published []network.Port
 	// snapshots are kept states, the oldest first; head names the one that the
 	// content was last kept in or set back to.
 	snapshots []*snapshot
