@@ -65,7 +65,7 @@ func TestLifecycle(t *testing.T) {
 func TestStop(t *testing.T) {
 	p := openGuest(t, Options{})
 	ctx := t.Context()
-	inst := ready(t, p, guestSpec("a", "ready", "1h"))
+	inst := ready(t, p, guestSpec("a", "ready", "0s"))
 	require.ErrorIs(t, inst.Delete(ctx, compute.DeleteOptions{}), errdefs.ErrFailedPrecondition)
 	require.NoError(t, inst.Start(ctx, compute.StartOptions{}))
 	require.NoError(t, inst.Stop(ctx, compute.StopOptions{}))
