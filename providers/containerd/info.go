@@ -98,7 +98,7 @@ func (p *Provider) info(k *known, outOfMemory bool) compute.Info {
 	}
 	switch run := runOf(k.task); {
 	case k.task == nil:
-		if r != nil {
+		if r != nil && !k.neverRan {
 			if lost := p.lastRun(c.ID); lost > out.Run {
 				// The run's task is gone, and with it how it ended.
 				out.Run, out.Exit = lost, &compute.Exit{Run: lost, Started: runStarted(lost)}

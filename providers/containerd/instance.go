@@ -60,6 +60,8 @@ type known struct {
 	container containers.Container
 	record    *record // nil: not made by this module
 	task      *task.Process
+	// neverRan says that there is no folder, thus no output of any run.
+	neverRan bool
 	// fault says why the record could not be read; only lists go on then.
 	fault error
 }

@@ -73,13 +73,19 @@ func (p *Provider) readAll(ctx context.Context, filter compute.Filter) ([]*known
 	if len(found) == 0 {
 		return nil, nil
 	}
+	// Reading one folder is cheaper than looking for each instance's. It comes
+	// first, so that a run that begins meanwhile is not taken for a lost one.
+	folders, err := p.state.folders()
+	if err != nil {
+		return nil, err
+	}
 	tasks, err := p.loadTasks(ctx)
 	if err != nil {
 		return nil, err
 	}
 	all := make([]*known, len(found))
 	for i, c := range found {
-		k := &known{container: c, task: tasks[c.ID]}
+		k := &known{container: c, task: tasks[c.ID], neverRan: !folders[c.ID]}
 		// One record that cannot be read must not hide the others.
 		k.record, k.fault = p.records.read(c)
 		all[i] = k

@@ -94,3 +94,18 @@ func (s stateDir) removeInstance(id string) error {
 
 // goneMark begins the name of a folder that is being removed.
 const goneMark = "gone-"
+
+// folders tells which instances have one: those that were started.
+func (s stateDir) folders() (map[string]bool, error) {
+	dir, err := os.Open(s.instances())
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = dir.Close() }()
+	names, err := dir.Readdirnames(-1)
+	there := make(map[string]bool, len(names))
+	for _, name := range names {
+		there[name] = true
+	}
+	return there, err
+}
