@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -282,6 +283,13 @@ func (s *sweep) folders(ctx context.Context, group *errgroup.Group) error {
 	}
 	for _, e := range entries {
 		id := e.Name()
+		if was, ok := strings.CutPrefix(id, goneMark); ok && !s.unfinished {
+			// Whoever removes it may live: two do no harm.
+			s.take(ctx, group, s.p.ref(kindLogs, "", was), func() error {
+				return os.RemoveAll(s.p.state.instance(id))
+			})
+			continue
+		}
 		if !resource.IsID(id) || s.here[id] || s.p.making.has(id) || s.p.state.changing(id) {
 			continue
 		}
@@ -294,10 +302,13 @@ func (s *sweep) folders(ctx context.Context, group *errgroup.Group) error {
 				}
 				return nil
 			})
-			if removed && errors.Is(err, errdefs.ErrNotFound) {
+			switch {
+			case removed && errors.Is(err, errdefs.ErrNotFound):
 				return nil
+			case err == nil:
+				err = resource.Errorf(errdefs.ErrNotFound, "it is in use by now")
 			}
-			return errors.Join(err, errdefs.ErrNotFound)
+			return err
 		})
 	}
 	return nil
