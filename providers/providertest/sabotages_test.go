@@ -110,13 +110,13 @@ func wrongLives() []sabotage {
 		{"Stop that hangs", "stop", "Stop ends a paused instance", func(s *saboteur, _ *leftThings, over <-chan struct{}) {
 			s.stop = func(context.Context, compute.Instance, compute.StopOptions) error { <-over; return nil }
 		}, "does not return"},
-		{"Update of a paused instance that resumes it", "transitions", "update of a paused instance leaves it paused", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+		{"Update of a paused instance that resumes it", "transitions", "update in the state paused leads to paused", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.update = func(ctx context.Context, real compute.Instance, c compute.Change) error {
 				_ = compute.Resume(ctx, real)
 				return real.Update(ctx, c)
 			}
 		}, ""},
-		{"Delete of a running instance that obeys", "transitions", "delete of a running instance is FailedPrecondition", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+		{"Delete of a running instance that obeys", "transitions", "delete in the state running is FailedPrecondition", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.delete = func(ctx context.Context, real compute.Instance, opts compute.DeleteOptions) error {
 				opts.Force = true
 				return real.Delete(ctx, opts)

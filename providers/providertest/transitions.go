@@ -3,6 +3,7 @@ package providertest
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
@@ -21,25 +22,29 @@ func transitionCases() []testCase {
 		}
 		for _, op := range compute.Operations() {
 			o := findOperation(op)
-			c := testCase{needs: all(into.needs, o.needs)}
-			if t, allowed := compute.Next(state, op); allowed {
-				c.name = fmt.Sprintf("%s of a %s instance leaves it %s", op, state, t.To)
-				if t.NoOp {
-					c.name = fmt.Sprintf("%s of a %s instance is nil and changes nothing", op, state)
+			c := testCase{needs: into.needs}
+			t, allowed := compute.Next(state, op)
+			switch {
+			case !allowed:
+				c.name = fmt.Sprintf("%s in the state %s is FailedPrecondition and changes nothing", op, state)
+			case t.NoOp:
+				c.name = fmt.Sprintf("%s in the state %s is nil and changes nothing", op, state)
+			default:
+				c.name = fmt.Sprintf("%s in the state %s leads to %s", op, state, t.To)
+			}
+			c.run = func(e *env) {
+				inst := into.make(e)
+				switch {
+				case inst == nil:
+				case e.lacks(o.needs):
+					e.undeclared(inst, o, state)
+				case allowed:
+					e.allowed(inst, o, t)
+				default:
+					e.forbidden(inst, o, state)
 				}
-				c.run = func(e *env) { e.allowed(into.make(e), o, t) }
-			} else {
-				c.name = fmt.Sprintf("%s of a %s instance is FailedPrecondition and changes nothing", op, state)
-				c.run = func(e *env) { e.forbidden(into.make(e), o, state) }
 			}
 			cases = append(cases, c)
-			if o.needs != nil {
-				cases = append(cases, testCase{
-					name:  fmt.Sprintf("%s of a %s instance is Unsupported where it is not declared", op, state),
-					needs: into.needs,
-					run:   func(e *env) { e.undeclared(into.make, o, state) },
-				})
-			}
 		}
 	}
 	return cases
@@ -84,9 +89,6 @@ func (e *env) forcedInto(state compute.State) compute.Instance {
 // allowed does an operation that the table allows.
 func (e *env) allowed(inst compute.Instance, o operation, t compute.Transition) {
 	e.Helper()
-	if inst == nil {
-		return
-	}
 	before := e.info(inst)
 	require.Equal(e, t.From, before.State)
 	err := e.returns(o.name, func() error { return o.do(e.ctx, e, inst) })
@@ -111,9 +113,6 @@ func (e *env) allowed(inst compute.Instance, o operation, t compute.Transition) 
 // forbidden does an operation that the table does not have.
 func (e *env) forbidden(inst compute.Instance, o operation, state compute.State) {
 	e.Helper()
-	if inst == nil {
-		return
-	}
 	before := e.info(inst)
 	require.Equal(e, state, before.State)
 	err := e.returns(o.name, func() error { return o.do(e.ctx, e, inst) })
@@ -130,19 +129,15 @@ func (e *env) forbidden(inst compute.Instance, o operation, state compute.State)
 	require.Equal(e, before.Revision, after.Revision)
 }
 
+// lacks reports whether one of the needs is not met.
+func (e *env) lacks(needs []need) bool {
+	return slices.ContainsFunc(needs, func(n need) bool { return e.missing(n) != "" })
+}
+
 // undeclared does an operation that the provider does not declare: it never
 // does it, whatever the state.
-func (e *env) undeclared(make func(*env) compute.Instance, o operation, state compute.State) {
+func (e *env) undeclared(inst compute.Instance, o operation, state compute.State) {
 	e.Helper()
-	for _, n := range o.needs {
-		if e.missing(n) == "" {
-			return
-		}
-	}
-	inst := make(e)
-	if inst == nil {
-		return
-	}
 	e.fails(o.do(e.ctx, e, inst), errors.ErrUnsupported)
 	e.inState(inst, state)
 }
