@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/stretchr/testify/require"
+
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/providers/providertest"
@@ -24,6 +26,9 @@ func harness(t *testing.T) providertest.Harness {
 		return Options{Address: address, Namespace: namespace, Owner: owner, StateDir: filepath.Join(common.dir, "state")}
 	}
 	registry := testregistry.Test(t)
+	// What lasts longer than a case is made before the first.
+	_, err := inventory(t.Context(), spaceOf("none"))
+	require.NoError(t, err)
 	archived := dataImage(t, 1, 512)
 	remote := push(t, registry, "team/remote:v1", dataImage(t, 2, 4096))
 	return providertest.Harness{

@@ -33,8 +33,9 @@ func (i *instance) change(ctx context.Context, op string, do func(context.Contex
 // Containerd gives up in the middle of a call that is cancelled, and leaves
 // shims and tasks that it neither tells of nor makes anew. So the calls of a
 // change go on when their context ends, for the time of a clean-up at most: the
-// caller does not wait for them, and the change does not begin its next step but
-// for what makes the state whole again. The turn is passed on when it has ended.
+// caller waits no more than a moment, and the change does not begin its next step
+// but for what makes the state whole again. The turn is passed on when it has
+// ended.
 func (p *Provider) through(ctx context.Context, id string, do func(context.Context) error) error {
 	pass, err := p.turns.take(ctx, id)
 	if err != nil {
@@ -52,13 +53,20 @@ func (p *Provider) through(ctx context.Context, id string, do func(context.Conte
 		return err
 	case <-ctx.Done():
 	}
+	// A daemon that is well has answered before long, and the caller sees the state
+	// that the change leaves.
+	settled := time.NewTimer(settleTime)
+	defer settled.Stop()
 	select {
 	case err := <-outcome:
 		return err
-	default:
+	case <-settled.C:
 		return ended(ctx)
 	}
 }
+
+// settleTime is how long a change whose context has ended is awaited.
+const settleTime = time.Second
 
 type askedKey struct{}
 
