@@ -4,10 +4,12 @@ import (
 	"bytes"
 	"go/ast"
 	"go/printer"
+	"go/token"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -20,16 +22,17 @@ import (
 func TestExportedAPI(t *testing.T) {
 	dir := filepath.Join(root, "api")
 	wanted := map[string]bool{}
-	for _, s := range sources(t) {
-		if !s.public() {
+	s := load(t)
+	for _, p := range s.Packages {
+		if !p.Public() {
 			continue
 		}
 		name := "univirt.txt"
-		if s.dir != "." {
-			name = strings.ReplaceAll(s.dir, "/", "-") + ".txt"
+		if p.Path != "" {
+			name = strings.ReplaceAll(p.Path, "/", "-") + ".txt"
 		}
 		wanted[name] = true
-		text := exported(t, s)
+		text := exported(t, s.Files, p)
 		if *update {
 			require.NoError(t, os.MkdirAll(dir, 0o755))
 			require.NoError(t, os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644))
@@ -38,7 +41,7 @@ func TestExportedAPI(t *testing.T) {
 		have, err := os.ReadFile(filepath.Join(dir, name))
 		require.NoError(t, err, "run: go test ./internal/policy -update")
 		assert.Empty(t, changed(string(have), text),
-			"the exported API of %s changed; if that is meant: go test ./internal/policy -update", s.dir)
+			"the exported API of %s changed; if that is meant: go test ./internal/policy -update", p.Path)
 	}
 	files, err := os.ReadDir(dir)
 	require.NoError(t, err)
@@ -73,37 +76,46 @@ func changed(before, after string) []string {
 	return lines
 }
 
-// exported lists what a package exports, one declaration after the other, sorted.
-func exported(t *testing.T, s source) string {
+// exported lists what a package exports on Linux, one declaration after the
+// other, sorted.
+func exported(t *testing.T, files *token.FileSet, p *Package) string {
 	var items []string
 	add := func(node any) {
 		var b bytes.Buffer
-		require.NoError(t, (&printer.Config{Mode: printer.UseSpaces | printer.TabIndent, Tabwidth: 8}).Fprint(&b, s.fset, node))
+		require.NoError(t, (&printer.Config{Mode: printer.UseSpaces | printer.TabIndent, Tabwidth: 8}).Fprint(&b, files, node))
 		// Blank lines follow the comments that are left out.
 		items = append(items, regexp.MustCompile(`\n\s*\n`).ReplaceAllString(b.String(), "\n"))
 	}
-	for _, file := range s.files {
-		for _, decl := range file.Decls {
+	for _, file := range p.sources() {
+		if !file.Linux {
+			continue
+		}
+		for _, decl := range file.AST.Decls {
 			switch d := decl.(type) {
 			case *ast.FuncDecl:
-				if d.Name.IsExported() && exportedReceiver(d) {
+				if d.Name.IsExported() && (d.Recv == nil || ast.IsExported(receiverName(d.Recv.List[0].Type))) {
 					add(&ast.FuncDecl{Recv: d.Recv, Name: d.Name, Type: d.Type})
 				}
 			case *ast.GenDecl:
-				for _, spec := range d.Specs {
+				var typ ast.Expr
+				var values []ast.Expr
+				for n, spec := range d.Specs {
 					switch spec := spec.(type) {
 					case *ast.TypeSpec:
 						if spec.Name.IsExported() {
 							add(&ast.GenDecl{Tok: d.Tok, Specs: []ast.Spec{bare(spec)}})
 						}
 					case *ast.ValueSpec:
+						if d.Tok == token.VAR || len(spec.Values) > 0 {
+							typ, values = spec.Type, spec.Values
+						}
 						for i, name := range spec.Names {
 							if !name.IsExported() {
 								continue
 							}
-							one := &ast.ValueSpec{Names: []*ast.Ident{name}, Type: spec.Type}
-							if i < len(spec.Values) && d.Tok.String() == "const" {
-								one.Values = spec.Values[i : i+1]
+							one := &ast.ValueSpec{Names: []*ast.Ident{name}, Type: typ}
+							if i < len(values) && d.Tok == token.CONST {
+								one.Values = []ast.Expr{counted(values[i], n)}
 							}
 							add(&ast.GenDecl{Tok: d.Tok, Specs: []ast.Spec{one}})
 						}
@@ -143,4 +155,20 @@ func bare(spec *ast.TypeSpec) *ast.TypeSpec {
 		out.Type = &ast.InterfaceType{Interface: x.Interface, Methods: strip(x.Methods)}
 	}
 	return &out
+}
+
+// counted returns a constant's value with its number in the list in the place of
+// iota, so that a change of the order is seen.
+func counted(value ast.Expr, n int) ast.Expr {
+	switch e := value.(type) {
+	case *ast.Ident:
+		if e.Name == "iota" {
+			return &ast.BasicLit{Kind: token.INT, Value: strconv.Itoa(n)}
+		}
+	case *ast.BinaryExpr:
+		return &ast.BinaryExpr{X: counted(e.X, n), Op: e.Op, Y: counted(e.Y, n)}
+	case *ast.ParenExpr:
+		return &ast.ParenExpr{X: counted(e.X, n)}
+	}
+	return value
 }
