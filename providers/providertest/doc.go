@@ -21,8 +21,8 @@
 // Cases run in parallel, as many at once as the flag -parallel says, each in a
 // namespace that it shares with no other case at the same time.
 //
-// [RunModel] tries random sequences of operations against the table of
-// transitions, and [RunDifferential] compares two providers by them.
+// [Model] tries random sequences of operations against the table of
+// transitions, and [Differential] compares two providers by them.
 //
 // The programs that cases run inside instances are those of package guest,
 // which lies below this one.
