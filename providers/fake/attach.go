@@ -68,10 +68,10 @@ var (
 func (h *handle) Attach(ctx context.Context, opts compute.AttachOptions) (compute.Attachment, error) {
 	a := &attachment{p: h.p, done: make(chan struct{}), closed: make(chan struct{})}
 	err := h.use(ctx, OpAttach, compute.OpAttach, func(i *instance) error {
-		r := i.run
-		if r.ending != nil {
-			return i.underWay()
+		if err := h.p.lively(ctx, i, compute.OpAttach); err != nil {
+			return err
 		}
+		r := i.run
 		tty := i.spec.Process.TTY
 		switch {
 		case opts.Stdin != nil && r.stdin == nil:

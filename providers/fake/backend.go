@@ -29,6 +29,8 @@ type Backend struct {
 	// bind mounts show a part. Where both locks are held, mu was locked first.
 	files sync.RWMutex
 	host  *view
+	// pools are where volumes are taken from, by name.
+	pools []*pool
 
 	// mu guards everything below and all records. It is held for short: never
 	// while anything is waited for, never during a yield.

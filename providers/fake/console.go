@@ -21,10 +21,11 @@ func (h *handle) Console(ctx context.Context, opts compute.ConsoleOptions) (io.R
 	}
 	var c *console
 	err := h.use(ctx, OpConsole, compute.OpAttach, func(i *instance) error {
+		if err := h.p.lively(ctx, i, compute.OpAttach); err != nil {
+			return err
+		}
 		r := i.run
 		switch {
-		case r.ending != nil:
-			return i.underWay()
 		case r.console != nil && !opts.TakeOver:
 			return resource.Errorf(errdefs.ErrFailedPrecondition, "the console is in use")
 		case r.console != nil:

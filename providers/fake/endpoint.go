@@ -337,16 +337,9 @@ func (i *instance) addressed() bool {
 	return len(i.endpoints()) > 0
 }
 
-// plug plugs the endpoints in, and takes volumes and published ports into use. It
-// is part of Start: where it fails it has done nothing. The backend is locked.
+// plug plugs the endpoints in and takes the published ports. It is part of Start:
+// where it fails it has done nothing. The backend is locked.
 func (i *instance) plug() error {
-	if i.parts != nil {
-		for k, m := range i.parts.mounts {
-			if err := m.use(i); err != nil {
-				return underField(at("mounts", k), err)
-			}
-		}
-	}
 	if err := i.publish(); err != nil {
 		return err
 	}

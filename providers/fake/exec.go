@@ -28,6 +28,9 @@ func (h *handle) Exec(ctx context.Context, spec compute.ExecSpec) (compute.Execu
 	}
 	var e *execution
 	err := h.use(ctx, OpExec, compute.OpExec, func(i *instance) error {
+		if err := h.p.lively(ctx, i, compute.OpExec); err != nil {
+			return err
+		}
 		r, err := i.alive()
 		if err != nil {
 			return err

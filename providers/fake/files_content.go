@@ -73,6 +73,9 @@ func (c *content) copy() *content {
 
 // charge counts all that is held; false where there is no room for it.
 func (c *content) charge(q *quota) bool {
+	if q == nil {
+		return true
+	}
 	held := c.held()
 	if !q.take(held - c.charged) {
 		return false
@@ -130,7 +133,9 @@ func (c *content) writeAt(p []byte, off int64, q *quota) (int, error) {
 			if !q.take(grow) {
 				return n, syscall.ENOSPC
 			}
-			c.charged += grow
+			if q != nil {
+				c.charged += grow
+			}
 		}
 		data := c.own(index, max(have, at+len(part)))
 		copy(data[at:], part)

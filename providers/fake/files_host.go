@@ -11,6 +11,7 @@ import (
 // initStorage makes the host's files and bounds the disk.
 func (b *Backend) initStorage() {
 	b.used.disk.limit.Store(b.opts.Capacity.Disk)
+	b.initPools()
 	root := newFolder(0o755, 0, 0)
 	root.put("tmp", newFolder(fs.ModeSticky|0o777, 0, 0))
 	b.host = &view{root: &mounted{fs: newFilesystem(root, &quota{}), root: root}}

@@ -2,6 +2,7 @@ package fake
 
 import (
 	"archive/tar"
+	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -41,6 +42,9 @@ func readArchive(ctx context.Context, r io.Reader, room int64, moved func(n int6
 	var entries []entry
 	for {
 		h, err := tr.Next()
+		if err == io.EOF && in.total > 0 && in.zeros < archiveEnd {
+			err = io.ErrUnexpectedEOF
+		}
 		if err == io.EOF {
 			return entries, nil
 		}
@@ -65,6 +69,10 @@ func readArchive(ctx context.Context, r io.Reader, room int64, moved func(n int6
 		}
 	}
 }
+
+// archiveEnd is the number of zeros that an archive ends with. One without them was
+// cut off, perhaps where nothing else would show it.
+const archiveEnd = 1024
 
 // maxEntries bounds what an archive of nothing but headers makes this process
 // remember.
@@ -137,6 +145,8 @@ type counting struct {
 	r     io.Reader
 	moved func(n int64)
 	total int64
+	// zeros counts the zeros at the end of what was read.
+	zeros int64
 	// failed is what the stream itself ended with.
 	failed error
 }
@@ -148,6 +158,11 @@ func (c *counting) Read(b []byte) (int, error) {
 	}
 	n, err := c.r.Read(b)
 	c.total += int64(n)
+	if tail := len(bytes.TrimRight(b[:n], "\x00")); tail > 0 {
+		c.zeros = int64(n - tail)
+	} else {
+		c.zeros += int64(n)
+	}
 	if c.moved != nil && n > 0 {
 		c.moved(c.total)
 	}

@@ -37,11 +37,6 @@ func (h *handle) AttachVolume(ctx context.Context, spec compute.Mount) error {
 		if err != nil {
 			return err
 		}
-		if i.state.Active() {
-			if err := m.use(i); err != nil {
-				return err
-			}
-		}
 		b := h.p.backend
 		b.files.Lock()
 		err = i.putUpOne(m)
@@ -50,6 +45,7 @@ func (h *handle) AttachVolume(ctx context.Context, spec compute.Mount) error {
 			return err
 		}
 		i.parts.mounts = append(slices.Clip(i.parts.mounts), m)
+		m.hold(i)
 		i.remount()
 		return nil
 	})
@@ -102,8 +98,14 @@ func (h *handle) DetachVolume(ctx context.Context, at string) error {
 		if m.at != nil && m.at.open > 0 {
 			return resource.Errorf(errdefs.ErrFailedPrecondition, "%d files of the mount are open", m.at.open)
 		}
+		for place := range i.parts.files.view.over {
+			if place.at == m.at {
+				return resource.Errorf(errdefs.ErrFailedPrecondition, "something else is mounted below %s", resource.Quote(at))
+			}
+		}
 		i.takeDown(m)
 		i.parts.mounts = slices.Delete(slices.Clone(i.parts.mounts), n, n+1)
+		m.letGo(i)
 		i.remount()
 		return nil
 	})

@@ -23,6 +23,10 @@ type Options struct {
 	Seed uint64
 	// Capacity is what the host has.
 	Capacity Capacity
+	// Pools are the pools that volumes are taken from: the bytes of each by its
+	// name, 0 being no bound but the disk's. The one called "default", or else the
+	// first by name, is the default pool. Empty: one of that name.
+	Pools map[string]int64
 	// Latency is how long operations take.
 	Latency Latency
 	// Images is what the registry has. Nil: every well-formed reference names an
@@ -120,7 +124,7 @@ func (o Options) Validate() resource.Faults {
 			zero  bool
 		}{
 			{"seed", o.Seed == 0}, {"capacity", o.Capacity == Capacity{}}, {"latency", o.Latency == nil},
-			{"images", o.Images == nil}, {"programs", o.Programs == nil}, {"programGrace", o.ProgramGrace == 0},
+			{"pools", o.Pools == nil}, {"images", o.Images == nil}, {"programs", o.Programs == nil}, {"programGrace", o.ProgramGrace == 0},
 			{"history", o.History == 0}, {"logSize", o.LogSize == 0},
 		} {
 			if !set.zero {
@@ -140,6 +144,13 @@ func (o Options) Validate() resource.Faults {
 	} {
 		if !(n.value >= 0) {
 			f.Add(n.field, "must not be negative")
+		}
+	}
+	for name, size := range o.Pools {
+		field := resource.MapField("pools", name)
+		f.AddReason(field, resource.CheckName(name))
+		if size < 0 {
+			f.Add(field, "must not be negative")
 		}
 	}
 	for op, spread := range o.Latency {

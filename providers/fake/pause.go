@@ -18,7 +18,7 @@ var (
 // computing meanwhile.
 func (h *handle) Pause(ctx context.Context) error {
 	return h.change(ctx, OpPause, compute.OpPause, "", func(i *instance, t compute.Transition) error {
-		if err := i.underWay(); err != nil {
+		if err := h.p.lively(ctx, i, compute.OpPause); err != nil {
 			return err
 		}
 		i.run.freeze()
@@ -41,7 +41,7 @@ func (h *handle) Resume(ctx context.Context) error {
 // Suspend stops the programs as Pause does, and gives back what the run occupies.
 func (h *handle) Suspend(ctx context.Context, _ compute.SuspendOptions) error {
 	return h.change(ctx, OpSuspend, compute.OpSuspend, "", func(i *instance, t compute.Transition) error {
-		if err := i.underWay(); err != nil {
+		if err := h.p.lively(ctx, i, compute.OpSuspend); err != nil {
 			return err
 		}
 		i.run.freeze()
@@ -69,14 +69,30 @@ func (p *Provider) wake(i *instance) error {
 	return nil
 }
 
-// underWay says that the run has not begun to end, as it may have though the
-// instance is still Running. The backend is locked.
-func (i *instance) underWay() error {
-	if i.run.ending != nil {
-		_, err := compute.CheckTransition(compute.Stopping, compute.OpPause)
-		return err
+// lively waits for the end of a run that has begun to end though the instance is
+// still Running: then the operation is not allowed any more. The backend is locked
+// before and after.
+func (p *Provider) lively(ctx context.Context, i *instance, does compute.Operation) error {
+	for r := i.run; r.dying(); {
+		ended := (<-chan struct{})(r.restart)
+		if ended == nil {
+			ended = r.ended()
+		}
+		if err := p.await(ctx, ended); err != nil {
+			return err
+		}
 	}
-	return nil
+	if i.gone {
+		return errNoInstance
+	}
+	_, err := compute.CheckTransition(i.state, does)
+	return err
+}
+
+// dying reports whether the run is on its way to its end, or to a new beginning.
+// The backend is locked.
+func (r *run) dying() bool {
+	return r.exit == nil && (r.ending != nil || r.restart != nil || r.main != nil && (r.main.fatal != 0 || r.main.shutting))
 }
 
 var _ compute.Resetter = (*handle)(nil)
@@ -88,7 +104,7 @@ func (h *handle) Reset(ctx context.Context) error {
 		return err
 	}
 	return h.change(ctx, OpReset, compute.OpReset, "", func(i *instance, _ compute.Transition) error {
-		if err := i.underWay(); err != nil {
+		if err := h.p.lively(ctx, i, compute.OpReset); err != nil {
 			return err
 		}
 		r := i.run

@@ -60,6 +60,8 @@ type Process struct {
 	signals chan string
 	size    compute.TerminalSize
 	giveUp  *time.Timer
+	// shutting says that the process ends, and its sockets are being closed.
+	shutting bool
 	// abandoned says that the program did not return when it was killed.
 	abandoned bool
 }
@@ -144,14 +146,11 @@ func (p *Process) Alloc(bytes int64) error {
 	if bytes < 0 {
 		return errors.New("the size must not be negative")
 	}
-	if err := p.pass(); err != nil {
-		return err
-	}
 	r := p.run
 	b := r.backend()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p.ended || p.fatal != 0 {
+	if p.thawed(); p.ended || p.fatal != 0 {
 		return errEnded
 	}
 	limit := r.limits.Memory
@@ -246,20 +245,26 @@ func (p *Process) Spawn(args ...string) error {
 // ended.
 func (p *Process) pass() error {
 	b := p.run.backend()
-	for {
-		b.mu.Lock()
-		frozen, dead := p.run.frozen, p.ended || p.fatal != 0
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if p.thawed(); p.ended || p.fatal != 0 {
+		return errEnded
+	}
+	return nil
+}
+
+// thawed waits while the instance is paused, unless the process is killed. The
+// backend is locked before and after.
+func (p *Process) thawed() {
+	b := p.run.backend()
+	for p.run.frozen != nil && !p.ended && p.fatal == 0 {
+		frozen := p.run.frozen
 		b.mu.Unlock()
-		switch {
-		case dead:
-			return errEnded
-		case frozen == nil:
-			return nil
-		}
 		select {
 		case <-frozen:
 		case <-p.ctx.Done():
 		}
+		b.mu.Lock()
 	}
 }
 
@@ -320,19 +325,26 @@ func (p *Process) kill(signal int) {
 // end is called when the program has returned, or when it is abandoned; what comes
 // second does nothing. It reports whether it was first.
 func (p *Process) end(code int, abandoned bool) bool {
-	// As a kernel does, before anybody can see that it has ended.
-	p.cancel()
-	p.sockets.close()
 	b := p.run.backend()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if p.ended {
+	if !abandoned {
+		// What is paused does not end.
+		p.thawed()
+	}
+	if p.shutting {
 		return false
 	}
-	p.ended, p.abandoned = true, abandoned
+	p.shutting = true
 	if p.giveUp != nil {
 		p.giveUp.Stop()
 	}
+	p.cancel()
+	// As a kernel does, before anybody can see that it has ended.
+	b.mu.Unlock()
+	p.sockets.close()
+	b.mu.Lock()
+	p.ended, p.abandoned = true, abandoned
 	p.code = code & 0xff
 	if p.fatal != 0 {
 		p.code = 128 + p.fatal

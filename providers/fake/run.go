@@ -157,8 +157,6 @@ func (r *run) spawn(c command, s streams, tty bool, size compute.TerminalSize) (
 			}
 		}()
 		code = p.call(p.ctx, c.program)
-		// What is paused does not end.
-		_ = p.pass()
 	}()
 	return p, nil
 }

@@ -21,6 +21,9 @@ func (h *handle) Screenshot(ctx context.Context, opts compute.ScreenshotOptions)
 		if opts.Screen != 0 {
 			return resource.Faults{{Field: "screen", Reason: "must be 0: there is one screen"}}
 		}
+		if err := h.p.lively(ctx, i, compute.OpAttach); err != nil {
+			return err
+		}
 		const width, height = 32, 24
 		picture = pixels.NewGray(pixels.Rect(0, 0, width, height))
 		text := i.run.token + i.ref.ID
