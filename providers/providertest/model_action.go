@@ -56,6 +56,7 @@ var modelActions = slices.Concat(lifeActions(), changeActions(), readActions())
 
 var (
 	createAction = findAction("create")
+	startAction  = findAction("start")
 	deleteAction = findAction("delete by force")
 	resizeAction = findAction("update the memory,")
 )

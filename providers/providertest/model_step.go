@@ -108,27 +108,36 @@ func sequences(actions []*action, steps int) *rapid.Generator[[]step] {
 
 // dealer deals the steps of one sequence. Most of them would be in vain if they
 // spoke of any name: so the first creates an instance, and the others speak of
-// names that were created, if perhaps deleted since.
+// names that were created, if perhaps deleted since. Of the instances that are
+// created every other one is started at once.
 type dealer struct {
 	actions []*action
 	names   []int
+	// fresh says that the last step created an instance, and of which name.
+	fresh bool
+	last  int
 }
 
 // deal draws a step, in such an order and such that what is drawn as a smaller
 // number is simpler.
 func (d *dealer) deal(t *rapid.T) step {
 	s := step{do: rapid.SampledFrom(d.actions).Draw(t, "action")}
+	begins := d.fresh && rapid.Bool().Draw(t, "begins")
 	if len(d.names) == 0 {
 		s.do = createAction
 	}
-	if s.do == createAction {
+	switch {
+	case begins:
+		s.do, s.name = startAction, d.last
+	case s.do == createAction:
 		s.name = rapid.IntRange(0, len(modelNames)-1).Draw(t, "name")
 		if !slices.Contains(d.names, s.name) {
 			d.names = append(d.names, s.name)
 		}
-	} else {
+	default:
 		s.name = rapid.SampledFrom(d.names).Draw(t, "name")
 	}
+	d.fresh, d.last = s.do == createAction, s.name
 	s.choice = rapid.IntRange(0, choices-1).Draw(t, "choice")
 	s.old = rapid.IntRange(0, 7).Draw(t, "old") == 7
 	s.revision = rapid.SampledFrom([]revisionChoice{
@@ -138,7 +147,7 @@ func (d *dealer) deal(t *rapid.T) step {
 }
 
 // choices is a multiple of the numbers of variants, and no less than any.
-const choices = 24
+const choices = 48
 
 // modelProgram is a main process whose life is known.
 type modelProgram struct {
@@ -164,19 +173,27 @@ type modelProgram struct {
 	needs          []need
 }
 
+// waits is the program that most steps are about: it leaves no doubt about the
+// state.
+var waits = modelProgram{name: "that waits", args: []string{"ready", "0s"}, asked: 128 + 15, ready: true, stdout: []string{"ready"}}
+
 var modelPrograms = []modelProgram{
-	{name: "that waits", args: []string{"ready", "0s"}, asked: 128 + 15, ready: true, stdout: []string{"ready"}},
+	waits,
 	{name: "that ends with 0", args: []string{"exit", "0"}, mortal: true},
-	{name: "that ends with 7", args: []string{"exit", "7"}, mortal: true, code: 7},
+	waits,
 	{name: "that traps signals", args: []string{"trap", "5"}, asked: 5, ready: true, stdout: []string{"ready"}, said: []string{"trapped TERM"}},
-	{name: "that waits and waits", args: []string{"ready", "0s"}, asked: 128 + 15, ready: true, stdout: []string{"ready"}},
+	waits,
+	{name: "that ends with 7", args: []string{"exit", "7"}, mortal: true, code: 7},
+	waits,
 	{name: "that ignores signals", args: []string{"ignore"}, asked: 128 + 9, ready: true, stdout: []string{"ready"}},
 	{name: "that prints", args: []string{"both", "3"}, mortal: true,
 		stdout: []string{"out 1", "out 2", "out 3"}, stderr: []string{"err 1", "err 2", "err 3"}},
 	{name: "that ends by a signal", args: []string{"die", "USR1"}, mortal: true, code: 128 + 10},
+	waits,
 	{name: "that ends later", args: []string{"late", "20ms", "bye"}, mortal: true, stdout: []string{"bye"}},
 	{name: "that ends no line", args: []string{"printf", "no newline"}, mortal: true, stdout: []string{"no newline"}},
 	{name: "that is missing", command: []string{"/bin/no-such-program"}, missing: true},
+	waits,
 	{name: "that needs too much memory", args: []string{"alloc", "268435456"}, mortal: true, code: 128 + 9,
 		memory: 32 * resource.MiB, needs: all(has(compute.FeatureExitOOM), fields("resources.memory"))},
 }

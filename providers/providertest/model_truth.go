@@ -96,9 +96,8 @@ func (th *thing) mayEnd(truths []truth) []truth {
 	}
 	out := slices.Clone(truths)
 	for _, t := range truths {
-		// The kernel may end a program also while it is paused.
-		frozen := t.state == compute.Paused && th.program.memory > 0
-		if (t.state == compute.Running || frozen) && !t.loose {
+		// A program whose end was under way when it was paused ends all the same.
+		if (t.state == compute.Running || t.state == compute.Paused) && !t.loose {
 			out = append(out, t.end(th.natural()).tell(runEnded))
 		}
 	}
@@ -174,7 +173,7 @@ func (th *thing) prospects(t truth, s step, revision string) []prospect {
 		}
 		return th.starting(t, t.tell(stopTales(t)...).end(th.asked(t.state)))
 	case compute.OpPause:
-		return []prospect{{next: next.tell(changed(resource.ReasonPause, compute.Paused))}}
+		return th.pausing(t, next)
 	case compute.OpResume:
 		return []prospect{{next: next.tell(changed(resource.ReasonResume, compute.Running))}}
 	case compute.OpSuspend:
@@ -195,6 +194,21 @@ func (th *thing) prospects(t truth, s step, revision string) []prospect {
 		return []prospect{{kind: e.kind, field: e.field, next: next, blurred: th.program.mortal, exec: e}}
 	}
 	return []prospect{{next: next}}
+}
+
+// pausing is what a pause leads to.
+func (th *thing) pausing(from, next truth) []prospect {
+	paused := changed(resource.ReasonPause, compute.Paused)
+	out := []prospect{{next: next.tell(paused)}}
+	if th.program.mortal {
+		// It may end while it is being paused, and then it may have been told that
+		// it was.
+		paused.optional = true
+		out = append(out, prospect{
+			kind: errdefs.ErrFailedPrecondition, next: from.tell(paused).end(th.natural()).tell(runEnded),
+		})
+	}
+	return out
 }
 
 // starting is what a start leads to.
