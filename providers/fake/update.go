@@ -40,12 +40,13 @@ func (i *instance) update(change compute.Change) error {
 	if err := spec.Validate().Err(); err != nil {
 		return err
 	}
-	if len(resource.Diff(*i.spec, spec)) == 0 {
-		return nil
-	}
 	limits, pending, err := i.limitsAfter(change, &spec)
 	if err != nil {
 		return err
+	}
+	same := len(resource.Diff(*i.spec, spec)) == 0
+	if same && slices.Equal(pending, i.pending) {
+		return nil
 	}
 	if limits != nil {
 		b := i.space.backend
@@ -57,8 +58,14 @@ func (i *instance) update(change compute.Change) error {
 		i.run.settle(time.Now())
 		i.run.limits = limits
 	}
+	i.pending = pending
+	if same {
+		// What waited has taken effect.
+		i.space.emit(i, resource.EventChanged, resource.ReasonUpdate)
+		return nil
+	}
 	was := i.labels
-	i.spec, i.pending = &spec, pending
+	i.spec = &spec
 	i.annotations = spec.Annotations
 	i.space.instances.relabel(i, spec.Labels)
 	i.revision++
