@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"sort"
 	"testing"
 	"time"
@@ -30,58 +31,65 @@ func init() {
 		if err != nil {
 			return err
 		}
-		if err := makeHalf(p.dress(ctx), p, os.Args[4]); err != nil {
+		lock, err := makeHalf(p.dress(ctx), p, os.Args[4])
+		if err != nil {
 			return err
 		}
 		fmt.Println("there")
-		select {}
+		for {
+			time.Sleep(time.Hour) // until the kill
+			// A lock that is not referred to any more is closed.
+			runtime.KeepAlive(p)
+			runtime.KeepAlive(lock)
+		}
 	}
 }
 
-// makeHalf does a part of what an operation does, with its own means.
-func makeHalf(ctx context.Context, p *Provider, point string) error {
+// makeHalf does a part of what an operation does, with its own means. It returns
+// the lock that the operation holds.
+func makeHalf(ctx context.Context, p *Provider, point string) (lock *fileLock, err error) {
 	spec := guestSpec("half", "sleep", "1h")
 	switch point {
 	case "root filesystem":
 		leased, err := p.lease(ctx)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		image, err := p.images.resolve(ctx, spec.Image, spec.Pull)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		labels := p.ownerLabels()
 		labels[labelID] = resource.NewID()
 		labels[labelDeadline] = time.Now().Add(makingTime).UTC().Format(time.RFC3339)
 		_, err = p.client.SnapshotService(p.snapshotter).Prepare(leased, snapshotKey(spec.Name), image.ChainID, snapshots.WithLabels(labels))
-		return err
+		return nil, err
 	case "ephemeral":
 		spec.Lifetime = resource.Ephemeral
 	}
 	inst, err := p.Instances().Create(ctx, spec)
 	if err != nil || point == "container" {
-		return err
+		return nil, err
 	}
 	if point != "task" {
-		return inst.Start(ctx, compute.StartOptions{})
+		return nil, inst.Start(ctx, compute.StartOptions{})
 	}
-	if _, err := p.state.lockInstance(ctx, inst.ID()); err != nil {
-		return err
+	if lock, err = p.state.lockInstance(ctx, inst.ID()); err != nil {
+		return nil, err
 	}
 	run := newRun(time.Now())
 	output, err := p.output(inst.ID(), run, false)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	rootfs, err := p.client.SnapshotService(p.snapshotter).Mounts(ctx, snapshotKey(spec.Name))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	_, err = p.client.TaskService().Create(ctx, &tasksapi.CreateTaskRequest{
 		ContainerID: inst.ID(), Rootfs: mount.ToProto(rootfs), Stdout: output, Stderr: output,
 	})
-	return err
+	return lock, err
 }
 
 // kinds lists what refs are of, sorted.
