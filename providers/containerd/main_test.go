@@ -73,7 +73,10 @@ func startShared(t testing.TB) string {
 	return common.daemon.Address()
 }
 
-var namespaceCount atomic.Int64
+var (
+	namespaceCount atomic.Int64
+	testRun        = resource.NewID()[:8]
+)
 
 // open returns a provider of the shared containerd. Without a namespace in the
 // options it has one of its own, whose content goes with the test.
@@ -82,7 +85,9 @@ func open(t testing.TB, opts Options) *Provider {
 	opts.Address = startShared(t)
 	fresh := opts.Namespace == ""
 	if fresh {
-		opts.Namespace = fmt.Sprintf("test-%d", namespaceCount.Add(1))
+		// Processes and cgroups are told by the namespace, on a host on which others
+		// may test too.
+		opts.Namespace = fmt.Sprintf("test-%s-%d", testRun, namespaceCount.Add(1))
 	}
 	if opts.StateDir == "" {
 		opts.StateDir = filepath.Join(common.dir, "state")
