@@ -176,6 +176,25 @@ const (
 	RawDisk ImageFormat = "raw"
 )
 
+// Validate reports every fault of the source.
+func (s ImageSource) Validate() resource.Faults {
+	var f resource.Faults
+	if s.Reader == nil {
+		f.Add("reader", "is required")
+	}
+	switch s.Format {
+	case OCIArchive, DockerArchive, QCOW2, RawDisk:
+	case "":
+		f.Add("format", "is required: nothing is guessed from the content")
+	default:
+		f.Add("format", "must be %q, %q, %q or %q", OCIArchive, DockerArchive, QCOW2, RawDisk)
+	}
+	if s.Size < 0 {
+		f.Add("size", "must not be negative")
+	}
+	return f
+}
+
 // ImportOptions are the options of Import.
 type ImportOptions struct {
 	// Name names the image, where the archive holds one image; required for disk

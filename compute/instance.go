@@ -52,8 +52,10 @@ type Instance interface {
 	// nil. A context that ends during the grace leaves the instance Running or
 	// Stopping.
 	Stop(ctx context.Context, opts StopOptions) error
-	// Wait returns the exit of a run, at once where it is over. Never run is
-	// FailedPrecondition. A deleted instance ends the wait with NotFound.
+	// Wait returns the exit of a run, at once where it is over. Where the options
+	// name no run, an instance that never ran is FailedPrecondition; a run that
+	// is named and not known gives an Exit whose Known is false. A deleted
+	// instance ends the wait with NotFound.
 	Wait(ctx context.Context, opts WaitOptions) (Exit, error)
 	// Update changes what can be changed of an instance. All faults are found
 	// before the first effect.

@@ -101,7 +101,7 @@ type listed struct {
 // checkImport checks the arguments and returns the name in full, if there is
 // one, and the reader of the format.
 func checkImport(source compute.ImageSource, opts compute.ImportOptions) (name string, read archiveReader, err error) {
-	var faults resource.Faults
+	faults := source.Validate()
 	switch source.Format {
 	case compute.OCIArchive:
 		read = readOCI
@@ -109,18 +109,8 @@ func checkImport(source compute.ImageSource, opts compute.ImportOptions) (name s
 		read = readDocker
 	case compute.QCOW2, compute.RawDisk:
 		unsupported := resource.Unsupported("importing "+string(source.Format), "containers have no disk images")
-		unsupported.Field = "source.format"
+		unsupported.Field = "format"
 		return "", nil, unsupported
-	case "":
-		faults.Add("source.format", "is required")
-	default:
-		faults.Add("source.format", "is not known: %.100q", source.Format)
-	}
-	if source.Reader == nil {
-		faults.Add("source.reader", "is required")
-	}
-	if source.Size < 0 {
-		faults.Add("source.size", "must not be negative")
 	}
 	if opts.Name != "" {
 		r, err := compute.ParseImageReference(opts.Name)

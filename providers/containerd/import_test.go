@@ -88,11 +88,11 @@ func TestImportArguments(t *testing.T) {
 		kind   error
 		field  string
 	}{
-		"no format":        {source: compute.ImageSource{Reader: bytes.NewReader(oci)}, kind: errdefs.ErrInvalidArgument, field: "source.format"},
-		"unknown format":   {source: from(oci, "zip"), kind: errdefs.ErrInvalidArgument, field: "source.format"},
-		"disk image":       {source: from(oci, compute.QCOW2), kind: errors.ErrUnsupported, field: "source.format"},
-		"raw disk":         {source: from(oci, compute.RawDisk), kind: errors.ErrUnsupported, field: "source.format"},
-		"no reader":        {source: compute.ImageSource{Format: compute.OCIArchive}, kind: errdefs.ErrInvalidArgument, field: "source.reader"},
+		"no format":        {source: compute.ImageSource{Reader: bytes.NewReader(oci)}, kind: errdefs.ErrInvalidArgument, field: "format"},
+		"unknown format":   {source: from(oci, "zip"), kind: errdefs.ErrInvalidArgument, field: "format"},
+		"disk image":       {source: from(oci, compute.QCOW2), kind: errors.ErrUnsupported, field: "format"},
+		"raw disk":         {source: from(oci, compute.RawDisk), kind: errors.ErrUnsupported, field: "format"},
+		"no reader":        {source: compute.ImageSource{Format: compute.OCIArchive}, kind: errdefs.ErrInvalidArgument, field: "reader"},
 		"wrong format":     {source: from(oci, compute.DockerArchive), kind: errdefs.ErrInvalidArgument, field: "source"},
 		"malformed name":   {source: from(oci, compute.OCIArchive), opts: compute.ImportOptions{Name: "A B"}, kind: errdefs.ErrInvalidArgument, field: "name"},
 		"name with digest": {source: from(oci, compute.OCIArchive), opts: compute.ImportOptions{Name: "a@sha256:" + strings.Repeat("0", 64)}, kind: errdefs.ErrInvalidArgument, field: "name"},

@@ -62,18 +62,9 @@ func (s images) Import(ctx context.Context, source compute.ImageSource, opts com
 }
 
 func checkImport(source compute.ImageSource, opts compute.ImportOptions) error {
-	var faults resource.Faults
-	if source.Reader == nil {
-		faults.Add("reader", "is required")
-	}
-	switch source.Format {
-	case compute.OCIArchive, compute.DockerArchive:
-	case compute.RawDisk, compute.QCOW2:
-		if opts.Name == "" {
-			faults.Add("name", "is required for a disk image")
-		}
-	default:
-		faults.Add("format", "is not known: %q", source.Format)
+	faults := source.Validate()
+	if disk := source.Format == compute.RawDisk || source.Format == compute.QCOW2; disk && opts.Name == "" {
+		faults.Add("name", "is required for a disk image")
 	}
 	if opts.Name != "" {
 		ref, err := compute.ParseImageReference(opts.Name)
