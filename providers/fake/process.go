@@ -319,6 +319,8 @@ func (p *Process) kill(signal int) {
 	}
 	p.fatal = signal
 	p.cancel()
+	// What waits for the network is to return too; closing must not be locked.
+	p.run.backend().crew.run(p.sockets.close)
 	p.giveUp = time.AfterFunc(p.run.backend().opts.ProgramGrace, func() { p.end(0, true) })
 }
 
