@@ -181,8 +181,11 @@ func (l *lane) check(t T, before []string) {
 	defer cancel()
 	var after []string
 	same := eventually(ctx, func() bool {
+		// The last look may begin just before the time is over.
+		look, cancel := context.WithTimeout(context.WithoutCancel(ctx), l.s.h.Patience)
+		defer cancel()
 		var err error
-		if after, err = l.inventory(ctx); err != nil {
+		if after, err = l.inventory(look); err != nil {
 			t.Errorf("inventory after the case: %v", err)
 			return true
 		}
