@@ -1,0 +1,176 @@
+package providertest
+
+import (
+	"context"
+	"iter"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	univirt "github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// modelSabotage is a mistake that a model test must find.
+type modelSabotage struct {
+	name string
+	// says is a part of what the finding says.
+	says string
+	// steps is how many are enough to show the mistake.
+	steps int
+	plant func(s *saboteur)
+}
+
+func modelSabotages() []modelSabotage {
+	return []modelSabotage{
+		{"a Stop that does nothing", "want the state stopped", 3, func(s *saboteur) {
+			s.stop = func(ctx context.Context, real compute.Instance, opts compute.StopOptions) error {
+				info, err := real.Info(ctx)
+				if err != nil || info.State != compute.Running || opts.IfRevision != "" {
+					return real.Stop(ctx, opts)
+				}
+				return nil
+			}
+		}},
+		{"an exit code that is off by one", "want an exit", 3, func(s *saboteur) {
+			s.wait = func(ctx context.Context, real compute.Instance, opts compute.WaitOptions) (compute.Exit, error) {
+				exit, err := real.Wait(ctx, opts)
+				exit.Code++
+				return exit, err
+			}
+		}},
+		{"an event of an exit that is lost", "ought to be told", 3, func(s *saboteur) { s.watch = losing(resource.ReasonExit) }},
+		{"an event of an update that is lost", "ought to be told", 2, func(s *saboteur) { s.watch = losing(resource.ReasonUpdate) }},
+		{"events that come twice", "ought to be told", 1, func(s *saboteur) {
+			s.watch = func(_ context.Context, _ resource.WatchOptions, real iter.Seq2[resource.Event, error]) iter.Seq2[resource.Event, error] {
+				return func(yield func(resource.Event, error) bool) {
+					for event, err := range real {
+						if !yield(event, err) || err == nil && event.Type == resource.EventChanged && !yield(event, err) {
+							return
+						}
+					}
+				}
+			}
+		}},
+		{"a name that can be taken twice", "want already exists", 2, func(s *saboteur) {
+			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
+				if inst, err := real.Get(ctx, spec.Name); err == nil {
+					return inst, nil
+				}
+				return real.Create(ctx, spec)
+			}
+		}},
+		{"a Delete of a running instance that obeys", "want failed precondition", 3, func(s *saboteur) {
+			s.delete = func(ctx context.Context, real compute.Instance, opts compute.DeleteOptions) error {
+				opts.Force = true
+				return real.Delete(ctx, opts)
+			}
+		}},
+		{"a revision that is not looked at", "want aborted", 2, func(s *saboteur) {
+			s.delete = func(ctx context.Context, real compute.Instance, opts compute.DeleteOptions) error {
+				opts.IfRevision = ""
+				return real.Delete(ctx, opts)
+			}
+		}},
+		{"an Update that changes nothing", "has the labels", 2, func(s *saboteur) {
+			s.update = func(ctx context.Context, real compute.Instance, change compute.Change) error {
+				return real.Update(ctx, compute.Change{IfRevision: change.IfRevision})
+			}
+		}},
+		{"a run that is begun by a second Start", "want run", 3, func(s *saboteur) {
+			s.start = func(ctx context.Context, real compute.Instance, opts compute.StartOptions) error {
+				if info, err := real.Info(ctx); err == nil && info.State == compute.Running {
+					if err := real.Stop(ctx, compute.StopOptions{Force: true}); err != nil {
+						return err
+					}
+				}
+				return real.Start(ctx, opts)
+			}
+		}},
+		{"a filter that is not looked at", "against the filter", 2, func(s *saboteur) {
+			s.list = func(ctx context.Context, real compute.Instances, _ compute.Filter) iter.Seq2[compute.Info, error] {
+				return real.List(ctx, compute.Filter{})
+			}
+		}},
+		{"output of executions that is lost", "want the standard output", 3, func(s *saboteur) {
+			s.exec = func(ctx context.Context, real compute.Instance, spec compute.ExecSpec) (compute.Execution, error) {
+				spec.Stdout = nil
+				return compute.Exec(ctx, real, spec)
+			}
+		}},
+		{"a Pause that does nothing", "want the state paused", 3, func(s *saboteur) {
+			s.pause = func(ctx context.Context, real compute.Instance) error {
+				info, err := real.Info(ctx)
+				if err == nil {
+					_, err = compute.CheckTransition(info.State, compute.OpPause)
+					err = resource.Fail("pause", info.Ref, err)
+				}
+				return err
+			}
+		}},
+	}
+}
+
+// losing is a watch that loses the events of a reason.
+func losing(reason string) func(context.Context, resource.WatchOptions, iter.Seq2[resource.Event, error]) iter.Seq2[resource.Event, error] {
+	return func(_ context.Context, _ resource.WatchOptions, real iter.Seq2[resource.Event, error]) iter.Seq2[resource.Event, error] {
+		return func(yield func(resource.Event, error) bool) {
+			for event, err := range real {
+				if event.Reason != reason && !yield(event, err) {
+					return
+				}
+			}
+		}
+	}
+}
+
+// sabotagedHarness is a fake with a mistake.
+func sabotagedHarness(t *testing.T, plant func(s *saboteur)) Harness {
+	h := fakeHarness(t, compute.Container)
+	h.Patience = 10 * time.Second
+	open := h.Open
+	h.Open = func(ctx context.Context, opts OpenOptions) (univirt.Provider, error) {
+		p, err := open(ctx, opts)
+		if err != nil {
+			return nil, err
+		}
+		s := &saboteur{Provider: p, namespace: opts.Namespace}
+		plant(s)
+		return s, nil
+	}
+	return h
+}
+
+// TestModelFindsMistakes plants one mistake after the other, and sees each found
+// and shown by few steps.
+func TestModelFindsMistakes(t *testing.T) {
+	for _, x := range modelSabotages() {
+		t.Run(x.name, func(t *testing.T) {
+			h := sabotagedHarness(t, x.plant)
+			h.Force = nil
+			r, err := runModel(t.Context(), h, ModelOptions{Sequences: 500, Steps: 25, Shrink: 5 * time.Second})
+			require.NoError(t, err)
+			require.NotNil(t, r.found, "the mistake was not found")
+			require.Contains(t, r.found.String(), x.says)
+			require.LessOrEqual(t, len(r.found.steps), x.steps+2, "the sequence could be shorter:\n%s", r.found)
+		})
+	}
+}
+
+// TestModelCountsPairs sees a model test find that an operation was never tried.
+func TestModelCountsPairs(t *testing.T) {
+	r, err := runModel(t.Context(), fakeHarness(t, compute.Container), ModelOptions{Sequences: 1, Steps: 1})
+	require.NoError(t, err)
+	require.Nil(t, r.found)
+	require.Contains(t, r.never, pair{compute.Paused, compute.OpExec})
+	require.Contains(t, r.never, pair{compute.Suspended, compute.OpDelete})
+}
+
+// TestModelIsReproducible holds that a seed names a sequence.
+func TestModelIsReproducible(t *testing.T) {
+	all := sequences(modelActions, 30)
+	require.Equal(t, sequenceString(all.Example(4711)), sequenceString(all.Example(4711)))
+	require.NotEqual(t, sequenceString(all.Example(4711)), sequenceString(all.Example(4712)))
+}
