@@ -26,7 +26,7 @@ func TestParseSignal(t *testing.T) {
 	for _, text := range []string{
 		"", "SIG", "SIGSIGTERM", "sigterm", "term", "SIGNOPE", "0", "-1", "+1", "32", "33", "65", "256", "99999999999999999999", "SIG9",
 		"SIG15", "SIGTERM ", " SIGTERM", "SIGTERM\n", "SIGTERM\x00", "1.5", "0x9", "RTMIN+", "RTMIN+31", "RTMIN-1", "RTMIN3", "RTMIN+-1",
-		"RTMIN++1", "RTMAX+1", "RTMAX-31", "RTMAX-", "SIGRTMIN+3+3", "١٥", strings.Repeat("A", 1<<20),
+		"RTMIN++1", "RTMAX+1", "RTMAX-31", "RTMAX-40", "RTMAX-64", "RTMAX-", "SIGRTMIN+3+3", "١٥", strings.Repeat("A", 1<<20),
 	} {
 		got, err := compute.ParseSignal(text)
 		require.Error(t, err, "%.80q", text)

@@ -74,6 +74,9 @@ func TestSecretIsNeverPrinted(t *testing.T) {
 			assert.NotContains(t, out.String(), fmt.Sprintf("%d", []byte(text)))
 		})
 	}
+	for _, verb := range []string{"%v", "%+v", "%#v", "%s", "%q", "%x", "%d", "%c"} {
+		assert.Equal(t, "[redacted]", fmt.Sprintf(verb, secret), verb)
+	}
 	assert.Equal(t, "[redacted]", secret.String())
 	assert.Equal(t, "resource.Secret{[redacted]}", secret.GoString())
 }
