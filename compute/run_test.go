@@ -208,6 +208,8 @@ func TestRestart(t *testing.T) {
 		{compute.Paused, []string{"stop", "start"}},
 		{compute.Stopped, []string{"stop", "start"}},
 		{compute.Suspended, nil},
+		{compute.Failed, nil},
+		{compute.Unknown, nil},
 	} {
 		m := running(compute.Spec{})
 		m.info.State = c.state
