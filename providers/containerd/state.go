@@ -47,7 +47,6 @@ func (s stateDir) names() string       { return filepath.Join(s.root, s.space, "
 // is a single part of a path.
 func (s stateDir) instance(id string) string { return filepath.Join(s.instances(), id) }
 func (s stateDir) logs(id string) string     { return filepath.Join(s.instance(id), "logs") }
-func (s stateDir) stdin(id string) string    { return filepath.Join(s.instance(id), "stdin") }
 
 // generation locks the mark of a living Provider value. The lock dies with the
 // process.
