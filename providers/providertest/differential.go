@@ -113,14 +113,8 @@ func enlistBoth(ctx context.Context, r *differentialReport, sides []*suite, offe
 		lanes = append(lanes, l)
 	}
 	return func(steps []step) *finding {
-		plays := make([]play, len(lanes))
-		var both sync.WaitGroup
-		for i, l := range lanes {
-			both.Go(func() { plays[i] = playProgram(ctx, l.s, l, offers, steps) })
-		}
-		both.Wait()
-		fault := compare(plays[0], plays[1])
-		if fault == nil {
+		players, fault := playBoth(ctx, lanes, offers, steps)
+		if fault == nil && ctx.Err() == nil {
 			r.programs.Add(1)
 			r.steps.Add(int64(len(steps)))
 			return nil
@@ -128,8 +122,54 @@ func enlistBoth(ctx context.Context, r *differentialReport, sides []*suite, offe
 		for _, l := range lanes {
 			l.restore()
 		}
-		return &finding{steps: steps, lines: sideBySide(sides[0].offer, sides[1].offer, plays[0], plays[1]), fault: fault}
+		if ctx.Err() != nil {
+			// It was given up, which says nothing.
+			return nil
+		}
+		f := &finding{steps: steps, fault: fault}
+		if players != nil {
+			f.lines = sideBySide(offers[0], offers[1], players[0].play, players[1].play)
+		}
+		return f
 	}, dismiss, nil
+}
+
+// playBoth carries out a program on both sides, step by step, until they differ.
+// In the end nothing is left of it.
+func playBoth(ctx context.Context, lanes []*settler, offers []offer, steps []step) ([]*player, *disagreement) {
+	ctx, cancel := context.WithTimeout(ctx, 4*max(lanes[0].s.h.Patience, lanes[1].s.h.Patience))
+	defer cancel()
+	var players []*player
+	for _, l := range lanes {
+		p, err := newPlayer(ctx, l, offers)
+		if err != nil {
+			return nil, disagree("watch", "%v", err)
+		}
+		defer p.tape.stop()
+		players = append(players, p)
+	}
+	together := func(do func(p *player)) *disagreement {
+		var both sync.WaitGroup
+		for _, p := range players {
+			both.Go(func() { do(p) })
+		}
+		both.Wait()
+		return compare(players[0].play, players[1].play)
+	}
+	for _, s := range steps {
+		if d := together(func(p *player) { p.take(s) }); d != nil {
+			return players, d
+		}
+	}
+	for name := range modelNames {
+		if players[0].present[name] == nil {
+			continue
+		}
+		if d := together(func(p *player) { p.take(step{do: deleteAction, name: name}) }); d != nil {
+			return players, d
+		}
+	}
+	return players, together((*player).end)
 }
 
 // portableActions leaves out what has no meaning for two providers at once.

@@ -41,31 +41,26 @@ type player struct {
 	play   play
 }
 
-// playProgram carries out a program, and takes everything away again.
-func playProgram(ctx context.Context, s *suite, l *settler, offers []offer, steps []step) play {
-	ctx, cancel := context.WithTimeout(ctx, 4*s.h.Patience)
-	defer cancel()
-	tape, err := recordTape(ctx, s, l.p)
+// newPlayer begins to record.
+func newPlayer(ctx context.Context, l *settler, offers []offer) (*player, error) {
+	tape, err := recordTape(ctx, l.s, l.p)
 	if err != nil {
-		return play{{step: "watch", facts: []fact{{about: "error", text: err.Error()}}}}
+		return nil, err
 	}
-	defer tape.stop()
-	p := &player{actor: newActor(ctx, s, l.p, offers...), tape: tape, vague: map[string]bool{}, forced: map[*incarnation]bool{}}
+	p := &player{actor: newActor(ctx, l.s, l.p, offers...), tape: tape, vague: map[string]bool{}, forced: map[*incarnation]bool{}}
 	p.settle = true
-	for _, step := range steps {
-		p.take(step)
-	}
-	for _, name := range slices.Sorted(maps.Keys(p.present)) {
-		p.take(step{do: deleteAction, name: name})
-	}
-	tape.await(ctx, s, func() bool {
-		return !slices.ContainsFunc(p.all, func(i *incarnation) bool { return !tape.deleted(i.inst.ID()) })
+	return p, nil
+}
+
+// end takes down the events of everything there was, all of which is deleted.
+func (p *player) end() {
+	p.tape.await(p.ctx, p.s, func() bool {
+		return !slices.ContainsFunc(p.all, func(i *incarnation) bool { return !p.tape.deleted(i.inst.ID()) })
 	})
-	tape.stop()
+	p.tape.stop()
 	for _, i := range p.all {
 		p.play = append(p.play, scene{step: "events of " + i.String(), what: "events", facts: p.told(i)})
 	}
-	return p.play
 }
 
 // take carries out a step and takes down what came of it.

@@ -102,11 +102,15 @@ func runModel(ctx context.Context, h Harness, opts ModelOptions) (r modelReport,
 		}
 		return func(steps []step) *finding {
 			lines, fault := tryModel(ctx, s, l.p, r.pairs, steps)
-			if fault == nil {
+			if fault == nil && ctx.Err() == nil {
 				r.pairs.sequence(len(lines))
 				return nil
 			}
 			l.restore()
+			if ctx.Err() != nil {
+				// It was given up, which says nothing.
+				return nil
+			}
 			return &finding{steps: steps, lines: lines, fault: fault}
 		}, l.leave, nil
 	}

@@ -129,7 +129,7 @@ func losing(reason string) func(context.Context, resource.WatchOptions, iter.Seq
 // sabotagedHarness is a fake with a mistake.
 func sabotagedHarness(t *testing.T, plant func(s *saboteur)) Harness {
 	h := fakeHarness(t, compute.Container)
-	h.Patience = 10 * time.Second
+	h.Patience = 5 * time.Second
 	open := h.Open
 	h.Open = func(ctx context.Context, opts OpenOptions) (univirt.Provider, error) {
 		p, err := open(ctx, opts)
