@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -69,10 +70,10 @@ func (s *segment) reserve(spec network.EndpointSpec, owner string) (*endpoint, e
 			ID: b.newID(resource.KindEndpoint, s.ref.ID, owner),
 		},
 	}
-	if len(e.mac) > 0 && s.hasMAC(e.mac) {
+	if s.macs[e.mac.String()] != nil {
 		return nil, fieldError("mac", errdefs.ErrAlreadyExists, "%s is another endpoint's", e.mac)
 	}
-	for len(e.mac) == 0 || s.hasMAC(e.mac) {
+	for len(e.mac) == 0 || s.macs[e.mac.String()] != nil {
 		var mac [8]byte
 		binary.LittleEndian.PutUint64(mac[:], b.newToken("mac", s.ref.ID, owner))
 		e.mac = network.HardwareAddr{2, mac[1], mac[2], mac[3], mac[4], mac[5]}
@@ -86,6 +87,8 @@ func (s *segment) reserve(spec network.EndpointSpec, owner string) (*endpoint, e
 			return nil, fieldError(field, errdefs.ErrInvalidArgument, "%s is in no subnet of the network", a)
 		case chosen[n].IsValid():
 			return nil, fieldError(field, errdefs.ErrInvalidArgument, "is the second one of its subnet")
+		case !isHost(s.subnets[n].CIDR, a):
+			return nil, fieldError(field, errdefs.ErrInvalidArgument, "%s is no host's address in %s", a, s.subnets[n].CIDR)
 		case a == s.subnets[n].Gateway || s.taken[a] != nil:
 			return nil, fieldError(field, errdefs.ErrAlreadyExists, "%s is taken", a)
 		}
@@ -94,15 +97,17 @@ func (s *segment) reserve(spec network.EndpointSpec, owner string) (*endpoint, e
 	for n, subnet := range s.subnets {
 		if !chosen[n].IsValid() {
 			var err error
-			if chosen[n], err = s.free(n); err != nil {
+			if chosen[n], err = s.free(n, owner); err != nil {
 				return nil, err
 			}
 		}
 		e.addresses = append(e.addresses, netip.PrefixFrom(chosen[n], subnet.CIDR.Bits()))
 	}
-	for _, a := range chosen {
+	for n, a := range chosen {
 		s.taken[a] = e
+		s.used[n]++
 	}
+	s.macs[e.mac.String()] = e
 	s.endpoints = append(s.endpoints, e)
 	if s.space.endpoints == nil {
 		s.space.endpoints = make(map[string]*endpoint)
@@ -111,43 +116,60 @@ func (s *segment) reserve(spec network.EndpointSpec, owner string) (*endpoint, e
 	return e, nil
 }
 
-func (s *segment) hasMAC(mac network.HardwareAddr) bool {
-	return slices.ContainsFunc(s.endpoints, func(e *endpoint) bool { return e.mac.Equal(mac) })
-}
-
-// free finds an address of a subnet that nobody has. The backend is locked.
-func (s *segment) free(n int) (netip.Addr, error) {
-	subnet := s.subnets[n]
-	used := 0
-	for a := range s.taken {
-		if subnet.CIDR.Contains(a) {
-			used++
-		}
-	}
-	if most := s.space.backend.opts.Capacity.Addresses; most == 0 || used < most {
-		a := s.next[n]
-		// One more try than there are addresses in use must find one that is free.
-		for range used + 2 {
-			if !a.IsValid() || subnet.Last.Less(a) || a.Less(subnet.First) {
-				a = subnet.First
-			}
-			if a != subnet.Gateway && s.taken[a] == nil {
-				s.next[n] = a.Next()
+// free finds an address of a subnet that nobody has. Where it begins depends on who
+// asks, so that those who ask at the same time get the same in every run of a test.
+// The backend is locked.
+func (s *segment) free(n int, owner string) (netip.Addr, error) {
+	b, subnet := s.space.backend, s.subnets[n]
+	if most := b.opts.Capacity.Addresses; most == 0 || s.used[n] < most {
+		a := nth(subnet.First, subnet.Last, b.newToken("address", s.ref.ID, owner))
+		// Besides the addresses in use there are three that no instance is given.
+		for range s.used[n] + 4 {
+			if a != subnet.Gateway && s.taken[a] == nil && isHost(subnet.CIDR, a) {
 				return a, nil
 			}
-			a = a.Next()
+			if a = a.Next(); !a.IsValid() || subnet.Last.Less(a) {
+				a = subnet.First
+			}
 		}
 	}
 	return netip.Addr{}, resource.Errorf(errdefs.ErrResourceExhausted, "no address of %s is left", subnet.CIDR)
 }
 
+// nth returns one of the addresses from first to last.
+func nth(first, last netip.Addr, n uint64) netip.Addr {
+	low, high := first.As16(), last.As16()
+	// What the upper half of an address adds is more than anybody will ask for.
+	from, to := binary.BigEndian.Uint64(low[8:]), binary.BigEndian.Uint64(high[8:])
+	if size := to - from + 1; to >= from && size > 0 {
+		n %= size
+	}
+	if n > math.MaxUint64-from {
+		n = 0
+	}
+	binary.BigEndian.PutUint64(low[8:], from+n)
+	a := netip.AddrFrom16(low)
+	if first.Is4() {
+		return a.Unmap()
+	}
+	return a
+}
+
+// isHost reports whether an address of a subnet can be a host's: neither the
+// subnet's own nor the one that means everybody.
+func isHost(subnet netip.Prefix, a netip.Addr) bool {
+	return a != subnet.Addr() && !lastOf(subnet).Less(a)
+}
+
 // drop gives an endpoint up. The backend is locked.
 func (e *endpoint) drop() {
 	s := e.segment
-	for _, a := range e.addresses {
+	for n, a := range e.addresses {
 		delete(s.taken, a.Addr())
+		s.used[n]--
 	}
-	s.endpoints = slices.DeleteFunc(slices.Clone(s.endpoints), func(other *endpoint) bool { return other == e })
+	delete(s.macs, e.mac.String())
+	s.endpoints = slices.DeleteFunc(s.endpoints, func(other *endpoint) bool { return other == e })
 	delete(s.space.endpoints, e.ref.ID)
 }
 
@@ -319,6 +341,18 @@ func (i *instance) detachEndpoints() {
 	}
 }
 
+// cut ends the connections that go over an endpoint. The backend is locked.
+func (i *instance) cut(e *endpoint) {
+	if i.run == nil || i.run.exit != nil {
+		return
+	}
+	for _, p := range i.run.processes {
+		for _, a := range e.addresses {
+			p.sockets.cut(a.Addr())
+		}
+	}
+}
+
 func (i *instance) detachEndpoint(e *endpoint) {
 	e.instance, e.plugged = nil, false
 	if !e.reserved {
@@ -344,15 +378,14 @@ func (i *instance) plug() error {
 		return err
 	}
 	for _, e := range i.endpoints() {
-		e.plug()
+		e.plugged = true
+		if i.state != compute.Suspended {
+			// The counters are those of the run, which goes on after a suspension.
+			e.received.Store(0)
+			e.sent.Store(0)
+		}
 	}
 	return nil
-}
-
-func (e *endpoint) plug() {
-	e.plugged = true
-	e.received.Store(0)
-	e.sent.Store(0)
 }
 
 // unplug is the undo of plug, and part of the end of a run. The backend is
@@ -436,7 +469,21 @@ func (i *instance) counter(ip netip.Addr) func(received, sent int) {
 
 // lookUp finds a name as the instance sees it. The backend is locked.
 func (i *instance) lookUp(host string) []netip.Addr {
-	host = strings.TrimSuffix(host, ".")
+	host = strings.ToLower(host)
+	if rooted := strings.TrimSuffix(host, "."); rooted == host {
+		for _, domain := range i.spec.DNS.Search {
+			if found := i.lookUpOne(host + "." + domain); len(found) > 0 {
+				return found
+			}
+		}
+	} else {
+		host = rooted
+	}
+	return i.lookUpOne(host)
+}
+
+// lookUpOne finds a name as it is. The backend is locked.
+func (i *instance) lookUpOne(host string) []netip.Addr {
 	loopback := []netip.Addr{netip.AddrFrom4([4]byte{127, 0, 0, 1})}
 	if host == "localhost" {
 		return loopback
@@ -490,7 +537,9 @@ func (h *handle) AttachNetwork(ctx context.Context, n compute.NetworkAttachment)
 			return err
 		}
 		if i.state.Active() {
-			e.plug()
+			e.plugged = true
+			e.received.Store(0)
+			e.sent.Store(0)
 		}
 		i.more().endpoints = append(slices.Clip(i.parts.endpoints), e)
 		spec := i.spec.Clone()
@@ -510,6 +559,7 @@ func (h *handle) DetachNetwork(ctx context.Context, id string) error {
 		if n < 0 {
 			return &resource.Error{Kind: errdefs.ErrNotFound, Field: "endpoint", Err: errors.New("the instance has no such endpoint")}
 		}
+		i.cut(i.parts.endpoints[n])
 		i.detachEndpoint(i.parts.endpoints[n])
 		i.parts.endpoints = slices.Delete(slices.Clone(i.parts.endpoints), n, n+1)
 		spec := i.spec.Clone()

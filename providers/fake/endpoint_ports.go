@@ -18,8 +18,8 @@ type hostPort struct {
 	port     uint16
 }
 
-// firstHostPort is where the choice of host ports begins.
-const firstHostPort = 40000
+// Host ports are chosen from this range, that of Linux' own choices.
+const firstHostPort, lastHostPort = 32768, 60999
 
 var loopback4 = netip.AddrFrom4([4]byte{127, 0, 0, 1})
 
@@ -41,13 +41,10 @@ func (i *instance) publish() error {
 			i.unpublish()
 			return fieldError(at("ports", k)+".host", errdefs.ErrAlreadyExists, "port %d of the host is taken", p.Host)
 		}
-		for n := uint16(firstHostPort); p.Host == 0; n++ {
-			if n < firstHostPort {
+		if p.Host == 0 {
+			if p.Host = b.freePort(p, i.ref.ID); p.Host == 0 {
 				i.unpublish()
 				return fieldError(at("ports", k)+".host", errdefs.ErrResourceExhausted, "no port of the host is left")
-			}
-			if b.published(hostPort{p.Protocol, p.HostIP, n}) == nil {
-				p.Host = n
 			}
 		}
 		if b.hostPorts == nil {
@@ -57,6 +54,20 @@ func (i *instance) publish() error {
 		i.more().published = append(i.parts.published, p)
 	}
 	return nil
+}
+
+// freePort chooses a port of the host, or returns 0 where none is left. Where it
+// begins depends on the instance alone. The backend is locked.
+func (b *Backend) freePort(p network.Port, id string) uint16 {
+	const count = lastHostPort - firstHostPort + 1
+	start := b.newToken("port", id, p.String()) % count
+	for n := range uint64(count) {
+		port := uint16(firstHostPort + (start+n)%count)
+		if b.published(hostPort{p.Protocol, p.HostIP, port}) == nil {
+			return port
+		}
+	}
+	return 0
 }
 
 // unpublish gives them back. The backend is locked.

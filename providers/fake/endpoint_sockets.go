@@ -25,7 +25,8 @@ type sockets struct {
 	held   map[interface{ shut() }]struct{}
 }
 
-// hold has something shut when the process ends; false where it has already.
+// hold has something shut when the process ends or is killed; false where it has
+// already.
 func (s *sockets) hold(c interface{ shut() }) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -43,6 +44,17 @@ func (s *sockets) release(c interface{ shut() }) {
 	s.mu.Lock()
 	delete(s.held, c)
 	s.mu.Unlock()
+}
+
+// cut shuts the connections of an address, as where its endpoint is unplugged.
+func (s *sockets) cut(ip netip.Addr) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for held := range s.held {
+		if c, ok := held.(*conn); ok && c.local.AddrPort().Addr().Unmap() == ip.Unmap() {
+			c.shut()
+		}
+	}
 }
 
 // close shuts what the process holds, as a kernel does at its end. Closing twice
@@ -77,11 +89,11 @@ var _ net.Listener = (*listener)(nil)
 func (l *listener) Accept() (net.Conn, error) {
 	select {
 	case c := <-l.incoming:
+		c.p = l.p
 		if err := l.p.pass(); err != nil || !l.p.sockets.hold(c) {
 			c.shut()
-			return nil, net.ErrClosed
+			return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: l.addr, Err: net.ErrClosed}
 		}
-		c.owner = &l.p.sockets
 		return c, nil
 	case <-l.done:
 		return nil, &net.OpError{Op: "accept", Net: "tcp", Addr: l.addr, Err: net.ErrClosed}
@@ -116,49 +128,6 @@ func (l *listener) shut() {
 		}
 	})
 }
-
-// conn is one end of a connection.
-type conn struct {
-	net.Conn
-	local, remote net.Addr
-	owner         *sockets
-	// count is told how many bytes were received and sent; nil where nobody counts.
-	count func(received, sent int)
-}
-
-// LocalAddr returns this end's address.
-func (c *conn) LocalAddr() net.Addr { return c.local }
-
-// RemoteAddr returns the other end's.
-func (c *conn) RemoteAddr() net.Addr { return c.remote }
-
-// Read reads what the other end wrote.
-func (c *conn) Read(b []byte) (int, error) {
-	n, err := c.Conn.Read(b)
-	if c.count != nil && n > 0 {
-		c.count(n, 0)
-	}
-	return n, err
-}
-
-// Write writes to the other end, and waits until it has read.
-func (c *conn) Write(b []byte) (int, error) {
-	n, err := c.Conn.Write(b)
-	if c.count != nil && n > 0 {
-		c.count(0, n)
-	}
-	return n, err
-}
-
-// Close ends the connection.
-func (c *conn) Close() error {
-	if c.owner != nil {
-		c.owner.release(c)
-	}
-	return c.Conn.Close()
-}
-
-func (c *conn) shut() { _ = c.Conn.Close() }
 
 // Listen listens inside the instance, as net.Listen does: on a port of all
 // addresses (":80"), of one of the instance's addresses, or of its loopback. Port
@@ -247,11 +216,9 @@ func (r *run) listener(ip netip.Addr, port uint16) *listener {
 
 // connect gives a listener one end of a connection and returns the other. The
 // backend is locked.
-func (l *listener) connect(from net.Addr, to netip.Addr) (*conn, error) {
-	here, there := net.Pipe()
-	remote := tcpAddr(to, uint16(l.addr.Port))
-	near := &conn{Conn: here, local: from, remote: remote}
-	far := &conn{Conn: there, local: remote, remote: from, count: l.p.run.instance.counter(to)}
+func (l *listener) connect(from *net.TCPAddr, to netip.Addr) (*conn, error) {
+	near, far := newConn(from, tcpAddr(to, uint16(l.addr.Port)))
+	far.count = l.p.run.instance.counter(to)
 	select {
 	case <-l.done:
 	case l.incoming <- far:
@@ -289,11 +256,11 @@ func (p *Process) Dial(ctx context.Context, networkName, address string) (net.Co
 		if c, err = p.connect(ip, port); err != nil {
 			continue
 		}
+		c.p = p
 		if !p.sockets.hold(c) {
 			c.shut()
 			return fail(errEnded)
 		}
-		c.owner = &p.sockets
 		return c, nil
 	}
 	return fail(err)

@@ -25,10 +25,11 @@ type segment struct {
 	subnets []network.Subnet
 	// endpoints are in the order of their making.
 	endpoints []*endpoint
-	// taken are the addresses that endpoints have, and next the one to try first
-	// in each subnet.
+	// taken and macs are the addresses that endpoints have, and used counts them in
+	// each subnet.
 	taken map[netip.Addr]*endpoint
-	next  []netip.Addr
+	macs  map[string]*endpoint
+	used  []int
 }
 
 var _ stored = (*segment)(nil)
@@ -91,7 +92,7 @@ func (n networks) Create(ctx context.Context, spec network.Spec) (network.Networ
 		if most := b.opts.Capacity.Networks; most > 0 && b.used.networks >= most {
 			return nil, resource.Errorf(errdefs.ErrResourceExhausted, "the host may have %d networks", most)
 		}
-		s := &segment{space: p.space, spec: &own, taken: map[netip.Addr]*endpoint{}}
+		s := &segment{space: p.space, spec: &own, taken: map[netip.Addr]*endpoint{}, macs: map[string]*endpoint{}}
 		if err := p.space.chooseSubnets(s); err != nil {
 			return nil, err
 		}
@@ -148,7 +149,10 @@ func (s *space) chooseSubnets(n *segment) error {
 		if !subnet.Last.IsValid() {
 			subnet.Last = lastOf(subnet.CIDR)
 		}
-		n.next = append(n.next, subnet.First)
+		if !isHost(subnet.CIDR, subnet.Gateway) {
+			return fieldError(at("subnets", k)+".gateway", errdefs.ErrInvalidArgument, "%s is no host's address in %s", subnet.Gateway, subnet.CIDR)
+		}
+		n.used = append(n.used, 0)
 	}
 	return nil
 }
@@ -197,11 +201,16 @@ func (s *segment) info() network.Info {
 	}
 }
 
-// removeSegment takes a network away, or says why it cannot. The backend is
-// locked.
+// removeSegment takes a network away with the endpoints that were reserved, or says
+// which instance is on it. The backend is locked.
 func (s *space) removeSegment(n *segment) error {
-	if len(n.endpoints) > 0 {
-		return resource.Errorf(errdefs.ErrFailedPrecondition, "the network has %d endpoints", len(n.endpoints))
+	for _, e := range n.endpoints {
+		if e.instance != nil {
+			return resource.Errorf(errdefs.ErrFailedPrecondition, "%s is on the network", e.instance.ref.Label())
+		}
+	}
+	for _, e := range slices.Clone(n.endpoints) {
+		e.drop()
 	}
 	s.networks.remove(n)
 	s.backend.used.networks--
@@ -264,6 +273,9 @@ func (h *networkHandle) Update(ctx context.Context, change network.Change) error
 // Delete removes the network.
 func (h *networkHandle) Delete(ctx context.Context, opts network.DeleteOptions) error {
 	return h.with(ctx, OpDeleteNetwork, h.id, opts.IfRevision, nil, func(s *segment) error {
+		if len(s.endpoints) > 0 {
+			return resource.Errorf(errdefs.ErrFailedPrecondition, "the network has %d endpoints", len(s.endpoints))
+		}
 		return h.p.space.removeSegment(s)
 	})
 }
