@@ -30,7 +30,7 @@ func Program() fake.Program {
 			Stderr:   p.Stderr,
 			TTY:      [3]bool{p.TTY, p.TTY, p.TTY},
 			Signals:  signals,
-			Files:    filesOf(p),
+			Files:    files{p.Files()},
 			Hostname: func() (string, error) { return p.Hostname(), nil },
 			Listen:   p.Listen,
 			Dial:     p.Dial,
@@ -87,25 +87,10 @@ func translate(p *fake.Process) (signals <-chan guest.Signal, stop func()) {
 	return to, func() { cancel(); <-done }
 }
 
-// tree is what is needed of a process's file tree.
-type tree interface {
-	ReadFile(name string) ([]byte, error)
-	ReadDir(name string) ([]fs.DirEntry, error)
-	Lstat(name string) (fs.FileInfo, error)
-	WriteFile(name string, data []byte, perm fs.FileMode) error
-}
-
 // files is the process's file tree.
-type files struct{ tree }
+type files struct{ *fake.Tree }
 
 var _ guest.Files = files{}
-
-func filesOf(p *fake.Process) guest.Files {
-	if t, ok := any(p.Files()).(tree); ok {
-		return files{t}
-	}
-	return nil
-}
 
 // Stat does not follow a symbolic link at the end of the path.
 func (f files) Stat(path string) (fs.FileInfo, error) { return f.Lstat(path) }
