@@ -22,6 +22,12 @@
 // providers/fake is an in-memory provider for tests, and providers/providertest
 // the suite that every provider passes.
 //
+// # Errors
+//
+// Test the kind of an error with [errors.Is] and the sentinels of
+// [github.com/containerd/errdefs], such as errdefs.ErrNotFound; the details are in
+// a [*resource.Error].
+//
 // # Capabilities
 //
 // What only some providers offer is an extension interface with a helper
