@@ -67,16 +67,21 @@ func (s stateDir) alive(id string) bool {
 
 // lockInstance keeps other processes from starting, changing or deleting the
 // instance. Within this process turns do that.
-func (s stateDir) lockInstance(ctx context.Context, id string) (*fileLock, error) {
+//
+// It says whether it made the folder, of which nothing should be left then unless
+// something was put into it.
+func (s stateDir) lockInstance(ctx context.Context, id string) (lock *fileLock, made bool, err error) {
 	for {
-		if err := os.Mkdir(s.instance(id), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
-			return nil, err
+		err := os.Mkdir(s.instance(id), 0o700)
+		if err != nil && !errors.Is(err, fs.ErrExist) {
+			return nil, false, err
 		}
-		lock, err := lockFile(ctx, filepath.Join(s.instance(id), "lock"), exclusive)
+		made = made || err == nil
+		lock, err := lockFile(ctx, filepath.Join(s.instance(id), lockName), exclusive)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // whoever deleted the instance removed the folder in between
 		}
-		return lock, err
+		return lock, made, err
 	}
 }
 
@@ -90,6 +95,9 @@ func (s stateDir) removeInstance(id string) error {
 	}
 	return errors.Join(err, os.RemoveAll(away))
 }
+
+// lockName is the file in an instance's folder that is locked.
+const lockName = "lock"
 
 // goneMark begins the name of a folder that is being removed.
 const goneMark = "gone-"

@@ -74,7 +74,7 @@ func makeHalf(ctx context.Context, p *Provider, point string) (lock *fileLock, e
 	if point != "task" {
 		return nil, inst.Start(ctx, compute.StartOptions{})
 	}
-	if lock, err = p.state.lockInstance(ctx, inst.ID()); err != nil {
+	if lock, _, err = p.state.lockInstance(ctx, inst.ID()); err != nil {
 		return nil, err
 	}
 	run := newRun(time.Now())
@@ -185,7 +185,7 @@ func TestSweepFolders(t *testing.T) {
 	p := open(t, Options{})
 	gone, locked := resource.NewID(), resource.NewID()
 	require.NoError(t, os.MkdirAll(p.state.logs(gone), 0o700))
-	lock, err := p.state.lockInstance(t.Context(), locked)
+	lock, _, err := p.state.lockInstance(t.Context(), locked)
 	require.NoError(t, err)
 	dead := resource.NewID()
 	require.NoError(t, os.MkdirAll(filepath.Join(p.state.fifos(), dead, "x"), 0o700))

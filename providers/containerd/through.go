@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -103,7 +105,7 @@ func (p *Provider) locked(ctx context.Context, id string, do func() error) error
 		// Only an instance of ours has a folder.
 		return do()
 	}
-	lock, err := p.state.lockInstance(asked(ctx), id)
+	lock, made, err := p.state.lockInstance(asked(ctx), id)
 	if done := givenUp(ctx); done != nil {
 		lock.release()
 		return done
@@ -112,6 +114,13 @@ func (p *Provider) locked(ctx context.Context, id string, do func() error) error
 		return fmt.Errorf("lock the instance: %w", err)
 	}
 	defer lock.release()
+	if made {
+		defer func() {
+			// A folder that holds more than the lock stays.
+			_ = os.Remove(filepath.Join(p.state.instance(id), lockName))
+			_ = os.Remove(p.state.instance(id))
+		}()
+	}
 	err = do()
 	if errors.Is(err, errdefs.ErrNotFound) && p.gone(ctx, id) {
 		_ = p.state.removeInstance(id)
