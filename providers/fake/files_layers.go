@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"context"
 	"io"
-	"math"
 	"path"
 	"strings"
 	"sync"
@@ -64,6 +63,7 @@ func readLayer(l layer) (entries []entry, hidden []string, err error) {
 		return nil, nil, err
 	}
 	in := &counting{ctx: context.Background()}
+	room := int64(maxUnpacked)
 	for {
 		h, err := tr.Next()
 		if err == io.EOF {
@@ -88,9 +88,10 @@ func readLayer(l layer) (entries []entry, hidden []string, err error) {
 			return nil, nil, err
 		}
 		if e.kind == tar.TypeReg {
-			if e.content, err = in.file(tr, math.MaxInt64); err != nil {
+			if e.content, err = in.file(tr, h, room); err != nil {
 				return nil, nil, err
 			}
+			room -= e.content.size
 		}
 		entries = append(entries, e)
 	}

@@ -191,6 +191,58 @@ func TestTreeOfAProgram(t *testing.T) {
 	assert.Zero(t, exit.Code, out.String())
 }
 
+// holed is an archive of 2 KiB whose one file says that it has so many bytes, all of
+// them a hole.
+func holed(t testing.TB, size int64) []byte {
+	t.Helper()
+	// The body of the sparse format 1.0 begins with its map: one empty piece.
+	body := fmt.Sprintf("1\n%d\n0\n", size)
+	body += strings.Repeat("\x00", 512-len(body))
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	records := map[string]string{"GNU.sparse.major": "1", "GNU.sparse.minor": "0", "GNU.sparse.name": "big", "GNU.sparse.realsize": fmt.Sprint(size)}
+	var pax strings.Builder
+	for key, value := range records {
+		line := len(key) + len(value) + 3
+		line += len(fmt.Sprint(line + 2))
+		fmt.Fprintf(&pax, "%d %s=%s\n", line, key, value)
+	}
+	// The writer refuses such records, and an extended header of the caller's.
+	header := func(kind byte, name string, content string) {
+		start := b.Len()
+		require.NoError(t, w.WriteHeader(&tar.Header{Typeflag: tar.TypeReg, Name: name, Size: int64(len(content)), Mode: 0o644, Format: tar.FormatUSTAR}))
+		raw := b.Bytes()[start:]
+		raw[156] = kind
+		copy(raw[148:156], "        ")
+		sum := 0
+		for _, c := range raw[:512] {
+			sum += int(c)
+		}
+		copy(raw[148:156], fmt.Sprintf("%06o\x00 ", sum))
+		_, err := io.WriteString(w, content)
+		require.NoError(t, err)
+		require.NoError(t, w.Flush())
+	}
+	header(tar.TypeXHeader, "PaxHeaders/big", pax.String())
+	header(tar.TypeReg, "big", body)
+	require.NoError(t, w.Close())
+	return b.Bytes()
+}
+
+func TestHolesOfAnArchiveTakeNoMemory(t *testing.T) {
+	inst := filled(t, fake.Test(t, fake.Options{}))
+	copyIn := func(size int64) error {
+		return compute.CopyIn(t.Context(), inst, "/srv", bytes.NewReader(holed(t, size)), compute.CopyOptions{})
+	}
+	require.ErrorIs(t, copyIn(1<<60), errdefs.ErrResourceExhausted)
+	require.NoError(t, copyIn(1<<28))
+	fsys, err := compute.Files(t.Context(), inst)
+	require.NoError(t, err)
+	info, err := fs.Stat(fsys, "srv/big")
+	require.NoError(t, err)
+	assert.EqualValues(t, 1<<28, info.Size())
+}
+
 func FuzzCopyIn(f *testing.F) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -199,6 +251,7 @@ func FuzzCopyIn(f *testing.F) {
 	_ = w.Close()
 	f.Add(b.Bytes())
 	f.Add([]byte("no archive"))
+	f.Add(holed(f, 1<<60))
 	p := fake.Test(f, fake.Options{})
 	f.Fuzz(func(t *testing.T, archive []byte) {
 		inst, err := p.Instances().Create(t.Context(), compute.Spec{Name: "box", Image: "alpine", Files: []compute.File{{Path: "/srv/in/keep"}}})

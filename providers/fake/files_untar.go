@@ -33,12 +33,13 @@ type entry struct {
 
 // readArchive reads an archive whole, so that nothing is touched where it is
 // broken or refused. Names that lead out, devices and what else does not belong
-// into a file tree are InvalidArgument; more than room bytes of files are
-// ResourceExhausted. moved, if not nil, is told how many bytes of the archive were
+// into a file tree are InvalidArgument; more than room bytes of files, or more than
+// this process will hold of one archive, are ResourceExhausted. moved, if not nil, is told how many bytes of the archive were
 // read.
 func readArchive(ctx context.Context, r io.Reader, room int64, moved func(n int64)) ([]entry, error) {
 	in := &counting{ctx: ctx, r: r, moved: moved}
 	tr := tar.NewReader(in)
+	room = min(room, maxUnpacked)
 	var entries []entry
 	for {
 		h, err := tr.Next()
@@ -59,10 +60,10 @@ func readArchive(ctx context.Context, r io.Reader, room int64, moved func(n int6
 			return nil, err
 		}
 		if e.kind == tar.TypeReg {
-			if e.content, err = in.file(tr, room); err != nil {
+			if e.content, err = in.file(tr, h, room); err != nil {
 				return nil, err
 			}
-			room -= e.content.held()
+			room -= e.content.size
 		}
 		if entries = append(entries, e); len(entries) > maxEntries {
 			return nil, resource.Errorf(errdefs.ErrInvalidArgument, "the archive has more than %d files", maxEntries)
@@ -181,28 +182,44 @@ func (c *counting) explain(err error) error {
 }
 
 // file reads the content of a file, at most room bytes of it.
-func (c *counting) file(r io.Reader, room int64) (*content, error) {
+func (c *counting) file(r io.Reader, h *tar.Header, room int64) (*content, error) {
+	if h.Size > room {
+		return nil, errNoSpace
+	}
 	out := &content{}
-	bound := &quota{}
-	bound.limit.Store(max(room, 1))
+	holes := sparse(h)
 	buf := make([]byte, chunkSize)
 	for {
-		// A sparse file can be long without there being anything to read.
 		if err := c.ctx.Err(); err != nil {
 			return nil, err
 		}
-		n, err := r.Read(buf)
-		if _, err := out.writeAt(buf[:n], out.size, bound); err != nil || out.size > room {
-			return nil, errNoSpace
+		n, err := io.ReadFull(r, buf)
+		if holes && len(bytes.TrimRight(buf[:n], "\x00")) == 0 {
+			out.size += int64(n)
+		} else if _, err := out.writeAt(buf[:n], out.size, nil); err != nil {
+			return nil, err
 		}
-		if err == io.EOF {
-			out.charged = 0
+		switch {
+		case err == io.EOF, err == io.ErrUnexpectedEOF && out.size == h.Size:
 			return out, nil
-		}
-		if err != nil {
+		case err != nil:
 			return nil, c.explain(err)
 		}
 	}
+}
+
+// sparse reports whether a file of an archive may have holes: it can be large
+// without there being much to read.
+func sparse(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for key := range h.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
 }
 
 var (
