@@ -86,7 +86,7 @@ func runDifferential(ctx context.Context, real, fake Harness, opts DifferentialO
 	offers := []offer{sides[0].offer, sides[1].offer}
 	begun := time.Now()
 	c := newCampaign(opts.Programs, opts.Seed, opts.Shrink)
-	c.all = sequences(portableActions(offeredActions(offers...)), opts.Steps)
+	c.all = sequences(portableActions(offeredActions(offers...)), opts.Steps, nil)
 	c.workers = min(sides[0].h.Lanes, sides[1].h.Lanes)
 	c.enlist = func(ctx context.Context) (attempt, func() error, error) { return enlistBoth(ctx, r, sides, offers) }
 	r.seed = c.seed

@@ -15,14 +15,14 @@ import (
 // TestDifferentialFake compares the fake with itself, behind a wrapper.
 func TestDifferentialFake(t *testing.T) {
 	h := sabotagedHarness(t, func(*saboteur) {})
-	Differential(t, h, fakeHarness(t, compute.Container), DifferentialOptions{Programs: modelSequences(1_000)})
+	Differential(t, h, fakeHarness(t, compute.Container), DifferentialOptions{Programs: modelSequences(1_000, 100)})
 }
 
 // TestDifferentialFindsMistakes plants one mistake after the other in one of the
 // two, and sees each found and shown by few steps.
 func TestDifferentialFindsMistakes(t *testing.T) {
 	for _, x := range append(modelSabotages(), modelSabotage{
-		"a log line that is lost", "logs", 3, func(s *saboteur) {
+		"a log line that is lost", "logs", func(s *saboteur) {
 			s.logs = func(ctx context.Context, real compute.Instance, opts compute.LogOptions) iter.Seq2[compute.LogLine, error] {
 				return func(yield func(compute.LogLine, error) bool) {
 					for line, err := range compute.Logs(ctx, real, opts) {
@@ -34,7 +34,7 @@ func TestDifferentialFindsMistakes(t *testing.T) {
 			}
 		},
 	}, modelSabotage{
-		"an error of another kind", "failed precondition", 2, func(s *saboteur) {
+		"an error of another kind", "failed precondition", func(s *saboteur) {
 			s.pause = func(ctx context.Context, real compute.Instance) error {
 				err := compute.Pause(ctx, real)
 				if re, ok := err.(*resource.Error); ok {
@@ -51,7 +51,7 @@ func TestDifferentialFindsMistakes(t *testing.T) {
 			require.NoError(t, err)
 			require.NotNil(t, r.found, "the mistake was not found")
 			require.Contains(t, r.found.String(), " | ", "both are shown")
-			require.LessOrEqual(t, len(r.found.steps), x.steps+2, "the program could be shorter:\n%s", r.found)
+			require.LessOrEqual(t, len(r.found.steps), fewSteps, "the program could be shorter:\n%s", r.found)
 		})
 	}
 }

@@ -93,7 +93,8 @@ func runModel(ctx context.Context, h Harness, opts ModelOptions) (r modelReport,
 	begun := time.Now()
 	r.pairs = newPairs()
 	c := newCampaign(opts.Sequences, opts.Seed, opts.Shrink)
-	c.all = sequences(offeredActions(s.offer), opts.Steps)
+	wanted := wantedPairs(s.offer)
+	c.all = sequences(offeredActions(s.offer), opts.Steps, openings(wanted))
 	c.workers = s.h.Lanes
 	c.enlist = func(ctx context.Context) (attempt, func() error, error) {
 		l, err := s.settle(ctx)
@@ -116,7 +117,7 @@ func runModel(ctx context.Context, h Harness, opts ModelOptions) (r modelReport,
 	}
 	r.seed = c.seed
 	r.found, err = c.run(ctx)
-	r.never = r.pairs.never(wantedPairs(s.offer))
+	r.never = r.pairs.never(wanted)
 	r.took = time.Since(begun)
 	return r, err
 }

@@ -75,6 +75,9 @@ func lifeActions() []*action {
 	return []*action{
 		{name: "create", weight: 6, variants: programNames(), do: (*actor).create},
 		{name: "start", op: compute.OpStart, weight: 9, revised: true, do: func(a *actor, t target, _ step) outcome {
+			if t.seen.State == compute.Stopped {
+				t.resets = 0
+			}
 			return a.begin(t, t.inst.Start(a.ctx, compute.StartOptions{IfRevision: t.revision}))
 		}},
 		{name: "stop", op: compute.OpStop, weight: 2, revised: true, do: func(a *actor, t target, _ step) outcome {
@@ -93,10 +96,18 @@ func lifeActions() []*action {
 			return outcome{err: compute.Suspend(a.ctx, t.inst, compute.SuspendOptions{})}
 		}},
 		{name: "restart", op: compute.OpRestart, weight: 2, do: func(a *actor, t target, _ step) outcome {
-			return a.begin(t, compute.Restart(a.ctx, t.inst, compute.StopOptions{Grace: a.grace(t)}))
+			err := compute.Restart(a.ctx, t.inst, compute.StopOptions{Grace: a.grace(t)})
+			if err == nil {
+				t.resets = 0
+			}
+			return a.begin(t, err)
 		}},
 		{name: "reset", op: compute.OpReset, weight: 2, needs: has(compute.FeatureReset), do: func(a *actor, t target, _ step) outcome {
-			return outcome{err: compute.Reset(a.ctx, t.inst)}
+			err := compute.Reset(a.ctx, t.inst)
+			if err == nil {
+				t.resets++
+			}
+			return a.begin(t, err)
 		}},
 		{name: "delete", op: compute.OpDelete, weight: 2, revised: true, do: func(a *actor, t target, _ step) outcome {
 			return outcome{err: t.inst.Delete(a.ctx, compute.DeleteOptions{IfRevision: t.revision})}

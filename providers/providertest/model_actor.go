@@ -41,6 +41,8 @@ type incarnation struct {
 	gone bool
 	// over says that the end of the run was told, so that Info shows it or will.
 	over bool
+	// resets counts those of the run under way.
+	resets int
 	// tokens are those of the runs so far, and revisions the present and all
 	// earlier ones.
 	tokens    []string
@@ -194,7 +196,7 @@ func (a *actor) begin(t target, err error) outcome {
 		return outcome{err: err}
 	}
 	if t.program.ready && a.offersAll(compute.FeatureLogs) {
-		return outcome{err: a.awaitReady(t.inst)}
+		return outcome{err: a.awaitReady(t)}
 	}
 	if a.settle && t.program.mortal {
 		ctx, cancel := context.WithTimeout(a.ctx, a.s.h.Patience)
@@ -209,14 +211,20 @@ func (a *actor) begin(t target, err error) outcome {
 	return outcome{}
 }
 
-func (a *actor) awaitReady(inst compute.Instance) error {
+// awaitReady waits until the program has said as often that it is ready as it
+// was begun in this run.
+func (a *actor) awaitReady(t target) error {
+	said := 0
 	ctx, cancel := context.WithTimeout(a.ctx, a.s.h.Patience)
 	defer cancel()
-	for line, err := range compute.Logs(ctx, inst, compute.LogOptions{Follow: true}) {
+	for line, err := range compute.Logs(ctx, t.inst, compute.LogOptions{Follow: true}) {
 		if err != nil {
 			return disagree("logs", "follow the logs until the program is ready: %v", err)
 		}
 		if string(line.Text) == "ready" {
+			said++
+		}
+		if said > t.resets {
 			return nil
 		}
 	}
@@ -249,6 +257,10 @@ func memoryChange(program modelProgram, s step) (compute.Resources, compute.Appl
 }
 
 func (a *actor) exec(t target, e modelExec) outcome {
+	if t.program.memory > 0 {
+		// Where memory runs out, the kernel may end the execution instead.
+		return outcome{skipped: true}
+	}
 	ctx, cancel := context.WithTimeout(a.ctx, a.s.h.Patience)
 	defer cancel()
 	var stdout, stderr buffer

@@ -11,8 +11,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
-
-	"pgregory.net/rapid"
 )
 
 // campaign tries many random sequences, several at once.
@@ -22,7 +20,7 @@ import (
 type campaign struct {
 	sequences int
 	seed      uint64
-	all       *rapid.Generator[[]step]
+	all       generator
 	workers   int
 	// shrink bounds the search for a shorter sequence.
 	shrink time.Duration
@@ -109,7 +107,7 @@ func (c campaign) work(ctx context.Context, next *atomic.Int64) (found *finding,
 			break
 		}
 		seed := c.seed + uint64(i)
-		if f := try(c.all.Example(int(seed))); f != nil {
+		if f := try(c.all(seed).Example(int(seed))); f != nil {
 			f.seed = seed
 			return f, nil
 		}
@@ -123,7 +121,7 @@ func (c campaign) shorten(ctx context.Context, found *finding) (*finding, error)
 	if err != nil {
 		return found, nil
 	}
-	best := shrink(found, c.all, c.shrink, try)
+	best := shrink(found, c.all(found.seed), c.shrink, try)
 	best.seed = found.seed
 	if len(best.steps) < len(found.steps) {
 		best.original = found

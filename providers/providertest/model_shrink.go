@@ -3,6 +3,7 @@ package providertest
 import (
 	"flag"
 	"fmt"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -64,6 +65,24 @@ func shrink(found *finding, all *rapid.Generator[[]step], bound time.Duration, t
 		}
 		t.Fatalf("%s", key)
 	})
+	return trim(best, func(steps []step) *finding {
+		if time.Now().After(deadline) {
+			return nil
+		}
+		return try(steps)
+	})
+}
+
+// trim leaves out single steps as long as that changes nothing: also those that
+// were not drawn one by one.
+func trim(best *finding, try attempt) *finding {
+	for i := len(best.steps) - 1; i >= 0; i-- {
+		steps := slices.Delete(slices.Clone(best.steps), i, i+1)
+		if f := try(steps); f != nil && f.fault.class == best.fault.class {
+			f.seed = best.seed
+			best, i = f, len(steps)
+		}
+	}
 	return best
 }
 

@@ -85,25 +85,61 @@ func sequenceString(steps []step) string {
 // elements, and draws lists that are short.
 const chapter = 5
 
+// generator gives the sequences that a seed stands for.
+type generator func(seed uint64) *rapid.Generator[[]step]
+
 // sequences generates sequences of about so many steps of the actions given.
-func sequences(actions []*action, steps int) *rapid.Generator[[]step] {
+// Sequences of seeds that follow each other begin with one opening after the
+// other.
+func sequences(actions []*action, steps int, openings [][]step) generator {
 	var weighted []*action
 	for _, a := range actions {
 		for range a.weight {
 			weighted = append(weighted, a)
 		}
 	}
-	return rapid.Custom(func(t *rapid.T) []step {
-		d := dealer{actions: weighted}
-		// Without a lower bound a list has five elements in the mean where it may
-		// have ten or more.
-		part := rapid.SliceOfN(rapid.Custom(d.deal), 0, 4*chapter)
-		var all []step
-		for range max(1, (steps+chapter-1)/chapter) {
-			all = append(all, part.Draw(t, "steps")...)
+	return func(seed uint64) *rapid.Generator[[]step] {
+		return rapid.Custom(func(t *rapid.T) []step {
+			var all []step
+			d := dealer{actions: weighted}
+			// What fails without its opening is shrunk to do so.
+			if opens := rapid.Uint64().Draw(t, "opens") > 0; opens && len(openings) > 0 {
+				all = slices.Clone(openings[seed%uint64(len(openings))])
+				d.names = []int{0}
+			}
+			// Without a lower bound a list has five elements in the mean where it may
+			// have ten or more.
+			part := rapid.SliceOfN(rapid.Custom(d.deal), 0, 4*chapter)
+			for range max(1, (steps+chapter-1)/chapter) {
+				all = append(all, part.Draw(t, "steps")...)
+			}
+			return all
+		})
+	}
+}
+
+// openings are the shortest sequences that try each of the pairs.
+func openings(pairs []pair) [][]step {
+	into := map[compute.State][]*action{
+		compute.Stopped:   {createAction},
+		compute.Running:   {createAction, startAction},
+		compute.Paused:    {createAction, startAction, findAction("pause")},
+		compute.Suspended: {createAction, startAction, findAction("suspend")},
+	}
+	var all [][]step
+	for _, p := range pairs {
+		var opening []step
+		for _, a := range into[p.state] {
+			opening = append(opening, step{do: a})
 		}
-		return all
-	})
+		for _, a := range modelActions {
+			if a.op == p.op {
+				all = append(all, append(opening, step{do: a}))
+				break
+			}
+		}
+	}
+	return all
 }
 
 // dealer deals the steps of one sequence. Most of them would be in vain if they

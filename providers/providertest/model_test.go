@@ -7,17 +7,17 @@ import (
 )
 
 func TestModelFake(t *testing.T) {
-	Model(t, fakeHarness(t, compute.Container), ModelOptions{Sequences: modelSequences(10_000), Steps: 30})
+	Model(t, fakeHarness(t, compute.Container), ModelOptions{Sequences: modelSequences(10_000, 500), Steps: 30})
 }
 
 func TestModelFakeVM(t *testing.T) {
-	Model(t, fakeHarness(t, compute.VM), ModelOptions{Sequences: modelSequences(2_000), Steps: 30})
+	Model(t, fakeHarness(t, compute.VM), ModelOptions{Sequences: modelSequences(2_000, 300), Steps: 30})
 }
 
 // modelSequences are fewer with -short.
-func modelSequences(n int) int {
+func modelSequences(n, short int) int {
 	if testing.Short() {
-		return n / 20
+		return short
 	}
 	return n
 }

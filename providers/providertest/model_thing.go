@@ -257,7 +257,7 @@ func (th *thing) logsDiffer(t truth, lines []compute.LogLine) string {
 			stdout = append(stdout, string(l.Text))
 		}
 	}
-	if !th.world.offersAll(compute.FeatureLogsSplit) {
+	if !th.world.offersAll(compute.FeatureLogsSplit) || th.resets > 0 {
 		return ""
 	}
 	whole := !th.program.mortal || t.over() && t.ends[t.runs-1].natural && t.state == compute.Stopped

@@ -119,7 +119,8 @@ func (th *thing) asked(from compute.State) ending {
 	case !th.world.exitCodes || !th.world.readiness || from == compute.Suspended:
 		return ending{}
 	case th.program.mortal:
-		return ending{codes: []int{th.program.code, 128 + 9, 128 + 15}}
+		// It may be asked before it can answer.
+		return ending{}
 	case from == compute.Paused:
 		// Whether a frozen program gets to answer is the provider's choice.
 		return ending{codes: []int{th.program.asked, 128 + 9}}
