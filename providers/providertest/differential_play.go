@@ -86,9 +86,7 @@ func (p *player) take(s step) {
 	} else {
 		sc.facts = p.result(nil, o)
 	}
-	for _, w := range p.over() {
-		sc.facts = append(sc.facts, w)
-	}
+	sc.facts = append(sc.facts, p.over()...)
 	p.play = append(p.play, sc)
 }
 
