@@ -52,7 +52,8 @@ type Info struct {
 	// Supervised says whether a supervisor runs that acts on the restart policy
 	// and the health check.
 	Supervised bool
-	// Pending lists the paths of changes that wait for the next start.
+	// Pending lists the paths of changes that the run under way has not got and
+	// the next one will have; empty where no run is under way.
 	Pending []string
 
 	Labels      resource.Labels
