@@ -212,6 +212,7 @@ func (r *run) finish() {
 	r.ending = nil
 	exit.Run, exit.Known, exit.Started, exit.Finished = r.token, true, r.started, now
 	r.exit = exit
+	i.pending = nil // it waited for the end of this run
 	r.thaw(now)
 	if r.boot != nil {
 		r.boot.Stop()
