@@ -146,6 +146,8 @@ func (p *player) state(i *incarnation, err error) []fact {
 func (p *player) exit(about string, i *incarnation, exit compute.Exit) fact {
 	run := slices.Index(i.tokens, exit.Run) + 1
 	switch {
+	case run > 0 && run < len(i.tokens):
+		return fact{about: about, text: fmt.Sprintf("run %d, which may be forgotten", run)}
 	case !exit.Known:
 		return fact{about: about, text: fmt.Sprintf("run %d, not known", run)}
 	case p.vague[exit.Run]:

@@ -75,10 +75,11 @@ func lifeActions() []*action {
 	return []*action{
 		{name: "create", weight: 6, variants: programNames(), do: (*actor).create},
 		{name: "start", op: compute.OpStart, weight: 9, revised: true, do: func(a *actor, t target, _ step) outcome {
-			if t.seen.State == compute.Stopped {
+			err := t.inst.Start(a.ctx, compute.StartOptions{IfRevision: t.revision})
+			if err == nil && t.seen.State == compute.Stopped {
 				t.resets = 0
 			}
-			return a.begin(t, t.inst.Start(a.ctx, compute.StartOptions{IfRevision: t.revision}))
+			return a.begin(t, err)
 		}},
 		{name: "stop", op: compute.OpStop, weight: 2, revised: true, do: func(a *actor, t target, _ step) outcome {
 			return outcome{err: t.inst.Stop(a.ctx, compute.StopOptions{Grace: a.grace(t), IfRevision: t.revision})}

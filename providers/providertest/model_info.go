@@ -32,13 +32,14 @@ func (th *thing) narrowByInfo(where string, info compute.Info) *disagreement {
 	return th.pendingDiffers(info)
 }
 
-// pendingDiffers compares what waits for the next start of a running instance.
+// pendingDiffers compares what waits for the next start.
 func (th *thing) pendingDiffers(info compute.Info) *disagreement {
-	if th.program.mortal || th.vague || info.State != compute.Running && info.State != compute.Paused {
+	under := info.State == compute.Running || info.State == compute.Paused
+	if under && (th.program.mortal || th.vague) || !under && info.State != compute.Stopped {
 		return nil
 	}
 	var want []string
-	if th.live != th.memory {
+	if under && th.live != th.memory {
 		want = []string{"resources.memory"}
 	}
 	if !slices.Equal(info.Pending, want) {
