@@ -125,14 +125,24 @@ func (i *instance) notExecuted(ctx context.Context, err error) error {
 	if resource.KindOf(err) == nil && ended(ctx) != nil || errors.Is(err, errdefs.ErrUnavailable) {
 		return err
 	}
-	t, loadErr := i.p.loadTask(ctx, i.id)
-	if loadErr != nil {
-		return err
+	for begun := time.Now(); ; {
+		t, loadErr := i.p.loadTask(ctx, i.id)
+		if loadErr != nil {
+			return err
+		}
+		if _, forbidden := compute.CheckTransition(stateOf(t), compute.OpExec); forbidden != nil {
+			return forbidden
+		}
+		// Where nothing says what is wrong, the main process may just be ending.
+		if resource.KindOf(err) != nil || time.Since(begun) > endTime {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
-	if _, forbidden := compute.CheckTransition(stateOf(t), compute.OpExec); forbidden != nil {
-		return forbidden
-	}
-	return err
 }
 
 // process is the main process's description with what the spec changes.

@@ -22,10 +22,22 @@ func (i *instance) Info(ctx context.Context) (compute.Info, error) {
 	if err == nil {
 		k.task, err = i.p.loadTask(ctx, i.id)
 	}
+	if err == nil {
+		k, err = i.p.reread(ctx, k)
+	}
 	if err != nil {
 		return compute.Info{}, i.fail("info", err)
 	}
-	outOfMemory := killedTask(k) && i.p.ranOut(ctx, i.id)
+	outOfMemory := false
+	if killedTask(k) {
+		var known bool
+		if outOfMemory, known = i.p.ranOut(ctx, i.id); !known {
+			// The task was reaped meanwhile, and its record says it.
+			if k, err = i.p.loadWhole(ctx, i.id); err != nil {
+				return compute.Info{}, i.fail("info", err)
+			}
+		}
+	}
 	return i.p.info(k, outOfMemory), nil
 }
 
@@ -98,12 +110,10 @@ func (p *Provider) info(k *known, outOfMemory bool) compute.Info {
 	}
 	switch run := runOf(k.task); {
 	case k.task == nil:
-		if r != nil && !k.neverRan {
-			if lost := p.lastRun(c.ID); lost > out.Run {
-				// The run's task is gone, and with it how it ended.
-				out.Run, out.Exit = lost, &compute.Exit{Run: lost, Started: runStarted(lost)}
-				out.Runs++
-			}
+		if lost := p.lostRun(k); lost != "" {
+			// The run's task is gone, and with it how it ended.
+			out.Run, out.Exit = lost, &compute.Exit{Run: lost, Started: runStarted(lost)}
+			out.Runs++
 		}
 	case out.State == compute.Stopped && run != out.Run:
 		exit := exitFrom(k.task, outOfMemory).exit()
@@ -128,6 +138,41 @@ func (p *Provider) info(k *known, outOfMemory bool) compute.Info {
 		out.Level = compute.LevelRunning
 	}
 	return out
+}
+
+// lostRun returns the last run where neither a task nor the container says how
+// it ended. It makes no call.
+func (p *Provider) lostRun(k *known) string {
+	if k.task != nil || k.record == nil || k.neverRan {
+		return ""
+	}
+	if !k.sought {
+		k.sought = true
+		last, _ := lastExit(k.container)
+		if run := p.lastRun(k.container.ID); run > last.Run {
+			k.lost = run
+		}
+	}
+	return k.lost
+}
+
+// reread reads an instance once more where a run seems lost: its exit is written
+// into the container before the task is deleted, and both may have happened
+// between the reading of the one and of the other.
+func (p *Provider) reread(ctx context.Context, k *known) (*known, error) {
+	if p.lostRun(k) == "" {
+		return k, nil
+	}
+	return p.loadWhole(ctx, k.container.ID)
+}
+
+// loadWhole reads the container and the task of an instance.
+func (p *Provider) loadWhole(ctx context.Context, id string) (*known, error) {
+	k, err := p.loadContainer(ctx, id)
+	if err == nil {
+		k.task, err = p.loadTask(ctx, id)
+	}
+	return k, err
 }
 
 // foreign fills in what is known of a container that this module did not make.

@@ -64,6 +64,9 @@ type known struct {
 	neverRan bool
 	// fault says why the record could not be read; only lists go on then.
 	fault error
+	// lost is what lostRun found, once it was sought.
+	lost   string
+	sought bool
 }
 
 // load reads the container of an instance.

@@ -2,12 +2,14 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"iter"
 	"strconv"
 	"strings"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/resource"
@@ -52,7 +54,14 @@ func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.I
 	outOfMemory := s.p.outOfMemory(ctx, dead)
 	infos := make([]compute.Info, 0, len(all))
 	for _, k := range all {
-		info := s.p.info(k, outOfMemory[k.container.ID])
+		yes, known := outOfMemory[k.container.ID]
+		if dead[k.container.ID] && !known {
+			// The task was reaped meanwhile, and its record says it.
+			if again, err := s.p.loadWhole(ctx, k.container.ID); err == nil {
+				k = again
+			}
+		}
+		info := s.p.info(k, yes)
 		if k.fault != nil {
 			info.Managed, info.State, info.Reason = true, compute.Unknown, k.fault.Error()
 			info.Ref.Name = k.container.Labels[labelName]
@@ -83,12 +92,20 @@ func (p *Provider) readAll(ctx context.Context, filter compute.Filter) ([]*known
 	if err != nil {
 		return nil, err
 	}
-	all := make([]*known, len(found))
-	for i, c := range found {
+	all := make([]*known, 0, len(found))
+	for _, c := range found {
 		k := &known{container: c, task: tasks[c.ID], neverRan: !folders[c.ID]}
 		// One record that cannot be read must not hide the others.
 		k.record, k.fault = p.records.read(c)
-		all[i] = k
+		k, err := p.reread(ctx, k)
+		if errors.Is(err, errdefs.ErrNotFound) {
+			// It was deleted meanwhile.
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, k)
 	}
 	return all, nil
 }

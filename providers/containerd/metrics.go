@@ -25,12 +25,14 @@ func (p *Provider) metrics(ctx context.Context, ids ...string) ([]*types.Metric,
 }
 
 // ranOut reports whether a process of the instance was killed for want of
-// memory. Its cgroup is there until its task is deleted.
-func (p *Provider) ranOut(ctx context.Context, id string) bool {
-	return p.outOfMemory(ctx, map[string]bool{id: true})[id]
+// memory, and whether that could be asked: its cgroup is there until its task is
+// deleted.
+func (p *Provider) ranOut(ctx context.Context, id string) (yes, known bool) {
+	yes, known = p.outOfMemory(ctx, map[string]bool{id: true})[id]
+	return yes, known
 }
 
-// outOfMemory is ranOut for several at once.
+// outOfMemory is ranOut for several at once. It has those of which it is known.
 func (p *Provider) outOfMemory(ctx context.Context, ids map[string]bool) map[string]bool {
 	if len(ids) == 0 {
 		return nil

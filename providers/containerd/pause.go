@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
 )
 
 var _ compute.Pauser = (*instance)(nil)
@@ -67,8 +68,15 @@ func (i *instance) transit(ctx context.Context, op compute.Operation, do func() 
 		if forbidden != nil || now.NoOp {
 			return forbidden
 		}
-		// A busy host does not always stand still at once.
-		if !errors.Is(err, errdefs.ErrUnavailable) || time.Since(begun) > freezeTime {
+		// A busy host does not always stand still at once, and a program that ends may
+		// be gone before its task says so.
+		patience := freezeTime
+		if resource.KindOf(err) == nil {
+			patience = endTime
+		} else if !errors.Is(err, errdefs.ErrUnavailable) {
+			return err
+		}
+		if time.Since(begun) > patience {
 			return err
 		}
 		select {
@@ -79,5 +87,9 @@ func (i *instance) transit(ctx context.Context, op compute.Operation, do func() 
 	}
 }
 
-// freezeTime is how long a pause is tried for.
-const freezeTime = 5 * time.Second
+// freezeTime is how long a pause is tried for, and endTime how long a task may
+// say that a program runs that is gone.
+const (
+	freezeTime = 5 * time.Second
+	endTime    = time.Second
+)

@@ -21,7 +21,11 @@ import (
 
 // exitOf reads how the run of a stopped task ended.
 func (p *Provider) exitOf(ctx context.Context, t *task.Process) exitRecord {
-	return exitFrom(t, t.ExitStatus == killed && p.ranOut(ctx, taskID(t)))
+	if t.ExitStatus != killed {
+		return exitFrom(t, false)
+	}
+	outOfMemory, _ := p.ranOut(ctx, taskID(t))
+	return exitFrom(t, outOfMemory)
 }
 
 // exitFrom is exitOf where it is known whether memory ran out.

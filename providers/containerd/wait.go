@@ -49,7 +49,17 @@ func (i *instance) wait(ctx context.Context, run string) (compute.Exit, error) {
 			return compute.Exit{}, err
 		}
 		if stateOf(t) == compute.Stopped && t != nil && (run == "" || runOf(t) == run) {
-			return i.p.exitOf(ctx, t).exit(), nil
+			exit := i.p.exitOf(ctx, t).exit()
+			if exit.Code != killed || exit.OOM {
+				return exit, nil
+			}
+			// Whether memory ran out cannot be asked of a task that was reaped meanwhile,
+			// but its record says it.
+			recorded, err := i.recorded(ctx, exit.Run)
+			if err == nil && !recorded.Known {
+				recorded = exit
+			}
+			return recorded, err
 		}
 	}
 	return i.recorded(ctx, run)
