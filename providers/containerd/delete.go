@@ -77,11 +77,10 @@ func (p *Provider) endTask(ctx context.Context, id string, force bool) error {
 			return err
 		}
 	}
-	if state == compute.Stopped {
-		return err
-	}
-	if err := p.killAll(ctx, id); err != nil {
-		return err
+	if state != compute.Stopped { // else it has ended since
+		if err := p.killAll(ctx, id); err != nil {
+			return err
+		}
 	}
 	return p.deleteTask(ctx, id)
 }
