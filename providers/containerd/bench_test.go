@@ -164,22 +164,7 @@ func tools(t *testing.T, p *Provider) []contestant {
 			return nil
 		}})
 	}
-	image := os.Getenv("UNIVIRT_BENCH_DOCKER_IMAGE")
-	switch out, err := exec.Command("docker", "version", "--format", "{{.Server.Version}}").CombinedOutput(); {
-	case err != nil:
-		t.Logf("docker run --rm: not measured, no engine answers: %s", firstLine(out))
-	case image == "":
-		t.Log("docker run --rm: not measured: UNIVIRT_BENCH_DOCKER_IMAGE names no image that has /bin/true")
-	default:
-		all = append(all, contestant{"docker run", func(ctx context.Context) error {
-			out, err := exec.CommandContext(ctx, "docker", "run", "--rm", "--network=none", image, "/bin/true").CombinedOutput()
-			if err != nil {
-				return fmt.Errorf("%w: %s", err, out)
-			}
-			return nil
-		}})
-	}
-	return all
+	return append(all, dockerRun(t)...)
 }
 
 func firstLine(out []byte) string {

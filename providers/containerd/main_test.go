@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -129,9 +130,14 @@ func vacate(t testing.TB, opts Options) {
 
 const guestName = "example.test/guest:v1"
 
-// guestArchive is the image of the guest programs.
+// guestImage is the image of the guest programs.
+var guestImage = sync.OnceValues(func() (v1.Image, error) {
+	return testimage.Guest(context.Background(), testimage.Options{})
+})
+
+// guestArchive is the same as an archive.
 var guestArchive = sync.OnceValues(func() ([]byte, error) {
-	image, err := testimage.Guest(context.Background(), testimage.Options{})
+	image, err := guestImage()
 	if err != nil {
 		return nil, err
 	}
