@@ -135,7 +135,7 @@ func enlistBoth(ctx context.Context, r *differentialReport, sides []*suite, offe
 }
 
 // playBoth carries out a program on both sides, step by step, until they differ.
-// In the end nothing is left of it.
+// In the end the logs of what is left are compared, and then nothing is left.
 func playBoth(ctx context.Context, lanes []*settler, offers []offer, steps []step) ([]*player, *disagreement) {
 	ctx, cancel := context.WithTimeout(ctx, 4*max(lanes[0].s.h.Patience, lanes[1].s.h.Patience))
 	defer cancel()
@@ -161,12 +161,18 @@ func playBoth(ctx context.Context, lanes []*settler, offers []offer, steps []ste
 			return players, d
 		}
 	}
+	last := []*action{deleteAction}
+	if allOffer(offers, logsAction.needs) {
+		last = []*action{logsAction, deleteAction}
+	}
 	for name := range modelNames {
 		if players[0].present[name] == nil {
 			continue
 		}
-		if d := together(func(p *player) { p.take(step{do: deleteAction, name: name}) }); d != nil {
-			return players, d
+		for _, do := range last {
+			if d := together(func(p *player) { p.take(step{do: do, name: name}) }); d != nil {
+				return players, d
+			}
 		}
 	}
 	return players, together((*player).end)

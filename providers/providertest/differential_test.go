@@ -47,7 +47,7 @@ func TestDifferentialFindsMistakes(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			h := sabotagedHarness(t, x.plant)
 			r, err := runDifferential(t.Context(), h, fakeHarness(t, compute.Container),
-				DifferentialOptions{Programs: 500, Shrink: 5 * time.Second})
+				DifferentialOptions{Programs: untilFound, Shrink: time.Minute})
 			require.NoError(t, err)
 			require.NotNil(t, r.found, "the mistake was not found")
 			require.Contains(t, r.found.String(), " | ", "both are shown")

@@ -59,6 +59,7 @@ var (
 	startAction  = findAction("start")
 	deleteAction = findAction("delete by force")
 	resizeAction = findAction("update the memory,")
+	logsAction   = findAction("logs")
 )
 
 func findAction(name string) *action {

@@ -145,6 +145,10 @@ func sabotagedHarness(t *testing.T, plant func(s *saboteur)) Harness {
 // depend on which of two things is faster.
 const fewSteps = 8
 
+// untilFound is a number of sequences that is far above what it takes to meet any
+// of the mistakes: who does not find it by then is blind to it.
+const untilFound = 10_000
+
 // TestModelFindsMistakes plants one mistake after the other, and sees each found
 // and shown by few steps.
 func TestModelFindsMistakes(t *testing.T) {
@@ -152,7 +156,7 @@ func TestModelFindsMistakes(t *testing.T) {
 		t.Run(x.name, func(t *testing.T) {
 			h := sabotagedHarness(t, x.plant)
 			h.Force = nil
-			r, err := runModel(t.Context(), h, ModelOptions{Sequences: 500, Steps: 25, Shrink: 5 * time.Second})
+			r, err := runModel(t.Context(), h, ModelOptions{Sequences: untilFound, Steps: 25, Shrink: time.Minute})
 			require.NoError(t, err)
 			require.NotNil(t, r.found, "the mistake was not found")
 			require.Contains(t, r.found.String(), x.says)
