@@ -37,6 +37,7 @@ type Provider interface {
 	Describe(ctx context.Context) (Description, error)
 	// Close ends what the value does on its own: streams, supervision, reconciling.
 	// Ephemeral resources that it made are deleted; others stay. Closing twice is
-	// nil.
+	// nil. It waits for no code of the caller's, so it may be called from within the
+	// body of a loop, a hook or a report of progress.
 	Close() error
 }

@@ -93,7 +93,9 @@ func checkValues(spec compute.Spec) error {
 	return faults.Err()
 }
 
-// create makes the instance, or leaves nothing of it.
+// create makes the instance, or leaves nothing of it. The answers of the calls that
+// make something are awaited whatever becomes of the context: a call that is
+// cancelled may take effect all the same, and behind its undo.
 func (p *Provider) create(ctx context.Context, id string, spec compute.Spec) (err error) {
 	image, err := p.images.resolve(ctx, spec.Image, spec.Pull)
 	if err != nil {
@@ -117,7 +119,12 @@ func (p *Provider) create(ctx context.Context, id string, spec compute.Spec) (er
 	if err != nil {
 		return err
 	}
-	_, err = p.client.ContainerService().Create(ctx, p.container(id, image, spec, runtime))
+	if done := ended(ctx); done != nil {
+		return done
+	}
+	through, cancel := outlive(ctx)
+	defer cancel()
+	_, err = p.client.ContainerService().Create(through, p.container(id, image, spec, runtime))
 	if err == nil && spec.Lifetime.Ephemeral {
 		p.mortals.add(id)
 	}
@@ -143,7 +150,9 @@ func (p *Provider) takeName(ctx context.Context, id string, image resolvedImage,
 	labels[labelDeadline] = time.Now().Add(makingTime).UTC().Format(time.RFC3339)
 	unpacked := false
 	for {
-		mounts, err := p.client.SnapshotService(p.snapshotter).Prepare(ctx, key, image.ChainID, snapshots.WithLabels(labels))
+		through, cancel := outlive(ctx)
+		mounts, err := p.client.SnapshotService(p.snapshotter).Prepare(through, key, image.ChainID, snapshots.WithLabels(labels))
+		cancel()
 		switch {
 		case err == nil:
 			p.leases.hold(key)
@@ -182,7 +191,8 @@ func (p *Provider) translateSpec(ctx context.Context, id string, spec compute.Sp
 		return nil, err
 	}
 	t := translation{id: id, space: p.space, spec: spec, image: image.Config, user: user, host: p.host}
-	return t.runtimeSpec()
+	// The program's own hand may be in it.
+	return outside(p, t.runtimeSpec)
 }
 
 // container makes the record of an instance in containerd's form.

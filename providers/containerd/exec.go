@@ -227,15 +227,26 @@ func (e *execution) follow(drain time.Duration) {
 	p := e.inst.p
 	ctx := p.dress(p.alive)
 	tell := sync.OnceFunc(func() { close(e.over) })
-	defer tell()
-	defer e.io.close()
+	defer func() {
+		e.io.close()
+		if ctx.Err() == nil {
+			tell()
+			return
+		}
+		// Whoever waits must not find the caller's writers in use; but Close does not
+		// wait for them.
+		go func() {
+			e.io.await()
+			tell()
+		}()
+	}()
 	for pause := 50 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 		response, err := p.client.TaskService().Wait(ctx, &tasksapi.WaitRequest{ContainerID: e.inst.id, ExecID: e.id})
 		switch err = translate(ctx, err); {
 		case err == nil:
 			e.exit = compute.ExecExit{Known: true, Code: int(response.ExitStatus)}
 		case p.alive.Err() != nil:
-			e.err = resource.Errorf(resource.ErrClosed, "provider is closed")
+			e.err = errClosed()
 			return
 		case !errors.Is(err, errdefs.ErrNotFound):
 			// The daemon is away; the process is not.

@@ -24,8 +24,11 @@ type execIO struct {
 	output []*outputStream
 	// spare are the other ends. Until the shim has opened its ends they keep the
 	// pipes from looking ended, and an input from having nobody who reads it.
-	spare   []*os.File
-	copying sync.WaitGroup
+	spare []*os.File
+	// copying counts the outputs that are being copied; copied is closed after the
+	// last.
+	copying atomic.Int32
+	copied  chan struct{}
 	ended   atomic.Bool
 	drained time.Duration
 	closing sync.Once
@@ -47,7 +50,7 @@ const (
 // openExecIO makes the pipes. Output that nobody wants is read all the same: the
 // process must not stand still.
 func (p *Provider) openExecIO(id string, spec compute.ExecSpec) (_ *execIO, err error) {
-	x := &execIO{dir: filepath.Join(p.state.fifos(), p.owner.Generation, id), stdin: spec.Stdin}
+	x := &execIO{dir: filepath.Join(p.state.fifos(), p.owner.Generation, id), stdin: spec.Stdin, copied: make(chan struct{})}
 	if err := os.MkdirAll(x.dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -124,8 +127,14 @@ func (x *execIO) path(name string) string {
 // is called at the end of the input.
 func (x *execIO) begin(inputEnds func()) {
 	x.closeSpare()
+	x.copying.Store(int32(len(x.output)))
 	for _, o := range x.output {
-		x.copying.Go(func() { x.copyOut(o) })
+		go func() {
+			x.copyOut(o)
+			if x.copying.Add(-1) == 0 {
+				close(x.copied)
+			}
+		}()
 	}
 	if x.input != nil {
 		// It is not waited for: a read of the caller's may never end.
@@ -160,27 +169,28 @@ func (x *execIO) copyOut(o *outputStream) {
 }
 
 // drain waits for the rest of the output after the process's end. It reports
-// whether a child still held the output, and an error of the caller's writers.
+// whether a child still held the output, and an error of the caller's writers. When
+// the provider is closed it waits for nobody.
 func (x *execIO) drain(ctx context.Context, quiet time.Duration) (cut bool, err error) {
 	x.drained = quiet
 	x.ended.Store(true)
 	for _, o := range x.output {
 		_ = o.file.SetReadDeadline(time.Now().Add(quiet))
 	}
-	// When the provider is closed nobody waits any more.
-	stop := context.AfterFunc(ctx, func() {
-		for _, o := range x.output {
-			_ = o.file.Close()
-		}
-	})
-	defer stop()
-	x.copying.Wait()
+	select {
+	case <-x.copied:
+	case <-ctx.Done(): // the provider is closed
+		return false, errClosed()
+	}
 	for _, o := range x.output {
 		cut = cut || o.cut
 		err = errors.Join(err, o.err)
 	}
 	return cut, err
 }
+
+// await returns when the caller's writers are used no more.
+func (x *execIO) await() { <-x.copied }
 
 func (x *execIO) closeSpare() {
 	for _, f := range x.spare {
@@ -199,7 +209,6 @@ func (x *execIO) close() {
 		for _, o := range x.output {
 			_ = o.file.Close()
 		}
-		x.copying.Wait()
 		_ = os.RemoveAll(x.dir)
 	})
 }

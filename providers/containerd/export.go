@@ -32,7 +32,7 @@ func (s *imageStore) Export(ctx context.Context, w io.Writer, names []string, op
 }
 
 func (s *imageStore) export(ctx context.Context, w io.Writer, names []string, opts compute.ExportOptions) (err error) {
-	ctx, done, err := s.p.begin(ctx)
+	ctx, free, done, err := s.p.beginWith(ctx)
 	if err != nil {
 		return err
 	}
@@ -45,7 +45,7 @@ func (s *imageStore) export(ctx context.Context, w io.Writer, names []string, op
 		return err
 	}
 	progress := newProgress(opts.Progress, "export", s.ref("", ""), phaseResolving)
-	defer func() { progress.finish(err) }()
+	defer func() { free(); progress.finish(err) }()
 
 	var how []ociarchive.ExportOpt
 	if opts.Format != compute.DockerArchive {
@@ -76,6 +76,7 @@ func (s *imageStore) export(ctx context.Context, w io.Writer, names []string, op
 		// The end of the archive is written by a call whose error is dropped.
 		err = out.err
 	}
+	free()
 	if finishErr := finish(); err == nil || finishErr != nil {
 		err = finishErr
 	}

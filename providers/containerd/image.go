@@ -150,16 +150,9 @@ func byTarget(id digest.Digest) string { return "target.digest==" + strconv.Quot
 // yielded with its names and no more, so that it can be deleted.
 func (s *imageStore) List(ctx context.Context, filter compute.ImageFilter) iter.Seq2[compute.Image, error] {
 	return func(yield func(compute.Image, error) bool) {
-		fail := func(err error) { yield(compute.Image{}, resource.Fail("list", s.ref("", ""), err)) }
-		ctx, done, err := s.p.begin(ctx)
-		if err != nil {
-			fail(err)
-			return
-		}
-		defer done()
 		all, err := s.list(ctx, filter)
 		if err != nil {
-			fail(translate(ctx, err))
+			yield(compute.Image{}, resource.Fail("list", s.ref("", ""), err))
 			return
 		}
 		for _, image := range all {
@@ -174,13 +167,18 @@ func (s *imageStore) List(ctx context.Context, filter compute.ImageFilter) iter.
 const parallelReads = 8
 
 func (s *imageStore) list(ctx context.Context, filter compute.ImageFilter) ([]compute.Image, error) {
+	ctx, done, err := s.p.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
 	var filters []string
 	for _, id := range filter.IDs {
 		filters = append(filters, byTarget(digest.Digest(id)))
 	}
 	records, err := s.records().List(ctx, filters...)
 	if err != nil {
-		return nil, err
+		return nil, translate(ctx, err)
 	}
 	slices.SortFunc(records, func(a, b images.Image) int {
 		return strings.Compare(a.Target.Digest.String()+a.Name, b.Target.Digest.String()+b.Name)
@@ -204,7 +202,7 @@ func (s *imageStore) list(ctx context.Context, filter compute.ImageFilter) ([]co
 			return nil
 		})
 	}
-	return out, group.Wait()
+	return out, translate(ctx, group.Wait())
 }
 
 // isDamage tells the fault of one image from that of the daemon.

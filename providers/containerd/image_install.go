@@ -50,7 +50,10 @@ func (i *install) check(ctx context.Context, n named) error {
 		return nil
 	}
 	i.progress.phase(phaseVerifying)
-	return refused(i.verify(ctx, n.name, n.target.Digest.String()))
+	_, err := outside(i.store.p, func() (struct{}, error) {
+		return struct{}{}, i.verify(ctx, n.name, n.target.Digest.String())
+	})
+	return refused(err)
 }
 
 // link lets each document keep what it refers to from being collected.

@@ -29,7 +29,7 @@ func (s *imageStore) Import(ctx context.Context, source compute.ImageSource, opt
 }
 
 func (s *imageStore) importArchive(ctx context.Context, source compute.ImageSource, opts compute.ImportOptions) (_ []compute.Image, err error) {
-	ctx, done, err := s.p.begin(ctx)
+	ctx, free, done, err := s.p.beginWith(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -43,9 +43,8 @@ func (s *imageStore) importArchive(ctx context.Context, source compute.ImageSour
 		return nil, err
 	}
 	progress := newProgress(opts.Progress, "import", s.ref(name, ""), phaseCopying)
-	defer func() { progress.finish(err) }()
 	stream, stop := readFrom(ctx, source.Reader)
-	defer stop()
+	defer func() { free(); stop(); progress.finish(err) }()
 
 	var brought []*imageContent
 	var names []named

@@ -30,7 +30,7 @@ func (i *instance) Logs(ctx context.Context, opts compute.LogOptions) iter.Seq2[
 
 // logs yields lines; left says that the loop was left.
 func (i *instance) logs(ctx context.Context, opts compute.LogOptions, yield func(compute.LogLine, error) bool) (left bool, err error) {
-	ctx, done, err := i.p.begin(ctx)
+	ctx, free, done, err := i.p.beginWith(ctx)
 	if err != nil {
 		return false, err
 	}
@@ -67,6 +67,7 @@ func (i *instance) logs(ctx context.Context, opts compute.LogOptions, yield func
 	for _, s := range opts.Streams {
 		options.Streams = append(options.Streams, streams[s])
 	}
+	free()
 	for entry, err := range logfile.Read(ctx, i.p.state.logs(i.id), options) {
 		if err != nil {
 			return false, i.logError(ctx, run, err)
@@ -97,7 +98,7 @@ func (i *instance) logError(ctx context.Context, run string, err error) error {
 func (i *instance) endLog(ctx context.Context, run string) func() {
 	ctx, cancel := context.WithCancel(ctx)
 	over := make(chan struct{})
-	go func() {
+	i.p.detached.Go(func() {
 		defer close(over)
 		for ctx.Err() == nil {
 			_, err := i.p.client.TaskService().Wait(ctx, &tasksapi.WaitRequest{ContainerID: i.id})
@@ -117,6 +118,6 @@ func (i *instance) endLog(ctx context.Context, run string) func() {
 			case <-time.After(100 * time.Millisecond):
 			}
 		}
-	}()
+	})
 	return func() { cancel(); <-over }
 }

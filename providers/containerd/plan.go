@@ -47,9 +47,9 @@ func (s instances) plan(ctx context.Context, spec compute.Spec) (compute.Plan, e
 	if err != nil {
 		return compute.Plan{}, err
 	}
-	runtime, err := translation{
+	runtime, err := outside(s.p, translation{
 		id: plannedID, space: s.p.space, spec: chosen, image: image.Config, user: user, host: s.p.host,
-	}.runtimeSpec()
+	}.runtimeSpec)
 	if err != nil {
 		return compute.Plan{}, err
 	}

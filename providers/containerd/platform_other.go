@@ -59,6 +59,7 @@ func (*Provider) openExecIO(string, compute.ExecSpec) (*execIO, error) {
 func (*execIO) path(string) string                                 { return "" }
 func (*execIO) begin(func())                                       {}
 func (*execIO) drain(context.Context, time.Duration) (bool, error) { return false, nil }
+func (*execIO) await()                                             {}
 func (*execIO) close()                                             {}
 
 func hostMemory(*univirt.Capacity)       {}

@@ -206,10 +206,33 @@ func (p *Provider) Networks() network.Networks { return network.Absent(noNetwork
 // containerd's namespace and ends at Close too; done ends the operation, for
 // which Close waits.
 func (p *Provider) begin(ctx context.Context) (_ context.Context, done func(), err error) {
+	ctx, end, err := p.enter(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	return ctx, func() { end(); p.calls.Done() }, nil
+}
+
+// beginWith is begin for an operation in which code of the caller's runs, the
+// body of a loop or a report of progress. That may close the provider, so Close
+// waits for such an operation only until free, from which on it must make no
+// call to containerd. Done frees it too.
+func (p *Provider) beginWith(ctx context.Context) (_ context.Context, free, done func(), err error) {
+	ctx, end, err := p.enter(ctx)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	free = sync.OnceFunc(p.calls.Done)
+	return ctx, free, func() { end(); free() }, nil
+}
+
+// enter counts a call, unless the provider is closed. The context that it returns
+// lasts until end.
+func (p *Provider) enter(ctx context.Context) (_ context.Context, end func(), err error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.closed {
-		return nil, nil, resource.Errorf(resource.ErrClosed, "provider is closed")
+		return nil, nil, errClosed()
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, nil, err
@@ -217,11 +240,30 @@ func (p *Provider) begin(ctx context.Context) (_ context.Context, done func(), e
 	p.calls.Add(1)
 	ctx, cancel := context.WithCancelCause(p.dress(ctx))
 	stop := context.AfterFunc(p.alive, func() { cancel(resource.ErrClosed) })
-	return ctx, func() {
-		stop()
-		cancel(nil)
-		p.calls.Done()
-	}, nil
+	return ctx, func() { stop(); cancel(nil) }, nil
+}
+
+func errClosed() error { return resource.Errorf(resource.ErrClosed, "provider is closed") }
+
+// outside calls a function of the caller's in the middle of an operation. When the
+// provider is closed it is not waited for: it may be what closes it.
+func outside[T any](p *Provider, call func() (T, error)) (T, error) {
+	type outcome struct {
+		value T
+		err   error
+	}
+	over := make(chan outcome, 1)
+	go func() {
+		value, err := call()
+		over <- outcome{value, err}
+	}()
+	select {
+	case o := <-over:
+		return o.value, o.err
+	case <-p.alive.Done():
+		var none T
+		return none, errClosed()
+	}
 }
 
 // dress puts into a context what the client looks for in one.
@@ -252,6 +294,12 @@ func (p *Provider) ownerLabels() map[string]string {
 // Close ends the provider: operations under way end with resource.ErrClosed,
 // ephemeral instances of this value are deleted, and the use of a managed daemon
 // ends. Other instances run on. Closing twice is nil.
+//
+// It waits for no code of the caller's, so it may be called from within a loop
+// over a list, a watch or logs, and from within any function that an operation
+// was given, such as a hook, a writer or a report of progress. A call of such a
+// function that is under way may then last longer than the operation, but for a
+// report of progress, whose end the operation awaits.
 func (p *Provider) Close() error {
 	var err error
 	p.closing.Do(func() { err = p.shut() })

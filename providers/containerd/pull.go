@@ -36,7 +36,7 @@ type pulled struct {
 }
 
 func (s *imageStore) pull(ctx context.Context, text string, opts compute.PullOptions) (out pulled, err error) {
-	ctx, done, err := s.p.begin(ctx)
+	ctx, free, done, err := s.p.beginWith(ctx)
 	if err != nil {
 		return out, err
 	}
@@ -50,7 +50,7 @@ func (s *imageStore) pull(ctx context.Context, text string, opts compute.PullOpt
 	}
 	out.name = parsed.String()
 	progress := newProgress(opts.Progress, "pull", s.ref(out.name, ""), phaseResolving)
-	defer func() { progress.finish(err) }()
+	defer func() { free(); progress.finish(err) }()
 
 	from := s.registry(ctx, parsed, opts, progress)
 	target, err := s.meant(ctx, parsed, from)

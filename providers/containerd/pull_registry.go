@@ -86,7 +86,14 @@ func (r *registry) askCredentials(ctx context.Context, host string, opts compute
 	if host == dockerHubHost {
 		host = dockerHub
 	}
-	user, password, err := opts.Credentials(ctx, host)
+	type answer struct {
+		user     string
+		password resource.Secret
+	}
+	given, err := outside(r.store.p, func() (a answer, err error) {
+		a.user, a.password, err = opts.Credentials(ctx, host)
+		return a, err
+	})
 	if err != nil {
 		kind := resource.KindOf(err)
 		if kind == nil {
@@ -99,7 +106,7 @@ func (r *registry) askCredentials(ctx context.Context, host string, opts compute
 		defer r.mu.Unlock()
 		r.credentials = err
 	}
-	return user, password.Reveal(), err
+	return given.user, given.password.Reveal(), err
 }
 
 // fault gives an error of the registry's client its kind.

@@ -190,10 +190,9 @@ func (p *Provider) watch(ctx context.Context, w *watch, yield func(resource.Even
 		err = p.events.attach(begun, p, w)
 	}
 	done()
-	closed := resource.Errorf(resource.ErrClosed, "provider is closed")
 	if err != nil {
 		if p.alive.Err() != nil {
-			err = closed
+			err = errClosed()
 		}
 		return false, err
 	}
@@ -201,7 +200,7 @@ func (p *Provider) watch(ctx context.Context, w *watch, yield func(resource.Even
 	for {
 		switch {
 		case p.alive.Err() != nil:
-			return false, closed
+			return false, errClosed()
 		case ctx.Err() != nil:
 			return false, ctx.Err()
 		}

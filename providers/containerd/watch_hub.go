@@ -29,6 +29,8 @@ type eventHub struct {
 	mu      sync.Mutex
 	over    sync.WaitGroup
 	running bool
+	// closed says that the goroutine must not start any more.
+	closed bool
 	// poke wakes the goroutine when somebody waits.
 	poke chan struct{}
 
@@ -140,7 +142,7 @@ func (h *eventHub) run(p *Provider) {
 		h.hooks = make(map[int]func(string))
 	}
 	h.idle = time.Now()
-	if !h.running {
+	if !h.running && !h.closed {
 		h.running = true
 		h.over.Go(func() { h.listen(p) })
 	}
@@ -284,4 +286,9 @@ func (h *eventHub) exited(id string) {
 }
 
 // close waits for the goroutine, which ends with the provider.
-func (h *eventHub) close() { h.over.Wait() }
+func (h *eventHub) close() {
+	h.mu.Lock()
+	h.closed = true
+	h.mu.Unlock()
+	h.over.Wait()
+}

@@ -48,6 +48,7 @@ func groups() []caseGroup {
 		{"fields", fieldCases()},
 		{"effects", effectCases()},
 		{"close", closeCases()},
+		{"loops", loopCases()},
 		{"exec", execCases()},
 		{"exec output", execOutputCases()},
 		{"logs", logCases()},

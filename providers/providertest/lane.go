@@ -127,7 +127,8 @@ func (l *lane) clean(ctx context.Context, keep []string) error {
 		l.cleanNetworks(ctx),
 		sweepAll(ctx, "volume", l.janitor.Volumes().List(ctx, storage.Filter{}),
 			func(i storage.Info) error {
-				return l.janitor.Volumes().Handle(i.Ref.ID).Delete(ctx, storage.DeleteOptions{Force: true})
+				v := l.janitor.Volumes().Handle(i.Ref.ID)
+				return errors.Join(cleanSnapshots(ctx, v), v.Delete(ctx, storage.DeleteOptions{Force: true}))
 			}),
 		sweepAll(ctx, "image", l.janitor.Images().List(ctx, compute.ImageFilter{}),
 			func(i compute.Image) error {
@@ -146,6 +147,16 @@ func (l *lane) cleanNetworks(ctx context.Context) error {
 				func(e network.EndpointInfo) error { return n.Endpoint(e.Ref.ID).Release(ctx) })
 			return errors.Join(err, n.Delete(ctx, network.DeleteOptions{Force: true}))
 		})
+}
+
+// cleanSnapshots deletes a volume's snapshots, which go before it.
+func cleanSnapshots(ctx context.Context, v storage.Volume) error {
+	s, err := storage.Snapshots(v)
+	if err != nil {
+		return nil
+	}
+	return sweepAll(ctx, "snapshot", s.Snapshots(ctx),
+		func(i storage.SnapshotInfo) error { return s.DeleteSnapshot(ctx, i.Ref.Name) })
 }
 
 // sweepAll deletes all that a list yields. What is gone already is as wished.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"iter"
 	"strings"
+	"sync"
 
 	"github.com/containerd/errdefs"
 
@@ -278,6 +279,45 @@ func wrongRest() []sabotage {
 		{"a Close that closes nothing", "close", "After Close, info of a handle is ErrClosed", func(s *saboteur, _ *leftThings, over <-chan struct{}) {
 			s.close = func(univirt.Provider) error { return nil }
 		}, ""},
+		{"a Close that waits for the end of a loop", "loops", "Close within a loop over instances", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			var loops sync.WaitGroup
+			s.list = func(ctx context.Context, real compute.Instances, filter compute.Filter) iter.Seq2[compute.Info, error] {
+				return func(yield func(compute.Info, error) bool) {
+					loops.Add(1)
+					defer loops.Done()
+					real.List(ctx, filter)(yield)
+				}
+			}
+			s.close = func(p univirt.Provider) error { loops.Wait(); return p.Close() }
+		}, "Close does not return"},
+		{"a watch that keeps a lock while it yields", "loops", "Within a loop over events", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			var lock sync.Mutex
+			s.watch = func(_ context.Context, _ resource.WatchOptions, real iter.Seq2[resource.Event, error]) iter.Seq2[resource.Event, error] {
+				return func(yield func(resource.Event, error) bool) {
+					lock.Lock()
+					defer lock.Unlock()
+					real(yield)
+				}
+			}
+			s.stop = func(ctx context.Context, real compute.Instance, opts compute.StopOptions) error {
+				lock.Lock()
+				defer lock.Unlock()
+				return real.Stop(ctx, opts)
+			}
+		}, "Stop does not return"},
+		{"a Close that waits for a writer", "loops", "Close does not wait for the writer of an execution", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			var writes sync.WaitGroup
+			s.exec = func(ctx context.Context, real compute.Instance, spec compute.ExecSpec) (compute.Execution, error) {
+				to := spec.Stdout
+				spec.Stdout = writer(func(b []byte) (int, error) {
+					writes.Add(1)
+					defer writes.Done()
+					return to.Write(b)
+				})
+				return compute.Exec(ctx, real, spec)
+			}
+			s.close = func(p univirt.Provider) error { writes.Wait(); return p.Close() }
+		}, "Close does not return"},
 		{"an exit code that is always 0", "exec", "Exec returns when the process runs, and Wait its exit code", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.exec = withExecution(func(x *wrongExecution) { x.exit = func(e compute.ExecExit) compute.ExecExit { e.Code = 0; return e } })
 		}, ""},
@@ -332,6 +372,10 @@ func wrongRest() []sabotage {
 		}, ""},
 	}
 }
+
+type writer func([]byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }
 
 func hide(s *saboteur, _ *leftThings, _ <-chan struct{}) { s.hides = true }
 
