@@ -31,22 +31,18 @@ const (
 //
 // The lease is not the provider's: that one keeps what it has until it expires.
 func (s *imageStore) underLease(ctx context.Context, rest unreferenced, f func(context.Context) error) error {
-	lease := leases.Lease{ID: "univirt-image-" + resource.NewID()}
-	manager := s.p.client.LeasesService()
-	_, err := manager.Create(ctx, leases.WithID(lease.ID), leases.WithExpiration(bringTime), leases.WithLabels(s.p.ownerLabels()))
-	switch {
-	case err == nil:
-		err = f(leases.WithLease(ctx, lease.ID))
-	case ctx.Err() == nil:
+	lease, err := s.p.makeLease(ctx, "univirt-image-"+resource.NewID(), bringTime)
+	if err != nil {
 		return err
 	}
+	err = f(leases.WithLease(ctx, lease.ID))
 	clean, cancel := s.p.cleanup(ctx)
 	defer cancel()
 	var how []leases.DeleteOpt
 	if err != nil || rest == collect {
 		how = append(how, leases.SynchronousDelete)
 	}
-	undone := manager.Delete(clean, lease, how...)
+	undone := s.p.client.LeasesService().Delete(clean, lease, how...)
 	if err == nil || undone == nil || errdefs.IsNotFound(undone) {
 		// An image that is there is there, even if its lease is left to expire.
 		return err

@@ -7,6 +7,8 @@ import (
 
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/resource"
 )
 
 const (
@@ -28,6 +30,25 @@ type leaseKeeper struct {
 	held map[string]struct{}
 }
 
+// makeLease makes a lease of this value's, which expires.
+//
+// Once asked for, its answer is awaited whatever becomes of the context: a call that
+// is cancelled may make the lease all the same, and later than one that follows
+// to delete it. What a failure may have left is deleted as far as that can be.
+func (p *Provider) makeLease(ctx context.Context, id string, lasts time.Duration) (leases.Lease, error) {
+	if done := ended(ctx); done != nil {
+		return leases.Lease{}, done
+	}
+	through, cancel := p.cleanup(ctx)
+	defer cancel()
+	manager := p.client.LeasesService()
+	lease, err := manager.Create(through, leases.WithID(id), leases.WithExpiration(lasts), leases.WithLabels(p.ownerLabels()))
+	if err != nil {
+		_ = manager.Delete(through, leases.Lease{ID: id})
+	}
+	return lease, err
+}
+
 // lease returns a context under whose lease things can be made. Containerd keeps
 // them until something refers to them, or the lease has expired.
 func (p *Provider) lease(ctx context.Context) (context.Context, error) {
@@ -37,8 +58,7 @@ func (p *Provider) lease(ctx context.Context) (context.Context, error) {
 	if k.current.ID == "" || time.Since(k.made) > leaseTime-leaseReserve {
 		// The one before goes by itself: something may still be made under it.
 		made := time.Now()
-		l, err := p.client.LeasesService().Create(ctx,
-			leases.WithRandomID(), leases.WithExpiration(leaseTime), leases.WithLabels(p.ownerLabels()))
+		l, err := p.makeLease(ctx, "univirt-"+resource.NewID(), leaseTime)
 		if err != nil {
 			return nil, err
 		}
