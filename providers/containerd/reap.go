@@ -11,7 +11,6 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
-	"github.com/univirt/univirt/resource"
 )
 
 // A run that has ended leaves its task, and the task its shim and the writer of
@@ -79,12 +78,9 @@ func (p *Provider) deleteTask(ctx context.Context, id string) error {
 func (p *Provider) collect(ctx context.Context, id, run string) (bool, error) {
 	over := true
 	err := p.through(ctx, id, func(ctx context.Context) error {
-		return p.locked(ctx, id, func() error {
+		// What ran has a folder, until it is deleted.
+		return p.lockedThere(ctx, id, func() error {
 			t, err := p.loadTask(ctx, id)
-			if err == nil && t == nil && p.gone(ctx, id) {
-				// The lock has just made a folder for what is no more.
-				return resource.Errorf(errdefs.ErrNotFound, "no such instance")
-			}
 			if err != nil || t == nil || run != "" && runOf(t) != run {
 				return err
 			}

@@ -77,12 +77,18 @@ func (s stateDir) lockInstance(ctx context.Context, id string) (lock *fileLock, 
 			return nil, false, err
 		}
 		made = made || err == nil
-		lock, err := lockFile(ctx, filepath.Join(s.instance(id), lockName), exclusive)
+		lock, err := s.lockFolder(ctx, id)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // whoever deleted the instance removed the folder in between
 		}
 		return lock, made, err
 	}
+}
+
+// lockFolder is lockInstance where there is a folder, and fs.ErrNotExist where
+// there is none.
+func (s stateDir) lockFolder(ctx context.Context, id string) (*fileLock, error) {
+	return lockFile(ctx, filepath.Join(s.instance(id), lockName), exclusive)
 }
 
 // removeInstance removes the folder of an instance that is no more. It goes out of

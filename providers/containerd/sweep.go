@@ -296,7 +296,7 @@ func (s *sweep) folders(ctx context.Context, group *errgroup.Group) error {
 		s.take(ctx, group, s.p.ref(kindLogs, "", id), func() error {
 			removed := false
 			// It removes the folder where there is no container.
-			err := s.p.locked(ctx, id, func() error {
+			err := s.p.lockedThere(ctx, id, func() error {
 				if removed = s.p.gone(ctx, id); removed {
 					return errdefs.ErrNotFound
 				}

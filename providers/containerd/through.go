@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -106,20 +107,38 @@ func (p *Provider) locked(ctx context.Context, id string, do func() error) error
 		return do()
 	}
 	lock, made, err := p.state.lockInstance(asked(ctx), id)
+	return p.withLock(ctx, id, lock, made, err, do)
+}
+
+// lockedThere is locked for what is done after the fact, when the instance may
+// have been deleted: where it has no folder it gets none, and the error is
+// NotFound.
+func (p *Provider) lockedThere(ctx context.Context, id string, do func() error) error {
+	if !resource.IsID(id) {
+		return do()
+	}
+	lock, err := p.state.lockFolder(asked(ctx), id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return resource.Errorf(errdefs.ErrNotFound, "no such instance")
+	}
+	return p.withLock(ctx, id, lock, false, err, do)
+}
+
+// withLock does what the lock was taken for, and gives it back. A folder that was
+// made for it goes, unless something was put into it.
+func (p *Provider) withLock(ctx context.Context, id string, lock *fileLock, made bool, err error, do func() error) error {
+	defer lock.release()
+	if made && err == nil {
+		defer func() {
+			_ = os.Remove(filepath.Join(p.state.instance(id), lockName))
+			_ = os.Remove(p.state.instance(id))
+		}()
+	}
 	if done := givenUp(ctx); done != nil {
-		lock.release()
 		return done
 	}
 	if err != nil {
 		return fmt.Errorf("lock the instance: %w", err)
-	}
-	defer lock.release()
-	if made {
-		defer func() {
-			// A folder that holds more than the lock stays.
-			_ = os.Remove(filepath.Join(p.state.instance(id), lockName))
-			_ = os.Remove(p.state.instance(id))
-		}()
 	}
 	err = do()
 	if errors.Is(err, errdefs.ErrNotFound) && p.gone(ctx, id) {
