@@ -38,6 +38,9 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
+// cgroup leaves no parent behind.
+func cgroup(id string) oci.SpecOpts { return oci.WithCgroup("/" + containerNamespace + "." + id) }
+
 // create starts a container whose output goes to a URI.
 func create(spec []string) error {
 	socket, rootfs, id, uri, terminal := spec[0], spec[1], spec[2], spec[3], spec[4] == "true"
@@ -46,7 +49,7 @@ func create(spec []string) error {
 		return err
 	}
 	ctx := namespaces.WithNamespace(context.Background(), containerNamespace)
-	opts := []oci.SpecOpts{oci.WithDefaultSpec(), oci.WithRootFSPath(rootfs), oci.WithProcessArgs("/instance")}
+	opts := []oci.SpecOpts{oci.WithDefaultSpec(), oci.WithRootFSPath(rootfs), oci.WithProcessArgs("/instance"), cgroup(id)}
 	if terminal {
 		opts = append(opts, oci.WithTTY)
 	}
@@ -186,7 +189,7 @@ func (e engine) createFails(t *testing.T, id string, o keeper.LogOptions) {
 	require.NoError(t, err)
 	ctx := namespaces.WithNamespace(t.Context(), containerNamespace)
 	container, err := e.client.NewContainer(ctx, id, client.WithNewSpec(
-		oci.WithDefaultSpec(), oci.WithRootFSPath(e.rootfs), oci.WithProcessArgs("/absent")))
+		oci.WithDefaultSpec(), oci.WithRootFSPath(e.rootfs), oci.WithProcessArgs("/absent"), cgroup(id)))
 	require.NoError(t, err)
 	_, err = container.NewTask(ctx, func(string) (cio.IO, error) { return logIO{uri, o.Terminal}, nil })
 	assert.ErrorContains(t, err, "/absent")

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -116,7 +117,6 @@ func inventory(ctx context.Context, space string) ([]string, error) {
 	for kind, pattern := range map[string]string{
 		"folder": filepath.Join(p.state.instances(), "*"),
 		"fifos":  filepath.Join(p.state.fifos(), "*", "*"),
-		"cgroup": "/sys/fs/cgroup/memory/" + space + "/*/tasks",
 	} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
@@ -126,11 +126,37 @@ func inventory(ctx context.Context, space string) ([]string, error) {
 			add(kind, path)
 		}
 	}
+	cgroups, err := cgroupsOf(space)
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range cgroups {
+		add("cgroup", name)
+	}
 	shims, err := processes("-namespace\x00" + space + "\x00")
 	for _, pid := range shims {
 		add("process", pid)
 	}
 	return all, err
+}
+
+// cgroupsOf lists the cgroups of a namespace by their names, each once however many
+// hierarchies have it.
+func cgroupsOf(space string) ([]string, error) {
+	var names []string
+	for _, pattern := range []string{"/sys/fs/cgroup/", "/sys/fs/cgroup/*/"} {
+		for _, name := range []string{space, space + ".*"} {
+			found, err := filepath.Glob(pattern + name)
+			if err != nil {
+				return nil, err
+			}
+			for _, path := range found {
+				names = append(names, filepath.Base(path))
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }
 
 // processes finds those whose command line has a text.
@@ -166,11 +192,9 @@ func TestInventory(t *testing.T) {
 	inst := start(t, p, guestSpec("a", "sleep", "1h"))
 	_, err := compute.Exec(t.Context(), inst, compute.ExecSpec{Process: compute.Process{Command: []string{testimage.Path, "sleep", "1h"}}})
 	require.NoError(t, err)
-	want := map[string]int{"image": 1, "container": 1, "task": 1, "snapshot": 1, "folder": 1, "fifos": 1, "process": 1}
-	if !p.host.unified {
-		want["cgroup"] = 1
-	}
-	require.Equal(t, want, count())
+	require.Equal(t, map[string]int{
+		"image": 1, "container": 1, "task": 1, "snapshot": 1, "folder": 1, "fifos": 1, "process": 1, "cgroup": 1,
+	}, count())
 	require.NoError(t, inst.Delete(t.Context(), compute.DeleteOptions{Force: true}))
 	require.Equal(t, map[string]int{"image": 1}, count(), fmt.Sprint(inventory(t.Context(), p.space)))
 }

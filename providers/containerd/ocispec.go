@@ -76,7 +76,7 @@ func (t translation) runtimeSpec() (*specs.Spec, error) {
 		},
 		Mounts: t.mounts(),
 		Linux: &specs.Linux{
-			CgroupsPath: path.Join("/", t.space, t.id),
+			CgroupsPath: cgroupOf(t.space, t.id),
 			Namespaces:  t.namespaces(),
 			Resources:   resourcesOf(t.spec.Resources, t.host),
 			Sysctl:      maps.Clone(t.spec.Sysctls),
@@ -271,6 +271,10 @@ func runtimeMount(m compute.Mount) specs.Mount {
 	}
 	return specs.Mount{Destination: destination, Type: "bind", Source: path.Clean(m.Source), Options: append([]string{"rbind", "rprivate"}, mode...)}
 }
+
+// cgroupOf is the cgroup of an instance. It has no parent of ours: nobody would
+// know when the last of its instances is gone and it can go too.
+func cgroupOf(space, id string) string { return "/" + space + "." + id }
 
 // edit lets the program's own hand have the last word.
 func (t translation) edit(out *specs.Spec) error {

@@ -60,6 +60,7 @@ func (r *reference) create(ctx context.Context, args ...string) (client.Containe
 			oci.WithImageConfig(r.image),
 			oci.WithProcessArgs(append([]string{testimage.Path}, args...)...),
 			oci.WithHostname("reference"),
+			oci.WithCgroup(cgroupOf(r.p.space, id)),
 			oci.WithNoNewPrivileges,
 			seccomp.WithDefaultProfile(),
 		))

@@ -105,7 +105,7 @@ func kinds(refs []resource.Ref) []string {
 // TestSweepAfterKill: each thing that a killed process leaves is told by
 // Describe, and gone after a sweep; what it finished stays.
 func TestSweepAfterKill(t *testing.T) {
-	for i, c := range []struct {
+	for _, c := range []struct {
 		point     string
 		leftovers []string // told by Describe
 		swept     []string
@@ -118,12 +118,10 @@ func TestSweepAfterKill(t *testing.T) {
 		{"ephemeral", []string{"generation", "lease"}, []string{"generation", "instance", "lease"}, 0},
 	} {
 		t.Run(c.point, func(t *testing.T) {
-			namespace := fmt.Sprintf("swept-%d", i)
-			p := openGuest(t, Options{Namespace: namespace})
-			t.Cleanup(func() { vacate(t, p.opts) })
+			p := openGuest(t, Options{})
 			self, err := os.Executable()
 			require.NoError(t, err)
-			cmd := exec.Command(self, p.opts.Address, namespace, p.opts.StateDir, c.point)
+			cmd := exec.Command(self, p.opts.Address, p.opts.Namespace, p.opts.StateDir, c.point)
 			cmd.Env = append(os.Environ(), roleVariable+"=maker")
 			cmd.Stderr = os.Stderr
 			out, err := cmd.StdoutPipe()

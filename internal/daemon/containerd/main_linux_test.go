@@ -196,7 +196,7 @@ func startBox(t *testing.T, d *Daemon, id string) *box {
 	container, err := c.NewContainer(ctx, id,
 		client.WithSnapshotter("overlayfs"),
 		client.WithSnapshot(id),
-		client.WithNewSpec(oci.WithProcessArgs("/busybox", "sleep", "100000")))
+		client.WithNewSpec(oci.WithProcessArgs("/busybox", "sleep", "100000"), oci.WithCgroup("/daemon-test."+id)))
 	require.NoError(t, err)
 	task, err := container.NewTask(ctx, cio.NullIO)
 	require.NoError(t, err)
@@ -242,7 +242,7 @@ func (b *box) gone() {
 		assert.NoFileExists(b.t, socket)
 	}
 	assert.NoDirExists(b.t, filepath.Join("/run/containerd/runc/daemon-test", b.id))
-	cgroups, err := filepath.Glob("/sys/fs/cgroup/*/daemon-test/" + b.id)
+	cgroups, err := filepath.Glob("/sys/fs/cgroup/*/daemon-test." + b.id)
 	require.NoError(b.t, err)
 	assert.Empty(b.t, cgroups)
 }
