@@ -68,6 +68,10 @@ func (p *Provider) Adopt(ctx context.Context, foreign resource.Ref, opts univirt
 	if foreign.Kind != "" && foreign.Kind != resource.KindInstance {
 		return fail(resource.Unsupported("adopting a "+string(foreign.Kind), "only instances can be foreign here"))
 	}
+	if here := p.ref(foreign.Kind, foreign.Name, foreign.ID); foreign.Provider != "" && foreign.Provider != here.Provider ||
+		foreign.Namespace != "" && foreign.Namespace != here.Namespace {
+		return fail(errNoInstance)
+	}
 	if h.id == "" {
 		p.backend.mu.Lock()
 		i, ok := p.space.instances.byName[foreign.Name]

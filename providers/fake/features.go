@@ -16,7 +16,7 @@ var (
 	// host has no other effect than to be seen by programs.
 	commonFields = resource.FieldTable{}.
 			Honored(resource.FieldPaths(compute.Spec{})...).
-			Hint("the fake is one host", below("placement")...)
+			Hint("the fake is one host", "placement.zone", "placement.hosts", "placement.near", "placement.apart")
 	containerFields = maps.Clone(commonFields).
 			Refused("only a virtual machine boots", below("cloudInit", "boot")...)
 	vmFields = maps.Clone(commonFields).

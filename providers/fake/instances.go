@@ -127,6 +127,9 @@ func (p *Provider) register(spec *compute.Spec) (*instance, error) {
 		return nil, &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "name",
 			Err: fmt.Errorf("an instance of this name exists, with the ID %s", other.ref.ID)}
 	}
+	if err := p.space.place(spec.Placement); err != nil {
+		return nil, err
+	}
 	if most := b.opts.Capacity.Instances; most > 0 && b.used.instances >= most {
 		return nil, resource.Errorf(errdefs.ErrResourceExhausted, "the host may have %d instances", most)
 	}
