@@ -10,8 +10,16 @@ import (
 type Adopter interface {
 	Provider
 	// Adopt makes a foreign resource managed: it is given an identity, an owner
-	// and a name, and is changed in nothing else. One that is managed already
-	// becomes this provider value's to own.
+	// and a name, and is changed in nothing else. From then on it is listed,
+	// watched, changed and swept as what this library made; watches are told of it
+	// as Added. One that is managed already becomes this provider value's to own
+	// and keeps its name: another one in the options is FailedPrecondition.
+	//
+	// The reference is one of those that a list of unmanaged resources yields: its
+	// ID counts or, where it has none, its name. What is not there, or in another
+	// namespace, is NotFound; a name that is taken is AlreadyExists, and a
+	// malformed name or label InvalidArgument. A call that fails changes nothing.
+	// Called several times at once it is the last caller's.
 	Adopt(ctx context.Context, foreign resource.Ref, opts AdoptOptions) (resource.Ref, error)
 }
 
@@ -19,7 +27,8 @@ type Adopter interface {
 type AdoptOptions struct {
 	// Name is the resource's name from now on; empty keeps the backend's, where it
 	// is a valid one.
-	Name   string
+	Name string
+	// Labels are the resource's labels from now on; nil keeps those that it has.
 	Labels resource.Labels
 }
 

@@ -26,8 +26,6 @@ func attachCases() []testCase {
 		{"Several may be attached, and each gets all output", all(attach, has(compute.FeatureLogs)), attachMany},
 		{"Resize of an attachment without a terminal is FailedPrecondition", attach, attachResize},
 		{"A context that ends after Attach leaves the attachment alone", all(attach, has(compute.FeatureLogs)), attachContext},
-		{"A console is there once at a time, and ends with the run", has(compute.FeatureConsole), console},
-		{"A screenshot has a size", has(compute.FeatureScreenshot), screenshot},
 	}
 }
 
@@ -119,28 +117,6 @@ func attachContext(e *env) {
 	require.NoError(e, inst.Stop(e.ctx, compute.StopOptions{Signal: "SIGTERM", Grace: e.s.h.Patience}))
 	e.attachEnds(a)
 	require.Equal(e, "TERM\n", out.String())
-}
-
-func console(e *env) {
-	inst := e.running("web")
-	c, err := compute.Console(e.ctx, inst, compute.ConsoleOptions{})
-	require.NoError(e, err)
-	_, err = compute.Console(e.ctx, inst, compute.ConsoleOptions{})
-	e.fails(err, errdefs.ErrFailedPrecondition)
-	second, err := compute.Console(e.ctx, inst, compute.ConsoleOptions{TakeOver: true})
-	require.NoError(e, err)
-	_ = e.returns("the console that was taken over", func() error { _, err := io.Copy(io.Discard, c); return err })
-	_ = c.Close()
-	e.inState(inst, compute.Running)
-	e.kill(inst)
-	_ = e.returns("the console of what has ended", func() error { _, err := io.Copy(io.Discard, second); return err })
-	_ = second.Close()
-}
-
-func screenshot(e *env) {
-	picture, err := compute.Screenshot(e.ctx, e.running("web"), compute.ScreenshotOptions{})
-	require.NoError(e, err)
-	require.False(e, picture.Bounds().Empty())
 }
 
 func dialCases() []testCase {

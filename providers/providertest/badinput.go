@@ -147,6 +147,10 @@ func badRest() []badSpec {
 			s.Lifetime = resource.Lifetime{Ephemeral: true, Until: time.Unix(1, 0)}
 		}},
 		{"an unknown capability", "security.addCapabilities[0]", func(s *compute.Spec) { s.Security.AddCapabilities = []string{"EVERYTHING"} }},
+		{"a zone that is no label", "placement.zone", func(s *compute.Spec) { s.Placement.Zone = "a b" }},
+		{"a malformed selector of hosts", "placement.hosts[0].key", func(s *compute.Spec) {
+			s.Placement.Hosts = resource.Select(resource.Requirement{Key: "a b", Operator: resource.OpExists})
+		}},
 		{"a device that is no path", "devices[0].source", func(s *compute.Spec) { s.Devices = []compute.Device{{Source: "kvm"}} }},
 		{"a kernel command line without a kernel", "boot.kernel", func(s *compute.Spec) { s.Boot = &compute.Boot{CommandLine: "quiet"} }},
 		{"a label with a space in its value", "labels[tier]", labels("tier", "a b")},

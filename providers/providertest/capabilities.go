@@ -32,7 +32,7 @@ func capabilityCases() []testCase {
 		}
 	}
 	for _, o := range providerOperations() {
-		if o.needs != nil && o.needs[0].scope == ofInstances {
+		if o.needs != nil && (o.needs[0].scope == ofInstances || o.needs[0].scope == ofProvider) {
 			cases = append(cases, testCase{
 				name: fmt.Sprintf("What is declared of the call to %s is what there is", o.name),
 				run: func(e *env) {

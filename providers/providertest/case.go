@@ -2,6 +2,8 @@ package providertest
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	univirt "github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
@@ -43,6 +45,8 @@ func groups() []caseGroup {
 		{"ensure", ensureCases()},
 		{"run", runCases()},
 		{"lifetime", lifetimeCases()},
+		{"adopt", adoptCases()},
+		{"placement", placementCases()},
 		{"describe", describeCases()},
 		{"capabilities", capabilityCases()},
 		{"fields", fieldCases()},
@@ -55,6 +59,8 @@ func groups() []caseGroup {
 		{"stats", statsCases()},
 		{"files", fileCases()},
 		{"attach", attachCases()},
+		{"console", consoleCases()},
+		{"screenshot", screenshotCases()},
 		{"dial", dialCases()},
 		{"copies", copyCases()},
 		{"hostile", hostileCases()},
@@ -74,6 +80,7 @@ const (
 	ofVolumes   scope = "volumes"
 	ofNetworks  scope = "networks"
 	ofFields    scope = "field"
+	ofWishes    scope = "wish"
 	ofChanges   scope = "change"
 	ofHooks     scope = "harness"
 	ofProvider  scope = "provider"
@@ -103,16 +110,24 @@ func features2needs(s scope, features []resource.Feature) []need {
 	return needs
 }
 
-// fields needs fields of the spec to be honoured, changes those of a Change.
+// fields needs fields of the spec to be honoured, wishes only not to be refused,
+// and changes needs fields of a Change to be honoured.
 func fields(paths ...string) []need  { return words(ofFields, paths) }
+func wishes(paths ...string) []need  { return words(ofWishes, paths) }
 func changes(paths ...string) []need { return words(ofChanges, paths) }
 
 // hook needs optional parts of the harness.
 func hook(names ...string) []need { return words(ofHooks, names) }
 
-// canSweep needs a provider that is a Sweeper: what is declared by the type
-// alone.
-func canSweep() []need { return words(ofProvider, []string{"sweep"}) }
+// The extensions of a provider, which its type alone declares.
+const (
+	extensionSweep = "Sweeper"
+	extensionAdopt = "Adopter"
+)
+
+// canSweep and canAdopt need a provider that is a Sweeper or an Adopter.
+func canSweep() []need { return words(ofProvider, []string{extensionSweep}) }
+func canAdopt() []need { return words(ofProvider, []string{extensionAdopt}) }
 
 func words(s scope, names []string) []need {
 	needs := make([]need, len(names))
@@ -136,7 +151,15 @@ type offer struct {
 	kind  compute.Kind
 	desc  univirt.Description
 	hooks map[string]bool
-	sweep bool
+	// extensions are what the provider is by its type.
+	extensions map[string]bool
+}
+
+// extensionsOf says which extensions a provider has.
+func extensionsOf(p univirt.Provider) map[string]bool {
+	_, sweeps := resource.As[univirt.Sweeper](p)
+	_, adopts := resource.As[univirt.Adopter](p)
+	return map[string]bool{extensionSweep: sweeps, extensionAdopt: adopts}
 }
 
 func (o offer) kindDescription() univirt.KindDescription { return o.desc.Kinds[o.kind] }
@@ -155,7 +178,7 @@ func (o offer) missing(n need) string {
 		features = o.desc.Volumes.Features
 	case ofNetworks:
 		features = o.desc.Networks.Features
-	case ofFields:
+	case ofFields, ofWishes:
 		table = kind.Fields
 	case ofChanges:
 		table = kind.Changeable
@@ -165,14 +188,14 @@ func (o offer) missing(n need) string {
 		}
 		return ""
 	case ofProvider:
-		if !o.sweep {
-			return "the provider is no Sweeper"
+		if !o.extensions[n.name] {
+			return "the provider is no " + n.name
 		}
 		return ""
 	}
-	if table != nil || n.scope == ofFields || n.scope == ofChanges {
+	if n.scope == ofFields || n.scope == ofWishes || n.scope == ofChanges {
 		rule := table.Rule(n.name)
-		if rule.Level == resource.FieldHonored {
+		if rule.Level == resource.FieldHonored || n.scope == ofWishes && rule.Level == resource.FieldHint {
 			return ""
 		}
 		return fmt.Sprintf("%s is %s %s", n, rule.Level, rule.Reason)
@@ -184,9 +207,15 @@ func (o offer) missing(n need) string {
 	return fmt.Sprintf("%s is not supported: %s", n, features[feature].Reason)
 }
 
-// declared lists every feature that is declared as supported.
+// declared lists every feature that is declared as supported, and every
+// extension.
 func (o offer) declared() []need {
 	var needs []need
+	for _, name := range slices.Sorted(maps.Keys(o.extensions)) {
+		if o.extensions[name] {
+			needs = append(needs, need{ofProvider, name})
+		}
+	}
 	for _, d := range []struct {
 		scope    scope
 		features resource.Features

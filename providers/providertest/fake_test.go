@@ -90,7 +90,9 @@ func fakeHarness(t testing.TB, kind compute.Kind) Harness {
 			return f.Break(id, state, "broken by the test")
 		},
 		Foreign: func(_ context.Context, namespace string) (func(context.Context) error, error) {
-			ref, err := b.PlantForeign(namespace, compute.Spec{Name: "foreign", Kind: kind, Image: fakeImage})
+			ref, err := b.PlantForeign(namespace, compute.Spec{
+				Name: "foreign", Kind: kind, Image: fakeImage, Process: compute.Process{Command: []string{GuestPath, "sleep", "1h"}},
+			})
 			return func(ctx context.Context) error {
 				p := open(namespace, "")
 				defer p.Close()

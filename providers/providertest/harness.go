@@ -38,7 +38,9 @@ type Harness struct {
 	// generation is dead. The suite does not use the value afterwards.
 	Crash func(ctx context.Context, p univirt.Provider) error
 	// Foreign makes a thing in a namespace that the provider shows as an
-	// unmanaged instance, and returns how to remove it.
+	// unmanaged instance, by whatever name, and returns how to remove it. Where
+	// the provider is a univirt.Adopter it is Stopped and runs "sleep 1h" of
+	// package guest when it is started.
 	Foreign func(ctx context.Context, namespace string) (remove func(context.Context) error, err error)
 	// Force brings an instance into a state to which no operation leads, such as
 	// Failed or Unknown. It returns errors.ErrUnsupported for the states that it

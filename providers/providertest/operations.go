@@ -221,6 +221,10 @@ func providerOperations() []providerOperation {
 			_, err := univirt.Sweep(ctx, p, univirt.SweepOptions{DryRun: true})
 			return err
 		}},
+		{"adopt an instance", "adopt", resource.KindInstance, canAdopt(), func(ctx context.Context, _ *env, p univirt.Provider) error {
+			_, err := univirt.Adopt(ctx, p, resource.Ref{Kind: resource.KindInstance, Name: "tried"}, univirt.AdoptOptions{})
+			return err
+		}},
 	}
 	return append(append(append(ops, imageOperations()...), volumeOperations()...), networkOperations()...)
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"strings"
 
-	univirt "github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/resource"
 )
@@ -47,8 +46,7 @@ func newSuite(ctx context.Context, h Harness) (*suite, error) {
 	if _, ok := desc.Kinds[kind]; !ok {
 		return nil, fmt.Errorf("the provider declares nothing for the kind %q", kind)
 	}
-	_, sweeper := resource.As[univirt.Sweeper](p)
-	s.offer = offer{kind: kind, desc: desc, hooks: h.hooks(), sweep: sweeper}
+	s.offer = offer{kind: kind, desc: desc, hooks: h.hooks(), extensions: extensionsOf(p)}
 	s.lanes = newLanes(s)
 	return s, nil
 }
