@@ -1,10 +1,15 @@
 package providertest
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"image"
+	"io"
+	"io/fs"
 	"iter"
+	"net"
 	"strings"
 	"sync"
 
@@ -18,80 +23,11 @@ import (
 )
 
 func sabotages() []sabotage {
-	return append(append(leaks(), wrongLives()...), wrongRest()...)
-}
-
-// stuck begins a goroutine that goes on until the test is over.
-func stuck(over <-chan struct{}) { go func() { <-over }() }
-
-// leaks are one of each kind: what goes on in this process, and what stays at the
-// backend, after each thing that could leave it.
-func leaks() []sabotage {
-	const inProcess, atBackend = "goroutines of the case go on", "left something at the backend"
-	return []sabotage{
-		{"a goroutine that an open provider value leaves", "leaks", "Provider values leave nothing behind", func(s *saboteur, _ *leftThings, over <-chan struct{}) {
-			stuck(over)
-		}, inProcess},
-		{"a goroutine for each instance", "leaks", "Idle instances hold no goroutines", func(s *saboteur, _ *leftThings, over <-chan struct{}) {
-			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
-				stuck(over)
-				return real.Create(ctx, spec)
-			}
-		}, "the number of goroutines is as before"},
-		{"a goroutine of a watch that was left early", "watch", "A loop over a watch may be left early", func(s *saboteur, _ *leftThings, over <-chan struct{}) {
-			s.watch = func(_ context.Context, _ resource.WatchOptions, real iter.Seq2[resource.Event, error]) iter.Seq2[resource.Event, error] {
-				return func(yield func(resource.Event, error) bool) {
-					for event, err := range real {
-						if !yield(event, err) {
-							stuck(over)
-							return
-						}
-					}
-				}
-			}
-		}, inProcess},
-		{"a goroutine of an execution", "leaks", "Executions leave nothing behind", func(s *saboteur, _ *leftThings, over <-chan struct{}) {
-			s.exec = func(ctx context.Context, real compute.Instance, spec compute.ExecSpec) (compute.Execution, error) {
-				stuck(over)
-				return compute.Exec(ctx, real, spec)
-			}
-		}, inProcess},
-		{"a snapshot after Delete", "lifecycle", "Delete removes a stopped instance", func(s *saboteur, left *leftThings, _ <-chan struct{}) {
-			s.delete = func(ctx context.Context, real compute.Instance, opts compute.DeleteOptions) error {
-				left.add(s.namespace, "snapshot of "+real.ID())
-				return real.Delete(ctx, opts)
-			}
-		}, atBackend},
-		{"a shim after each run", "leaks", "Runs leave nothing behind", func(s *saboteur, left *leftThings, _ <-chan struct{}) {
-			runs := 0
-			s.start = func(ctx context.Context, real compute.Instance, opts compute.StartOptions) error {
-				runs++
-				left.add(s.namespace, fmt.Sprintf("shim %d of %s", runs, real.ID()))
-				return real.Start(ctx, opts)
-			}
-		}, "what the backend holds grows"},
-		{"a lease after a Create that failed", "errors", "Create with an image that is not there", func(s *saboteur, left *leftThings, _ <-chan struct{}) {
-			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
-				inst, err := real.Create(ctx, spec)
-				if err != nil {
-					left.add(s.namespace, "lease for "+spec.Name)
-				}
-				return inst, err
-			}
-		}, atBackend},
-		{"an instance after a Create that was cancelled", "cancel", "A Create that is cancelled in its middle", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
-			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
-				inst, err := real.Create(context.WithoutCancel(ctx), spec)
-				if err == nil {
-					if _, late := ctx.Deadline(); late && spec.Name != "web-0" {
-						<-ctx.Done()
-						return nil, resource.Fail("create", resource.Ref{Name: spec.Name}, ctx.Err())
-					}
-				}
-				return inst, err
-			}
-		}, ""},
+	all := append(wrongLives(), wrongRest()...)
+	for _, l := range leaks() {
+		all = append(all, l.sabotage)
 	}
+	return all
 }
 
 // wrongLives are wrong about what instances go through.
@@ -343,9 +279,59 @@ func wrongRest() []sabotage {
 				return real.Stats(ctx, compute.Filter{})
 			}
 		}, ""},
-		{"files that are declared and not there", "files", "Files reads what is there", hide, ""},
-		{"ports that are declared and not there", "dial", "Dial reaches a port inside, by its number", hide, ""},
-		{"clones that are declared and not there", "copies", "A clone has the content under another identity", hide, ""},
+		{"an Adopt that leaves the owner as it was", "adopt", "Adopt of what is managed makes this value the owner", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.adopt = func(_ context.Context, _ univirt.Provider, foreign resource.Ref, _ univirt.AdoptOptions) (resource.Ref, error) {
+				return foreign, nil
+			}
+		}, ""},
+		{"an Adopt that overwrites a name", "adopt", "Adopt to a name that is taken", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.adopt = func(ctx context.Context, p univirt.Provider, foreign resource.Ref, opts univirt.AdoptOptions) (resource.Ref, error) {
+				if inst, err := p.Instances().Get(ctx, opts.Name); err == nil {
+					_ = inst.Delete(ctx, compute.DeleteOptions{Force: true})
+				}
+				return univirt.Adopt(ctx, p, foreign, opts)
+			}
+		}, ""},
+		{"a placement that is never required", "placement", "A placement that is required and cannot be met", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
+				spec.Placement.Required = false
+				return real.Create(ctx, spec)
+			}
+		}, ""},
+		{"consoles that take over unasked", "console", "A second console is FailedPrecondition", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.console = func(ctx context.Context, real compute.Instance, opts compute.ConsoleOptions) (io.ReadWriteCloser, error) {
+				opts.TakeOver = true
+				return compute.Console(ctx, real, opts)
+			}
+		}, ""},
+		{"a console that ends the run when it is closed", "console", "Closing a console leaves the run alone", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.console = func(ctx context.Context, real compute.Instance, opts compute.ConsoleOptions) (io.ReadWriteCloser, error) {
+				c, err := compute.Console(ctx, real, opts)
+				return wrongConsole{c, real}, err
+			}
+		}, ""},
+		{"a screenshot of nothing", "screenshot", "A screenshot has a size", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.screenshot = func(context.Context, compute.Instance, compute.ScreenshotOptions) (image.Image, error) {
+				return image.NewGray(image.Rectangle{}), nil
+			}
+		}, ""},
+		{"screens that are all the first", "screenshot", "A screenshot of a screen that is not there", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.screenshot = func(ctx context.Context, real compute.Instance, _ compute.ScreenshotOptions) (image.Image, error) {
+				return compute.Screenshot(ctx, real, compute.ScreenshotOptions{})
+			}
+		}, ""},
+		{"files that are declared and not there", "files", "Files reads what is there", within(func(real compute.Instance) compute.Instance {
+			return opaque{real}
+		}), ""},
+		{"an archive without anything of what is not there", "files", "CopyOut of what is not there is NotFound", within(func(real compute.Instance) compute.Instance {
+			return wrongFiles{real}
+		}), ""},
+		{"a port where nothing listens that is NotFound", "dial", "Dial to a port where nothing listens is Unavailable", within(func(real compute.Instance) compute.Instance {
+			return wrongDialer{real}
+		}), ""},
+		{"a clone that has its original's labels", "copies", "A clone has the content under another identity", within(func(real compute.Instance) compute.Instance {
+			return wrongCloner{real}
+		}), ""},
 		{"an attachment that ends the run when it is closed", "attach", "Closing an attachment leaves the run alone", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.attach = func(ctx context.Context, real compute.Instance, opts compute.AttachOptions) (compute.Attachment, error) {
 				a, err := compute.Attach(ctx, real, opts)
@@ -377,7 +363,58 @@ type writer func([]byte) (int, error)
 
 func (w writer) Write(b []byte) (int, error) { return w(b) }
 
-func hide(s *saboteur, _ *leftThings, _ <-chan struct{}) { s.hides = true }
+// within replaces what an instance's extensions are.
+func within(wrong func(compute.Instance) compute.Instance) func(*saboteur, *leftThings, <-chan struct{}) {
+	return func(s *saboteur, _ *leftThings, _ <-chan struct{}) { s.within = wrong }
+}
+
+// opaque hides the extensions of an instance.
+type opaque struct{ compute.Instance }
+
+type wrongFiles struct{ compute.Instance }
+
+func (f wrongFiles) Unwrap() compute.Instance { return f.Instance }
+
+func (f wrongFiles) CopyIn(ctx context.Context, dir string, archive io.Reader, opts compute.CopyOptions) error {
+	return compute.CopyIn(ctx, f.Instance, dir, archive, opts)
+}
+
+func (f wrongFiles) CopyOut(ctx context.Context, path string, opts compute.CopyOptions) (io.ReadCloser, error) {
+	r, err := compute.CopyOut(ctx, f.Instance, path, opts)
+	if errdefs.IsNotFound(err) {
+		return io.NopCloser(bytes.NewReader(emptyTar())), nil
+	}
+	return r, err
+}
+
+func (f wrongFiles) Files(ctx context.Context) (fs.FS, error) { return compute.Files(ctx, f.Instance) }
+
+type wrongDialer struct{ compute.Instance }
+
+func (d wrongDialer) Unwrap() compute.Instance { return d.Instance }
+
+func (d wrongDialer) Dial(ctx context.Context, _ network.Protocol, port uint16) (net.Conn, error) {
+	conn, err := compute.Dial(ctx, d.Instance, fmt.Sprint(port))
+	if errdefs.IsUnavailable(err) {
+		err = resource.Fail("dial", resource.Ref{ID: d.ID()}, resource.Errorf(errdefs.ErrNotFound, "nothing listens"))
+	}
+	return conn, err
+}
+
+type wrongCloner struct{ compute.Instance }
+
+func (c wrongCloner) Unwrap() compute.Instance { return c.Instance }
+
+func (c wrongCloner) Clone(ctx context.Context, opts compute.CloneOptions) (compute.Instance, error) {
+	opts.Labels = nil
+	return compute.Clone(ctx, c.Instance, opts)
+}
+
+var (
+	_ compute.Filer  = wrongFiles{}
+	_ compute.Dialer = wrongDialer{}
+	_ compute.Cloner = wrongCloner{}
+)
 
 // withFeatures changes what is declared of each kind of instance.
 func withFeatures(change func(resource.Features)) func(univirt.Description) univirt.Description {
@@ -423,6 +460,15 @@ type wrongAttachment struct {
 
 func (a wrongAttachment) Close() error {
 	return errors.Join(a.Attachment.Close(), a.inst.Stop(context.Background(), compute.StopOptions{Force: true}))
+}
+
+type wrongConsole struct {
+	io.ReadWriteCloser
+	inst compute.Instance
+}
+
+func (c wrongConsole) Close() error {
+	return errors.Join(c.ReadWriteCloser.Close(), c.inst.Stop(context.Background(), compute.StopOptions{Force: true}))
 }
 
 type wrongImages struct{ compute.Images }

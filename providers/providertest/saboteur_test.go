@@ -2,6 +2,8 @@ package providertest
 
 import (
 	"context"
+	"image"
+	"io"
 	"iter"
 
 	univirt "github.com/univirt/univirt"
@@ -22,6 +24,7 @@ type saboteur struct {
 	watch    func(ctx context.Context, opts resource.WatchOptions, real iter.Seq2[resource.Event, error]) iter.Seq2[resource.Event, error]
 	close    func(p univirt.Provider) error
 	sweep    func(ctx context.Context, p univirt.Provider, opts univirt.SweepOptions) (univirt.SweepReport, error)
+	adopt    func(ctx context.Context, p univirt.Provider, foreign resource.Ref, opts univirt.AdoptOptions) (resource.Ref, error)
 	images   func(compute.Images) compute.Images
 	volumes  func(storage.Volumes) storage.Volumes
 	networks func(network.Networks) network.Networks
@@ -43,8 +46,11 @@ type saboteur struct {
 	logs   func(ctx context.Context, real compute.Instance, opts compute.LogOptions) iter.Seq2[compute.LogLine, error]
 	attach func(ctx context.Context, real compute.Instance, opts compute.AttachOptions) (compute.Attachment, error)
 
-	// hides says that instances have no extensions but those above.
-	hides bool
+	console    func(ctx context.Context, real compute.Instance, opts compute.ConsoleOptions) (io.ReadWriteCloser, error)
+	screenshot func(ctx context.Context, real compute.Instance, opts compute.ScreenshotOptions) (image.Image, error)
+
+	// within replaces the instance in which all other extensions are looked for.
+	within func(compute.Instance) compute.Instance
 }
 
 func (s *saboteur) Unwrap() univirt.Provider { return s.Provider }
@@ -95,6 +101,13 @@ func (s *saboteur) Sweep(ctx context.Context, opts univirt.SweepOptions) (univir
 		return s.sweep(ctx, s.Provider, opts)
 	}
 	return univirt.Sweep(ctx, s.Provider, opts)
+}
+
+func (s *saboteur) Adopt(ctx context.Context, foreign resource.Ref, opts univirt.AdoptOptions) (resource.Ref, error) {
+	if s.adopt != nil {
+		return s.adopt(ctx, s.Provider, foreign, opts)
+	}
+	return univirt.Adopt(ctx, s.Provider, foreign, opts)
 }
 
 func (s *saboteur) Close() error {
@@ -163,14 +176,11 @@ type sabotagedInstance struct {
 }
 
 func (i sabotagedInstance) Unwrap() compute.Instance {
-	if i.s.hides {
-		return opaque{i.Instance}
+	if i.s.within != nil {
+		return i.s.within(i.Instance)
 	}
 	return i.Instance
 }
-
-// opaque hides the extensions of an instance.
-type opaque struct{ compute.Instance }
 
 func (i sabotagedInstance) Info(ctx context.Context) (compute.Info, error) {
 	if i.s.info != nil {
@@ -244,11 +254,28 @@ func (i sabotagedInstance) Attach(ctx context.Context, opts compute.AttachOption
 	return compute.Attach(ctx, i.Instance, opts)
 }
 
+func (i sabotagedInstance) Console(ctx context.Context, opts compute.ConsoleOptions) (io.ReadWriteCloser, error) {
+	if i.s.console != nil {
+		return i.s.console(ctx, i.Instance, opts)
+	}
+	return compute.Console(ctx, i.Instance, opts)
+}
+
+func (i sabotagedInstance) Screenshot(ctx context.Context, opts compute.ScreenshotOptions) (image.Image, error) {
+	if i.s.screenshot != nil {
+		return i.s.screenshot(ctx, i.Instance, opts)
+	}
+	return compute.Screenshot(ctx, i.Instance, opts)
+}
+
 var (
-	_ univirt.Sweeper  = (*saboteur)(nil)
-	_ compute.Planner  = sabotagedInstances{}
-	_ compute.Pauser   = sabotagedInstance{}
-	_ compute.Execer   = sabotagedInstance{}
-	_ compute.Logger   = sabotagedInstance{}
-	_ compute.Attacher = sabotagedInstance{}
+	_ univirt.Sweeper       = (*saboteur)(nil)
+	_ univirt.Adopter       = (*saboteur)(nil)
+	_ compute.Planner       = sabotagedInstances{}
+	_ compute.Pauser        = sabotagedInstance{}
+	_ compute.Execer        = sabotagedInstance{}
+	_ compute.Logger        = sabotagedInstance{}
+	_ compute.Attacher      = sabotagedInstance{}
+	_ compute.Consoler      = sabotagedInstance{}
+	_ compute.Screenshotter = sabotagedInstance{}
 )

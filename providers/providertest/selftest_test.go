@@ -52,32 +52,60 @@ func (l *leftThings) in(namespace string) []string {
 // each group, and requires a case of the group to fail that does not fail
 // otherwise.
 func TestTheSuiteSeesWhatIsWrong(t *testing.T) {
-	planted := map[string]bool{}
 	for _, s := range sabotages() {
-		planted[s.group] = true
 		t.Run(s.group+"/"+s.says, func(t *testing.T) {
 			t.Parallel()
 			c := findCase(t, s.group, s.name)
 			// Alone the case passes: what it says of the saboteur is the saboteur's.
-			honest, err := newSuite(t.Context(), fakeHarness(t, compute.Container))
-			require.NoError(t, err)
+			honest, kind := offering(t, c)
 			defer honest.close(t)
-			if reason := honest.missing(c); reason != "" {
-				t.Skip("not offered: " + reason)
-			}
 			r := record(honest, c)
 			require.False(t, r.Failed(), "the case fails without the saboteur: %s", r.text())
 
-			wrong, end := sabotaged(t, s)
+			wrong, end := sabotaged(t, s, kind)
 			defer end()
 			r = record(wrong, c)
 			require.True(t, r.Failed(), "the case %q does not see it", s.name)
 			assert.Contains(t, r.text(), s.seen)
 		})
 	}
-	for _, g := range groups() {
-		assert.True(t, planted[g.name], "no saboteur is planted in the group %q", g.name)
+}
+
+// TestEveryGroupAndLeakIsSabotaged holds that nothing is left out of the above.
+func TestEveryGroupAndLeakIsSabotaged(t *testing.T) {
+	wrong := map[string]bool{}
+	for _, s := range append(wrongLives(), wrongRest()...) {
+		wrong[s.group] = true
 	}
+	kinds := map[string]bool{}
+	for _, l := range leaks() {
+		wrong[l.group] = wrong[l.group] || l.group == "leaks"
+		kinds[l.kind] = true
+		assert.Contains(t, leakKinds, l.kind, l.says)
+	}
+	for _, g := range groups() {
+		assert.True(t, wrong[g.name], "nothing wrong is planted in the group %q", g.name)
+	}
+	for _, kind := range leakKinds {
+		assert.True(t, kinds[kind], "no leak is planted of the kind %q", kind)
+	}
+}
+
+// offering returns a suite on the fake, of the first kind of instance that offers
+// what a case needs.
+func offering(t *testing.T, c testCase) (*suite, compute.Kind) {
+	t.Helper()
+	var reason string
+	for _, kind := range []compute.Kind{compute.Container, compute.VM} {
+		s, err := newSuite(t.Context(), fakeHarness(t, kind))
+		require.NoError(t, err)
+		if reason = s.missing(c); reason == "" {
+			return s, kind
+		}
+		s.close(t)
+	}
+	require.Fail(t, "the fake offers to no kind of instance what the case needs", "%s: %s", c.name, reason)
+	return nil, ""
 }
 
 func findCase(t *testing.T, group, name string) testCase {
@@ -95,9 +123,9 @@ func findCase(t *testing.T, group, name string) testCase {
 
 // sabotaged returns a suite on a provider that is wrong, which has little
 // patience with it.
-func sabotaged(t *testing.T, s sabotage) (*suite, func()) {
+func sabotaged(t *testing.T, s sabotage, kind compute.Kind) (*suite, func()) {
 	t.Helper()
-	h := fakeHarness(t, compute.Container)
+	h := fakeHarness(t, kind)
 	h.Patience = 2 * time.Second
 	left := &leftThings{}
 	over := make(chan struct{})
