@@ -31,6 +31,13 @@ func cancelCases() []testCase {
 			needs: o.needs,
 			run:   func(e *env) { doneBefore(e, o) },
 		})
+		if !cutElsewhere[o.name] {
+			cases = append(cases, testCase{
+				name:  "A context that ends in the middle of " + o.name + ", or after it, leaves a state of the table",
+				needs: append(cutFrom(o).needs, o.needs...),
+				run:   func(e *env) { cutOperation(e, o) },
+			})
+		}
 	}
 	for _, o := range providerOperations() {
 		cases = append(cases, testCase{
@@ -42,6 +49,10 @@ func cancelCases() []testCase {
 				}
 				require.Empty(e, e.names(e.instances(), compute.Filter{}))
 			},
+		}, testCase{
+			name:  "A context that ends in the middle of the call to " + o.name + " leaves nothing behind",
+			needs: o.needs,
+			run:   func(e *env) { cutProviderOperation(e, o) },
 		})
 	}
 	return cases
@@ -75,15 +86,19 @@ func doneBefore(e *env, o operation) {
 // cancel it in each.
 const parts = 6
 
-// cancelledAt does an operation once to see how long it takes, and then with
-// contexts that end in each part of that time. The operation gets a new subject
-// each time, made by prepare; check sees what came of it, and whether it failed.
+// cancelledAt does an operation once to see how long it takes, with a context that
+// ends after it, and then with contexts that end in each part of that time. The
+// operation gets a new subject each time, made by prepare; check sees what came of
+// it, and whether it failed.
 func cancelledAt[S any](e *env, prepare func(i int) S, do func(context.Context, S) error, check func(S, error)) {
 	e.Helper()
 	subject := prepare(0)
 	begun := time.Now()
-	require.NoError(e, do(e.ctx, subject), "undisturbed")
+	ctx, cancel := context.WithCancel(e.ctx)
+	err := do(ctx, subject)
 	took := time.Since(begun)
+	cancel()
+	require.NoError(e, err, "undisturbed")
 	check(subject, nil)
 	for i := range parts {
 		subject := prepare(i + 1)

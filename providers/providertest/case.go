@@ -198,7 +198,7 @@ func (o offer) missing(n need) string {
 		if rule.Level == resource.FieldHonored || n.scope == ofWishes && rule.Level == resource.FieldHint {
 			return ""
 		}
-		return fmt.Sprintf("%s is %s %s", n, rule.Level, rule.Reason)
+		return fmt.Sprintf("%s is %s: %s", n, rule.Level, rule.Reason)
 	}
 	feature := resource.Feature(n.name)
 	if features.Has(feature) {

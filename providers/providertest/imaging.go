@@ -42,6 +42,8 @@ func imageCases() []testCase {
 		{"Import of a damaged archive fails and leaves nothing behind", imports, importDamaged},
 		{"Import of a stream that fails tells so and leaves nothing behind", imports, importFailing},
 		{"Import asks Verify, and a refusal leaves nothing behind", imports, importVerify},
+		{"An Import that is cancelled in its middle leaves nothing behind", imports, importCancelled},
+		{"An Export that is cancelled in its middle ends and leaves the image alone", hasImages(compute.FeatureExport), exportCancelled},
 		{"Export writes what Import reads", all(imports, hasImages(compute.FeatureExport)), exportImage},
 		{"Export of an unknown image is NotFound", hasImages(compute.FeatureExport), exportNoImage},
 		{"Export to a writer that fails tells so", hasImages(compute.FeatureExport), exportFailing},
@@ -420,6 +422,51 @@ func importFailing(e *env) {
 	require.ErrorIs(e, err, errRefused)
 	e.wellFormedCause(err)
 	e.onlyTestImage()
+}
+
+// cancelling ends a context when something of a stream has been read or written.
+type cancelling struct {
+	io.Reader
+	io.Writer
+	cancel context.CancelFunc
+}
+
+func (c cancelling) Read(p []byte) (int, error) {
+	c.cancel()
+	return c.Reader.Read(p)
+}
+
+func (c cancelling) Write(p []byte) (int, error) {
+	c.cancel()
+	return c.Writer.Write(p)
+}
+
+func importCancelled(e *env) {
+	whole, _ := e.archive(compute.OCIArchive)
+	half := whole.Len() / 2
+	ctx, cancel := context.WithCancel(e.ctx)
+	defer cancel()
+	err := e.returns("a cancelled Import", func() error {
+		_, err := e.p.Images().Import(ctx, compute.ImageSource{
+			Reader: io.MultiReader(bytes.NewReader(whole.Bytes()[:half]), cancelling{Reader: bytes.NewReader(whole.Bytes()[half:]), cancel: cancel}),
+			Format: compute.OCIArchive,
+		}, compute.ImportOptions{})
+		return err
+	})
+	e.cancelled(err, context.Canceled)
+	e.onlyTestImage()
+	e.importArchive(compute.OCIArchive)
+}
+
+func exportCancelled(e *env) {
+	ctx, cancel := context.WithCancel(e.ctx)
+	defer cancel()
+	err := e.returns("a cancelled Export", func() error {
+		return e.p.Images().Export(ctx, cancelling{Writer: io.Discard, cancel: cancel}, []string{e.s.h.Image}, compute.ExportOptions{})
+	})
+	e.cancelled(err, context.Canceled)
+	e.onlyTestImage()
+	e.start(e.stopped("web"))
 }
 
 // wellFormedCause is wellFormed for an error whose cause is the caller's own, and

@@ -1,6 +1,7 @@
 package providertest
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -32,6 +33,7 @@ func networkCases() []testCase {
 		{"An endpoint's address and MAC may be chosen, once", hasNetworks(network.FeatureFixedAddress), endpointFixed},
 		{"A subnet that is used up is ResourceExhausted, and its addresses come back", hasNetworks(network.FeatureIPv4), endpointExhausted},
 		{"Many Reserves give many addresses", networks, endpointRace},
+		{"A network whose operation is cancelled in its middle is as it was or as it was to be", networks, networkCancelled},
 		{"Instances on one network reach each other by address", plugged, instancesTalk},
 		{"Instances on one network find each other by name and alias", all(plugged, hasNetworks(network.FeatureDNS)), instancesResolve},
 		{"Instances on different networks do not reach each other", plugged, instancesIsolated},
@@ -250,6 +252,51 @@ func networkIPv6(e *env) {
 	require.NoError(e, err)
 	require.Len(e, info.Addresses, 1)
 	require.True(e, cidr.Contains(info.Addresses[0].Addr()))
+}
+
+// networkShapes tells everything of all networks that an operation may change.
+func (e *env) networkShapes() string {
+	e.Helper()
+	infos, err := resource.Collect(e.p.Networks().List(e.ctx, network.Filter{}))
+	require.NoError(e, err)
+	var all []string
+	for _, info := range infos {
+		shape := fmt.Sprint(info.Ref.Name, info.Labels)
+		endpoints, err := resource.Collect(e.p.Networks().Handle(info.Ref.ID).Endpoints(e.ctx, network.EndpointFilter{}))
+		require.NoError(e, err)
+		for _, endpoint := range endpoints {
+			shape += " " + endpoint.Ref.Name
+		}
+		all = append(all, shape)
+	}
+	return strings.Join(sorted(all), "; ")
+}
+
+func networkCancelled(e *env) {
+	var n, idle network.Network
+	var endpoint network.Endpoint
+	for _, o := range []cutting{
+		{"create", nil, true, func(ctx context.Context) error {
+			_, err := e.p.Networks().Create(ctx, network.Spec{Name: "new"})
+			return err
+		}},
+		{"update", nil, false, func(ctx context.Context) error {
+			return n.Update(ctx, network.Change{Labels: labelsOf("a", "x", "b", "x")})
+		}},
+		{"reserve", nil, true, func(ctx context.Context) error {
+			_, err := n.Reserve(ctx, network.EndpointSpec{Name: "new"})
+			return err
+		}},
+		{"release", nil, false, func(ctx context.Context) error { return endpoint.Release(ctx) }},
+		{"delete", nil, false, func(ctx context.Context) error { return idle.Delete(ctx, network.DeleteOptions{}) }},
+	} {
+		e.wholeOrNot(o, e.networkShapes, func() {
+			n, idle = e.network(network.Spec{Name: "lan"}), e.network(network.Spec{Name: "idle"})
+			var err error
+			endpoint, err = n.Reserve(e.ctx, network.EndpointSpec{Name: "host"})
+			require.NoError(e, err)
+		})
+	}
 }
 
 func networkInUse(e *env) {

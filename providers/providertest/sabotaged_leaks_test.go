@@ -3,6 +3,7 @@ package providertest
 import (
 	"context"
 	"iter"
+	"time"
 
 	univirt "github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
@@ -73,6 +74,9 @@ func leaks() []leak {
 		{"instance", sabotage{"an instance after a Run whose start failed", "run", "Run whose start fails deletes the instance", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.delete = func(context.Context, compute.Instance, compute.DeleteOptions) error { return nil }
 		}, ""}},
+		{"instance", sabotage{"a copy after a Clone that was cancelled", "cancel", "A context that ends in the middle of clone", within(func(real compute.Instance) compute.Instance {
+			return leakyCloner{real}
+		}), ""}},
 		{"process", sabotage{"a shim after each run", "leaks", "Runs leave nothing behind", func(s *saboteur, left *leftThings, _ <-chan struct{}) {
 			s.start = func(ctx context.Context, real compute.Instance, opts compute.StartOptions) error {
 				left.add(s.namespace, "process")
@@ -173,4 +177,18 @@ func (i unverifyingImages) Pull(ctx context.Context, ref string, opts compute.Pu
 		err = resource.Fail("pull", image.Ref, verify(ctx, ref, image.Ref.ID))
 	}
 	return image, err
+}
+
+// leakyCloner makes the copy though its context has ended.
+type leakyCloner struct{ compute.Instance }
+
+func (c leakyCloner) Unwrap() compute.Instance { return c.Instance }
+
+func (c leakyCloner) Clone(ctx context.Context, opts compute.CloneOptions) (compute.Instance, error) {
+	inst, err := compute.Clone(context.WithoutCancel(ctx), c.Instance, opts)
+	if end, ok := ctx.Deadline(); err == nil && ok && time.Until(end) < time.Second {
+		<-ctx.Done()
+		return nil, resource.Fail("clone", resource.Ref{ID: c.ID()}, ctx.Err())
+	}
+	return inst, err
 }

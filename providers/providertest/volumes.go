@@ -3,8 +3,10 @@ package providertest
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"time"
 
@@ -40,6 +42,8 @@ func volumeCases() []testCase {
 		{"A snapshot of a volume keeps its content", all(used, hasVolumes(storage.FeatureSnapshot)), volumeSnapshot},
 		{"A volume may be a clone of another", all(used, hasVolumes(storage.FeatureClone)), volumeClone},
 		{"A volume's content is exported and imported as a stream", all(used, hasVolumes(storage.FeatureTransfer)), volumeTransfer},
+		{"A volume whose operation is cancelled in its middle is as it was or as it was to be", volumes, volumeCancelled},
+		{"A transfer that is cancelled in its middle ends, and the volume can be used on", hasVolumes(storage.FeatureTransfer), volumeTransferCancelled},
 		{"There is a default pool", hasVolumes(storage.FeaturePools), volumePools},
 		{"An ephemeral volume goes with its maker", volumes, volumeEphemeral},
 	}
@@ -375,6 +379,79 @@ func volumeTransfer(e *env) {
 	require.NoError(e, storage.Import(e.ctx, other, &out, storage.TransferOptions{Format: storage.Tar}))
 	require.Equal(e, "here", e.output(e.mounting("reader", "other", false), "read", "/data/folder/x"))
 	e.failsField(storage.Export(e.ctx, v, &out, storage.TransferOptions{}), errdefs.ErrInvalidArgument, "format")
+}
+
+// volumeShapes tells everything of all volumes that an operation may change.
+func (e *env) volumeShapes() string {
+	e.Helper()
+	infos, err := resource.Collect(e.p.Volumes().List(e.ctx, storage.Filter{}))
+	require.NoError(e, err)
+	var all []string
+	for _, info := range infos {
+		shape := fmt.Sprint(info.Ref.Name, info.Labels, info.Capacity)
+		if s, err := storage.Snapshots(e.p.Volumes().Handle(info.Ref.ID)); err == nil {
+			snapshots, err := resource.Collect(s.Snapshots(e.ctx))
+			require.NoError(e, err)
+			for _, snapshot := range snapshots {
+				shape += " " + snapshot.Ref.Name
+			}
+		}
+		all = append(all, shape)
+	}
+	return strings.Join(sorted(all), "; ")
+}
+
+func volumeCancelled(e *env) {
+	var v storage.Volume
+	for _, o := range []cutting{
+		{"create", nil, true, func(ctx context.Context) error {
+			_, err := e.p.Volumes().Create(ctx, storage.Spec{Name: "new"})
+			return err
+		}},
+		{"clone", hasVolumes(storage.FeatureClone), true, func(ctx context.Context) error {
+			_, err := e.p.Volumes().Create(ctx, storage.Spec{Name: "copy", Source: storage.Source{Volume: "data"}})
+			return err
+		}},
+		{"update", nil, false, func(ctx context.Context) error {
+			return v.Update(ctx, storage.Change{Labels: labelsOf("a", "x", "b", "x")})
+		}},
+		{"resize", hasVolumes(storage.FeatureResize), false, func(ctx context.Context) error {
+			return storage.Resize(ctx, v, 16*resource.MiB, storage.ResizeOptions{})
+		}},
+		{"snapshot", hasVolumes(storage.FeatureSnapshot), true, func(ctx context.Context) error {
+			s, err := storage.Snapshots(v)
+			if err == nil {
+				_, err = s.CreateSnapshot(ctx, storage.SnapshotSpec{Name: "one"})
+			}
+			return err
+		}},
+		{"delete", nil, false, func(ctx context.Context) error { return v.Delete(ctx, storage.DeleteOptions{}) }},
+	} {
+		e.wholeOrNot(o, e.volumeShapes, func() { v = e.volume(storage.Spec{Name: "data", Size: 8 * resource.MiB}) })
+	}
+}
+
+func volumeTransferCancelled(e *env) {
+	archive := tarOf([]tarEntry{file("x", strings.Repeat("x", 1<<16)), file("y", "here")})
+	opts := storage.TransferOptions{Format: storage.Tar}
+	v := e.volume(storage.Spec{Name: "data"})
+	for name, transfer := range map[string]func(context.Context, context.CancelFunc) error{
+		"import": func(ctx context.Context, cancel context.CancelFunc) error {
+			return storage.Import(ctx, v, cancelling{Reader: bytes.NewReader(archive), cancel: cancel}, opts)
+		},
+		"export": func(ctx context.Context, cancel context.CancelFunc) error {
+			return storage.Export(ctx, v, cancelling{Writer: io.Discard, cancel: cancel}, opts)
+		},
+	} {
+		err := e.returns("a cancelled "+name, func() error {
+			ctx, cancel := context.WithCancel(e.ctx)
+			defer cancel()
+			return transfer(ctx, cancel)
+		})
+		e.cancelled(err, context.Canceled)
+		require.NoError(e, storage.Import(e.ctx, v, bytes.NewReader(archive), opts), "after a cancelled %s", name)
+	}
+	require.NoError(e, v.Delete(e.ctx, storage.DeleteOptions{}))
 }
 
 func volumePools(e *env) {
