@@ -5,7 +5,8 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
-	"strings"
+	"reflect"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/containerd/errdefs"
@@ -48,6 +49,13 @@ func marshalCanonical(v any) ([]byte, error) {
 // another version is FailedPrecondition, so that a newer release's record is
 // never rewritten. After an error what into points to means nothing.
 func UnmarshalSpec(data []byte, kind Kind, into any) error {
+	if spec, ok := canonicalSpec(data, kind); ok {
+		if unmarshalStrict(spec, into) == nil && checkText(spec) == nil {
+			return nil
+		}
+		// Whatever is wrong is found below, and told.
+		reflect.ValueOf(into).Elem().SetZero()
+	}
 	fail := func(sentinel error, field string, err error) error {
 		return &Error{Op: "decode", Ref: Ref{Kind: kind}, Kind: sentinel, Field: field, Err: err}
 	}
@@ -82,6 +90,19 @@ func UnmarshalSpec(data []byte, kind Kind, into any) error {
 	return nil
 }
 
+// canonicalSpec cuts the spec out of a document whose envelope is as this release
+// writes it, as that of nearly all is. It is not known to be JSON.
+func canonicalSpec(data []byte, kind Kind) ([]byte, bool) {
+	for _, part := range []string{`{"apiVersion":"` + APIVersion + `","kind":"`, string(kind), `","spec":`} {
+		if len(data) < len(part) || string(data[:len(part)]) != part {
+			return nil, false
+		}
+		data = data[len(part):]
+	}
+	spec, ok := bytes.CutSuffix(data, []byte("}"))
+	return spec, ok && len(spec) > 0 && spec[0] == '{'
+}
+
 func unmarshalStrict(data []byte, into any) error {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.DisallowUnknownFields()
@@ -102,13 +123,19 @@ func checkText(data []byte) error {
 	if !utf8.Valid(data) {
 		return errors.New("the document is not valid UTF-8")
 	}
-	var objects []map[string]bool
+	// Of each object and array that is open, the keys so far are those from there on.
+	var open []int
+	var keys [][]byte
 	for i := 0; i < len(data); i++ {
 		switch data[i] {
 		case '{', '[':
-			objects = append(objects, nil)
+			open = append(open, len(keys))
 		case '}', ']':
-			objects = objects[:len(objects)-1]
+			last := len(open) - 1
+			if err := checkKeys(keys[open[last]:]); err != nil {
+				return err
+			}
+			keys, open = keys[:open[last]], open[:last]
 		case '"':
 			start := i
 			for i++; data[i] != '"'; i++ {
@@ -116,25 +143,42 @@ func checkText(data []byte) error {
 					i++
 				}
 			}
-			text := data[start : i+1]
 			// In JSON a string before a colon is a key, and no other is.
-			if rest := bytes.TrimLeft(data[i+1:], " \t\r\n"); len(rest) == 0 || rest[0] != ':' {
+			if !isKey(data[i+1:]) {
 				continue
 			}
-			key := string(text[1 : len(text)-1])
-			if strings.ContainsRune(key, '\\') {
-				if err := json.Unmarshal(text, &key); err != nil {
+			key := data[start+1 : i]
+			if bytes.IndexByte(key, '\\') >= 0 {
+				var text string
+				if err := json.Unmarshal(data[start:i+1], &text); err != nil {
 					return err
 				}
+				key = []byte(text)
 			}
-			in := &objects[len(objects)-1]
-			if (*in)[key] {
-				return errors.New("the key " + Quote(key) + " is there twice")
-			}
-			if *in == nil {
-				*in = map[string]bool{}
-			}
-			(*in)[key] = true
+			keys = append(keys, key)
+		}
+	}
+	return nil
+}
+
+// isKey reports whether what follows a string makes it a key.
+func isKey(rest []byte) bool {
+	for _, c := range rest {
+		switch c {
+		case ' ', '\t', '\r', '\n':
+		default:
+			return c == ':'
+		}
+	}
+	return false
+}
+
+// checkKeys finds a key that an object has twice. It changes their order.
+func checkKeys(keys [][]byte) error {
+	slices.SortFunc(keys, bytes.Compare)
+	for i := 1; i < len(keys); i++ {
+		if bytes.Equal(keys[i-1], keys[i]) {
+			return errors.New("the key " + Quote(string(keys[i])) + " is there twice")
 		}
 	}
 	return nil

@@ -3,6 +3,7 @@ package resource_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"math"
 	"strings"
 	"testing"
@@ -145,18 +146,26 @@ func FuzzUnmarshalSpec(f *testing.F) {
 	for _, seed := range []string{
 		`{"apiVersion":"univirt.io/v1alpha1","kind":"volume","spec":{"name":"a","size":1,"labels":{"a":"1"},"secret":"x"}}`,
 		`{"apiVersion":"univirt.io/v1alpha1","kind":"volume","spec":{"life":{"until":"2026-01-02T03:04:05Z"},"parts":[{},{"deep":{}}]}}`,
+		`{"apiVersion":"univirt.io/v1alpha1","kind":"volume","spec":{"name":"a","size":"b"},"SPEC":{"size":1}}`,
+		`{"apiVersion":"univirt.io/v1alpha1","kind":"volume","spec":{"name":"a"},"spec":{}}`,
+		`{"apiVersion":"univirt.io/v1alpha1","kind":"volume","spec": null}`,
 		`{"apiVersion":"univirt.io/v2"}`, `{}`, `null`, `[]`, ``, `{"apiVersion":"univirt.io/v1alpha1","kind":"volume","spec":{"name":"\ud800"}}`,
 	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		var spec note
-		if err := resource.UnmarshalSpec(data, resource.KindVolume, &spec); err != nil {
+		var spec, spaced note
+		err := resource.UnmarshalSpec(data, resource.KindVolume, &spec)
+		// The envelope of a document that is not in its canonical form is read too.
+		spacedErr := resource.UnmarshalSpec(append([]byte(" "), data...), resource.KindVolume, &spaced)
+		require.Equal(t, fmt.Sprint(err), fmt.Sprint(spacedErr))
+		if err != nil {
 			var e *resource.Error
 			require.ErrorAs(t, err, &e)
 			require.NotNil(t, e.Kind)
 			return
 		}
+		require.Equal(t, spec, spaced)
 		require.True(t, json.Valid(data))
 		canonical, err := resource.MarshalSpec(resource.KindVolume, spec)
 		require.NoError(t, err)

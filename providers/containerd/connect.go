@@ -21,6 +21,9 @@ import (
 	"github.com/univirt/univirt/resource"
 )
 
+// streamWindow is how many bytes containerd may send ahead.
+const streamWindow = 4 << 20
+
 // connection is a containerd that has answered.
 type connection struct {
 	client *client.Client
@@ -61,6 +64,9 @@ func connect(ctx context.Context, opts Options) (c *connection, err error) {
 				Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond},
 				MinConnectTimeout: time.Second,
 			}),
+			// Lists come in a burst of megabytes, which should not wait for their reader.
+			grpc.WithInitialWindowSize(streamWindow),
+			grpc.WithInitialConnWindowSize(streamWindow),
 			grpc.WithChainUnaryInterceptor(c.calls.unary),
 			grpc.WithChainStreamInterceptor(c.calls.stream),
 		}))

@@ -79,5 +79,5 @@ func dockerRun(t *testing.T) []contestant {
 			return fmt.Errorf("%w: %s", err, out)
 		}
 		return nil
-	}}}
+	}, 0}}
 }

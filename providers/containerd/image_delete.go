@@ -61,7 +61,7 @@ func (s *imageStore) delete(ctx context.Context, nameOrID string) error {
 
 // checkUnused finds the instances that were made of an image, in one call.
 func (s *imageStore) checkUnused(ctx context.Context, id digest.Digest) error {
-	users, err := s.p.client.ContainerService().List(ctx, byLabel(labelImage, id.String()))
+	users, err := s.p.containers(ctx, byLabel(labelImage, id.String()))
 	if err != nil || len(users) == 0 {
 		return err
 	}

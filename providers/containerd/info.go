@@ -64,7 +64,7 @@ func (s instances) Get(ctx context.Context, idOrName string) (compute.Instance, 
 		return nil, resource.Fail("get", s.p.ref(resource.KindInstance, "", ""),
 			resource.Faults{{Field: "idOrName", Reason: reason}})
 	}
-	found, err := s.p.client.ContainerService().List(ctx, byLabel(labelName, idOrName))
+	found, err := s.p.containers(ctx, byLabel(labelName, idOrName))
 	if err != nil {
 		return nil, resource.Fail("get", ref, translate(ctx, err))
 	}
@@ -90,14 +90,13 @@ func (p *Provider) info(k *known, outOfMemory bool) compute.Info {
 		Kind:    compute.Container,
 		State:   stateOf(k.task),
 		Created: c.CreatedAt,
-		Labels:  userLabels(c.Labels),
 		Level:   compute.LevelCreated,
 	}
 	if r == nil {
 		p.foreign(c, &out)
 	} else {
 		spec := r.spec
-		out.Ref.Name = r.Name
+		out.Ref.Name, out.Labels = r.Name, spec.Labels
 		out.Managed, out.Owner, out.Spec = true, r.Owner, &spec
 		out.Image = p.ref(resource.KindImage, r.Image, r.ImageID)
 		out.Annotations = spec.Annotations
@@ -181,4 +180,5 @@ func (p *Provider) foreign(c containers.Container, out *compute.Info) {
 		out.Ref.Name = c.ID
 	}
 	out.Image = p.ref(resource.KindImage, c.Image, "")
+	out.Labels = userLabels(c.Labels)
 }

@@ -6,9 +6,11 @@ import (
 	"iter"
 	"strconv"
 	"strings"
+	"sync"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/api/types/task"
+	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
@@ -75,11 +77,19 @@ func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.I
 
 // readAll reads every container that may match, and all tasks.
 func (p *Provider) readAll(ctx context.Context, filter compute.Filter) ([]*known, error) {
-	found, err := p.client.ContainerService().List(ctx, filters(filter)...)
+	var all []*known
+	decode, decoded := p.decoding()
+	err := p.eachContainer(ctx, func(c containers.Container) {
+		k := &known{container: c}
+		all = append(all, k)
+		decode <- k
+	}, filters(filter)...)
+	close(decode)
+	defer decoded()
 	if err != nil {
 		return nil, translate(ctx, err)
 	}
-	if len(found) == 0 {
+	if len(all) == 0 {
 		return nil, nil
 	}
 	// Reading one folder is cheaper than looking for each instance's. It comes
@@ -92,11 +102,10 @@ func (p *Provider) readAll(ctx context.Context, filter compute.Filter) ([]*known
 	if err != nil {
 		return nil, err
 	}
-	all := make([]*known, 0, len(found))
-	for _, c := range found {
-		k := &known{container: c, task: tasks[c.ID], neverRan: !folders[c.ID]}
-		// One record that cannot be read must not hide the others.
-		k.record, k.fault = p.records.read(c)
+	decoded()
+	there := all[:0]
+	for _, k := range all {
+		k.task, k.neverRan = tasks[k.container.ID], !folders[k.container.ID]
 		k, err := p.reread(ctx, k)
 		if errors.Is(err, errdefs.ErrNotFound) {
 			// It was deleted meanwhile.
@@ -105,9 +114,23 @@ func (p *Provider) readAll(ctx context.Context, filter compute.Filter) ([]*known
 		if err != nil {
 			return nil, err
 		}
-		all = append(all, k)
+		there = append(there, k)
 	}
-	return all, nil
+	return there, nil
+}
+
+// decoding decodes records on the side, while containerd is asked for more. Decoded
+// waits for the end of it, once the channel is closed.
+func (p *Provider) decoding() (decode chan<- *known, decoded func()) {
+	queue := make(chan *known, 64)
+	var over sync.WaitGroup
+	over.Go(func() {
+		for k := range queue {
+			// One record that cannot be read must not hide the others.
+			k.record, k.fault = p.records.read(k.container)
+		}
+	})
+	return queue, over.Wait
 }
 
 // loadTasks reads all tasks of the namespace, by container.
@@ -123,13 +146,11 @@ func (p *Provider) loadTasks(ctx context.Context) (map[string]*task.Process, err
 	return tasks, nil
 }
 
-// filters translates what containerd can select by; the rest is checked again
-// here. Each of the texts is a way to match.
+// filters translates what containerd can select by; all is checked again here.
+// Each of the texts is a way to match. That an instance is managed is not among
+// them: nearly all in a namespace of ours are, and to look costs more.
 func filters(f compute.Filter) []string {
 	var both []string
-	if !f.Unmanaged {
-		both = append(both, "labels."+strconv.Quote(labelName))
-	}
 	for _, r := range f.Selector.Requirements() {
 		key, value := r.Key, ""
 		if len(r.Values) > 0 {

@@ -1,8 +1,10 @@
 package containerd
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/containers"
@@ -22,8 +24,9 @@ const (
 	recordType = "univirt.io/instance/v1"
 )
 
-// record is what an instance is, as its container keeps it. Labels are kept as
-// labels of the container, so that containerd can select by them.
+// record is what an instance is, as its container keeps it: a line of JSON, and
+// one with the spec in its canonical form, so that neither is read twice. Labels
+// are kept as labels of the container, so that containerd can select by them.
 type record struct {
 	Name  string         `json:"name"`
 	Owner resource.Owner `json:"owner,omitzero"`
@@ -31,13 +34,12 @@ type record struct {
 	Image    string `json:"image"`
 	ImageID  string `json:"imageID"`
 	Revision int    `json:"revision"`
-	// Spec is the canonical form, with the provider's choices and without labels.
-	Spec json.RawMessage `json:"spec"`
 	// LiveRun is the run that has the resources Live, because a change of the
 	// spec's waits for the next one.
 	LiveRun string             `json:"liveRun,omitempty"`
 	Live    *compute.Resources `json:"live,omitempty"`
 
+	// spec has the provider's choices. Its labels are not written.
 	spec compute.Spec
 }
 
@@ -49,12 +51,11 @@ func (r record) encode() (typeurl.Any, error) {
 	if err != nil {
 		return nil, err
 	}
-	r.Spec = doc
-	text, err := json.Marshal(r)
+	line, err := json.Marshal(r)
 	if err != nil {
 		return nil, err
 	}
-	return &anypb.Any{TypeUrl: recordType, Value: text}, nil
+	return &anypb.Any{TypeUrl: recordType, Value: slices.Concat(line, []byte("\n"), doc)}, nil
 }
 
 // live are the resources that a run has.
@@ -77,9 +78,10 @@ func readRecord(c containers.Container) (*record, error) {
 			any.GetTypeUrl(), recordType)
 	}
 	var r record
-	err := json.Unmarshal(any.GetValue(), &r)
+	line, doc, _ := bytes.Cut(any.GetValue(), []byte("\n"))
+	err := json.Unmarshal(line, &r)
 	if err == nil {
-		r.spec, err = compute.Decode(r.Spec)
+		r.spec, err = compute.Decode(doc)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("the record of container %s: %w", c.ID, err)

@@ -106,7 +106,7 @@ func (s *sweep) run(ctx context.Context) error {
 }
 
 func (s *sweep) read(ctx context.Context) (err error) {
-	if s.all, err = s.p.client.ContainerService().List(ctx); err != nil {
+	if s.all, err = s.p.containers(ctx); err != nil {
 		return err
 	}
 	s.here = make(map[string]bool, len(s.all))

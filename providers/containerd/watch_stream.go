@@ -318,7 +318,7 @@ func (s *subscription) arrived(ctx context.Context, name string) error {
 // told all; otherwise, what is other than it was thought to be.
 func (s *subscription) readAll(ctx context.Context, anew bool) error {
 	began := time.Now().UTC()
-	containers, err := s.p.client.ContainerService().List(ctx)
+	containers, err := s.p.containers(ctx)
 	if err != nil {
 		return err
 	}
