@@ -122,7 +122,7 @@ func (p *Provider) create(ctx context.Context, id string, spec compute.Spec) (er
 	if done := ended(ctx); done != nil {
 		return done
 	}
-	through, cancel := outlive(ctx)
+	through, cancel := outlive(ctx, answerTime)
 	defer cancel()
 	_, err = p.client.ContainerService().Create(through, p.container(id, image, spec, runtime))
 	if err == nil && spec.Lifetime.Ephemeral {
@@ -150,7 +150,7 @@ func (p *Provider) takeName(ctx context.Context, id string, image resolvedImage,
 	labels[labelDeadline] = time.Now().Add(makingTime).UTC().Format(time.RFC3339)
 	unpacked := false
 	for {
-		through, cancel := outlive(ctx)
+		through, cancel := outlive(ctx, answerTime)
 		mounts, err := p.client.SnapshotService(p.snapshotter).Prepare(through, key, image.ChainID, snapshots.WithLabels(labels))
 		cancel()
 		switch {

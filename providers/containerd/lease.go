@@ -39,7 +39,7 @@ func (p *Provider) makeLease(ctx context.Context, id string, lasts time.Duration
 	if done := ended(ctx); done != nil {
 		return leases.Lease{}, done
 	}
-	through, cancel := p.cleanup(ctx)
+	through, cancel := outlive(ctx, answerTime)
 	defer cancel()
 	manager := p.client.LeasesService()
 	lease, err := manager.Create(through, leases.WithID(id), leases.WithExpiration(lasts), leases.WithLabels(p.ownerLabels()))

@@ -271,10 +271,18 @@ func (p *Provider) dress(ctx context.Context) context.Context {
 	return withLogger(namespaces.WithNamespace(ctx, p.space), p.opts.Logger)
 }
 
+// answerTime is how long the answer of a call that makes something is awaited when
+// its context has ended; the undo has the rest of the time of a clean-up.
+const answerTime = compute.CleanupTimeout / 2
+
 // cleanup returns a context for undoing what was done, whatever became of the
 // caller's.
 func (p *Provider) cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(context.WithoutCancel(ctx), compute.CleanupTimeout)
+	most := compute.CleanupTimeout
+	if ctx.Err() != nil {
+		most -= answerTime
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), most)
 }
 
 // ref completes a reference.

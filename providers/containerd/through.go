@@ -47,7 +47,7 @@ func (p *Provider) through(ctx context.Context, id string, do func(context.Conte
 	outcome := make(chan error, 1)
 	p.detached.Go(func() {
 		defer pass()
-		longer, cancel := outlive(ctx)
+		longer, cancel := outlive(ctx, compute.CleanupTimeout)
 		defer cancel()
 		outcome <- do(longer)
 	})
@@ -73,11 +73,11 @@ const settleTime = time.Second
 
 type askedKey struct{}
 
-// outlive returns a context that ends the time of a clean-up after the one given.
-func outlive(ctx context.Context) (context.Context, context.CancelFunc) {
+// outlive returns a context that ends some time after the one given.
+func outlive(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
 	longer, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), askedKey{}, ctx))
 	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(compute.CleanupTimeout)
+		timer := time.NewTimer(by)
 		defer timer.Stop()
 		select {
 		case <-longer.Done():
