@@ -11,7 +11,10 @@ import (
 )
 
 func TestModel(t *testing.T) {
-	providertest.Model(t, harness(t), providertest.ModelOptions{Sequences: modelSequences(200, 100)})
+	if testing.Short() {
+		t.Skip("short: what counts every pair of state and operation takes minutes")
+	}
+	providertest.Model(t, harness(t), providertest.ModelOptions{Sequences: 200})
 }
 
 // TestDifferential holds that tests on the fake speak of containerd.
@@ -27,13 +30,9 @@ func TestDifferential(t *testing.T) {
 			return fake.New(fake.Options{Backend: b, Namespace: opts.Namespace, Owner: opts.Owner}), nil
 		},
 	}
-	providertest.Differential(t, harness(t), inMemory, providertest.DifferentialOptions{Programs: modelSequences(60, 20)})
-}
-
-// modelSequences are fewer with -short.
-func modelSequences(n, short int) int {
+	programs := 60
 	if testing.Short() {
-		return short
+		programs = 20
 	}
-	return n
+	providertest.Differential(t, harness(t), inMemory, providertest.DifferentialOptions{Programs: programs})
 }
