@@ -21,6 +21,9 @@ func Start(context.Context, Config) (*Daemon, error) { return nil, unsupported()
 // Remove returns [errors.ErrUnsupported].
 func Remove(context.Context, RemoveOptions) error { return unsupported() }
 
+// Made returns false.
+func Made(string, string) bool { return false }
+
 // Status returns the zero value with State Closed.
 func (d *Daemon) Status() (Status, <-chan struct{}) { return Status{State: Closed}, nil }
 

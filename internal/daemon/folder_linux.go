@@ -232,6 +232,12 @@ func open(ctx context.Context, dir, name string) (*folder, error) {
 	return f, nil
 }
 
+// Made says whether Start has made dir the folder of a daemon of that name.
+func Made(dir, name string) bool {
+	var o owner
+	return readRecord(filepath.Join(dir, ownerFile), &o) == nil && o.Name == name
+}
+
 func checkVersion(path string, version int) error {
 	if version != recordVersion {
 		return fmt.Errorf("%s has version %d, this library knows %d: %w", path, version, recordVersion, errdefs.ErrFailedPrecondition)

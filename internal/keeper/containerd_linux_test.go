@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	runcoptions "github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/pkg/cio"
 	"github.com/containerd/containerd/v2/pkg/namespaces"
@@ -38,7 +39,12 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// cgroup leaves no parent behind.
+// runtime keeps its state beside the engine's, and cgroup has no parent, so that
+// neither leaves anything behind.
+func runtime(socket string) client.NewContainerOpts {
+	return client.WithRuntime("io.containerd.runc.v2", &runcoptions.Options{Root: filepath.Join(filepath.Dir(socket), "runc")})
+}
+
 func cgroup(id string) oci.SpecOpts { return oci.WithCgroup("/" + containerNamespace + "." + id) }
 
 // create starts a container whose output goes to a URI.
@@ -53,7 +59,7 @@ func create(spec []string) error {
 	if terminal {
 		opts = append(opts, oci.WithTTY)
 	}
-	container, err := c.NewContainer(ctx, id, client.WithNewSpec(opts...))
+	container, err := c.NewContainer(ctx, id, runtime(socket), client.WithNewSpec(opts...))
 	if err != nil {
 		return err
 	}
@@ -188,7 +194,7 @@ func (e engine) createFails(t *testing.T, id string, o keeper.LogOptions) {
 	uri, err := keeper.LogURI(path, o)
 	require.NoError(t, err)
 	ctx := namespaces.WithNamespace(t.Context(), containerNamespace)
-	container, err := e.client.NewContainer(ctx, id, client.WithNewSpec(
+	container, err := e.client.NewContainer(ctx, id, runtime(e.socket), client.WithNewSpec(
 		oci.WithDefaultSpec(), oci.WithRootFSPath(e.rootfs), oci.WithProcessArgs("/absent"), cgroup(id)))
 	require.NoError(t, err)
 	_, err = container.NewTask(ctx, func(string) (cio.IO, error) { return logIO{uri, o.Terminal}, nil })

@@ -164,7 +164,7 @@ func tools(t *testing.T, p *Provider) []contestant {
 		t.Log("ctr run --rm: not measured: ", err)
 	} else {
 		all = append(all, contestant{"ctr run --rm", func(ctx context.Context) error {
-			out, err := exec.CommandContext(ctx, path, "-a", p.opts.Address, "-n", p.space, "run", "--rm", "--snapshotter", p.snapshotter,
+			out, err := exec.CommandContext(ctx, path, "-a", p.opts.Address, "-n", p.space, "run", "--rm", "--snapshotter", p.snapshotter, "--runc-root", p.conn.runcRoot,
 				guestName, resource.NewID(), testimage.Path, "exit", "0").CombinedOutput()
 			if err != nil {
 				return fmt.Errorf("%w: %s", err, out)

@@ -32,6 +32,8 @@ type connection struct {
 	// address is the socket, version what the daemon calls its release, and uuid
 	// what it calls itself.
 	address, version, uuid string
+	// runcRoot is where runc must keep its state; empty for its own place.
+	runcRoot string
 }
 
 // connect starts the daemon where it is a managed one, and asks it who it is.
@@ -52,6 +54,7 @@ func connect(ctx context.Context, opts Options) (c *connection, err error) {
 	if err := checkSocket(ctx, c.address); err != nil {
 		return c, err
 	}
+	c.runcRoot = managed.RuncRoot(c.address)
 	c.client, err = client.New(c.address,
 		client.WithDefaultNamespace(spaceOf(opts.Namespace)),
 		client.WithDialOpts([]grpc.DialOption{

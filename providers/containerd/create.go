@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	runcoptions "github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/core/containers"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/core/snapshots"
@@ -211,12 +212,23 @@ func (p *Provider) container(id string, image resolvedImage, spec compute.Spec, 
 		ID:          id,
 		Labels:      labels,
 		Image:       image.Name,
-		Runtime:     containers.RuntimeInfo{Name: p.opts.Runtime},
+		Runtime:     p.runtime(),
 		Spec:        encoded,
 		Snapshotter: p.snapshotter,
 		SnapshotKey: snapshotKey(spec.Name),
 		Extensions:  map[string]typeurl.Any{extension: extended},
 	}
+}
+
+// runtime is what runs an instance. That of a private daemon keeps its state in the
+// daemon's folder, so that it goes with that.
+func (p *Provider) runtime() containers.RuntimeInfo {
+	r := containers.RuntimeInfo{Name: p.opts.Runtime}
+	if p.conn.runcRoot != "" && r.Name == defaultRuntime {
+		// It is a message, and has an encoding.
+		r.Options, _ = typeurl.MarshalAny(&runcoptions.Options{Root: p.conn.runcRoot})
+	}
+	return r
 }
 
 // undoCreate removes what a failed create made. It returns the cause, with what

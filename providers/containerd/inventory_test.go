@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/univirt/univirt/compute"
+	managed "github.com/univirt/univirt/internal/daemon/containerd"
 	testimage "github.com/univirt/univirt/providers/providertest/image"
 )
 
@@ -117,6 +118,8 @@ func inventory(ctx context.Context, space string) ([]string, error) {
 	for kind, pattern := range map[string]string{
 		"folder": filepath.Join(p.state.instances(), "*"),
 		"fifos":  filepath.Join(p.state.fifos(), "*", "*"),
+		"runc":   filepath.Join(managed.RuncRoot(common.daemon.Address()), space, "*"),
+		"run":    filepath.Join("/run/containerd/runc", space),
 	} {
 		found, err := filepath.Glob(pattern)
 		if err != nil {
@@ -193,7 +196,7 @@ func TestInventory(t *testing.T) {
 	_, err := compute.Exec(t.Context(), inst, compute.ExecSpec{Process: compute.Process{Command: []string{testimage.Path, "sleep", "1h"}}})
 	require.NoError(t, err)
 	require.Equal(t, map[string]int{
-		"image": 1, "container": 1, "task": 1, "snapshot": 1, "folder": 1, "fifos": 1, "process": 1, "cgroup": 1,
+		"image": 1, "container": 1, "task": 1, "snapshot": 1, "folder": 1, "fifos": 1, "process": 1, "cgroup": 1, "runc": 1,
 	}, count())
 	require.NoError(t, inst.Delete(t.Context(), compute.DeleteOptions{Force: true}))
 	require.Equal(t, map[string]int{"image": 1}, count(), fmt.Sprint(inventory(t.Context(), p.space)))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	runcoptions "github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/contrib/seccomp"
 	"github.com/containerd/containerd/v2/core/leases"
@@ -53,7 +54,7 @@ func (r *reference) create(ctx context.Context, args ...string) (client.Containe
 		client.WithImage(r.image),
 		client.WithSnapshotter(r.p.snapshotter),
 		client.WithNewSnapshot(id, r.image),
-		client.WithRuntime(defaultRuntime, nil),
+		client.WithRuntime(defaultRuntime, &runcoptions.Options{Root: r.p.conn.runcRoot}),
 		client.WithContainerLabels(map[string]string{"name": "reference"}),
 		client.WithNewSpec(
 			oci.WithDefaultPathEnv,

@@ -171,7 +171,8 @@ func (d *Daemon) Destroy(ctx context.Context) error {
 }
 
 // Destroy ends everything that a private containerd of dir runs and removes
-// everything that it keeps: daemon, containers, shims, mounts and files. It
+// everything that it keeps: daemon, containers, shims, programs that lie in the
+// folder, mounts and files. It
 // works after a crash as well, and may be repeated. The error is
 // FailedPrecondition if a value is open on dir, or if dir was not made by
 // [Start].

@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	runcoptions "github.com/containerd/containerd/api/types/runc/options"
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/containerd/containerd/v2/pkg/cio"
@@ -162,14 +163,18 @@ func naming(t *testing.T, dir string) (found []string) {
 	return found
 }
 
+// testNamespace is where the tests of one process have their containers, which are
+// told by it on a host on which others test too.
+var testNamespace = fmt.Sprintf("daemon-test-%d", os.Getpid())
+
 // box is a container that sleeps on a snapshot of its own.
 type box struct {
-	t       *testing.T
-	ctx     context.Context
-	client  *client.Client
-	id      string
-	pid     int
-	sockets []string
+	t      *testing.T
+	ctx    context.Context
+	client *client.Client
+	id     string
+	pid    int
+	socket string
 }
 
 func startBox(t *testing.T, d *Daemon, id string) *box {
@@ -177,13 +182,12 @@ func startBox(t *testing.T, d *Daemon, id string) *box {
 	c, err := client.New(d.Address())
 	require.NoError(t, err)
 	t.Cleanup(func() { c.Close() })
-	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(context.Background(), "daemon-test"), 60*time.Second)
+	ctx, cancel := context.WithTimeout(namespaces.WithNamespace(context.Background(), testNamespace), 60*time.Second)
 	t.Cleanup(cancel)
 	ctx, done, err := c.WithLease(ctx)
 	require.NoError(t, err)
 	defer func() { assert.NoError(t, done(ctx)) }()
 
-	before := shimSockets(t)
 	mounts, err := c.SnapshotService("overlayfs").Prepare(ctx, id, "")
 	require.NoError(t, err)
 	require.NoError(t, mount.WithTempMount(ctx, mounts, func(root string) error {
@@ -196,30 +200,16 @@ func startBox(t *testing.T, d *Daemon, id string) *box {
 	container, err := c.NewContainer(ctx, id,
 		client.WithSnapshotter("overlayfs"),
 		client.WithSnapshot(id),
-		client.WithNewSpec(oci.WithProcessArgs("/busybox", "sleep", "100000"), oci.WithCgroup("/daemon-test."+id)))
+		client.WithRuntime("io.containerd.runc.v2", &runcoptions.Options{Root: RuncRoot(d.Address())}),
+		client.WithNewSpec(oci.WithProcessArgs("/busybox", "sleep", "100000"), oci.WithCgroup("/"+testNamespace+"."+id)))
 	require.NoError(t, err)
 	task, err := container.NewTask(ctx, cio.NullIO)
 	require.NoError(t, err)
 	require.NoError(t, task.Start(ctx))
-	b := &box{t: t, ctx: ctx, client: c, id: id, pid: int(task.Pid())}
-	for socket := range shimSockets(t) {
-		if !before[socket] {
-			b.sockets = append(b.sockets, socket)
-		}
-	}
-	require.NotEmpty(t, b.sockets)
-	return b
-}
-
-func shimSockets(t *testing.T) map[string]bool {
-	t.Helper()
-	names, err := filepath.Glob("/run/containerd/s/*")
-	require.NoError(t, err)
-	sockets := make(map[string]bool)
-	for _, name := range names {
-		sockets[name] = true
-	}
-	return sockets
+	// What else comes and goes where shims have their sockets is somebody else's.
+	socket := shimSocket(filepath.Join(d.layout.bundles(), testNamespace, id))
+	require.NotEmpty(t, socket)
+	return &box{t: t, ctx: ctx, client: c, id: id, pid: int(task.Pid()), socket: socket}
 }
 
 // runs asks containerd whether the container runs.
@@ -238,11 +228,8 @@ func (b *box) runs() bool {
 func (b *box) gone() {
 	b.t.Helper()
 	vanishes(b.t, b.pid)
-	for _, socket := range b.sockets {
-		assert.NoFileExists(b.t, socket)
-	}
-	assert.NoDirExists(b.t, filepath.Join("/run/containerd/runc/daemon-test", b.id))
-	cgroups, err := filepath.Glob("/sys/fs/cgroup/*/daemon-test." + b.id)
+	assert.NoFileExists(b.t, b.socket)
+	cgroups, err := filepath.Glob("/sys/fs/cgroup/*/" + testNamespace + "." + b.id)
 	require.NoError(b.t, err)
 	assert.Empty(b.t, cgroups)
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -22,14 +23,17 @@ import (
 // deleteTime bounds the clean-up of one container.
 const deleteTime = 30 * time.Second
 
+// writerTime is how long the writer of a log may go on behind its container.
+const writerTime = 2 * time.Second
+
 // endContainers ends what outlives the daemon: its shims first, for a living one
 // would report and restart nothing but race with the rest, then the containers,
 // by the same call with which containerd cleans up after a shim that crashed.
 func endContainers(ctx context.Context, l layout) error {
-	if err := killShims(ctx, l.socket()); err != nil {
-		return err
+	if err := endAll(ctx, 0, func(pid int) bool { return isShim(pid, l.socket()) }); err != nil {
+		return fmt.Errorf("shims: %w", err)
 	}
-	return eachFolder(l.bundles(), func(namespace string) error {
+	err := eachFolder(l.bundles(), func(namespace string) error {
 		return eachFolder(namespace, func(bundle string) error {
 			if err := deleteBundle(ctx, l, bundle); err != nil {
 				return fmt.Errorf("container %s: %w", filepath.Base(bundle), err)
@@ -37,6 +41,15 @@ func endContainers(ctx context.Context, l layout) error {
 			return nil
 		})
 	})
+	if err != nil {
+		return err
+	}
+	// The writers of the containers' logs, which end with what they read from, and
+	// must not write into a folder that is being removed.
+	if err := endAll(ctx, writerTime, func(pid int) bool { return isProgramBelow(pid, l.dir) }); err != nil {
+		return fmt.Errorf("programs in the folder: %w", err)
+	}
+	return nil
 }
 
 // eachFolder calls do for every folder in dir, which may be absent. Containerd
@@ -57,25 +70,25 @@ func eachFolder(dir string, do func(path string) error) error {
 	return nil
 }
 
-// killShims kills the shims of the daemon that listened on address, and returns
-// when they are gone. A shim that starts another meanwhile is found by the next
-// round.
-func killShims(ctx context.Context, address string) error {
+// endAll ends all processes that belong, and returns when they are gone. Each gets
+// some time to end by itself, and is killed then. One that is started by another
+// meanwhile is found by the next round.
+func endAll(ctx context.Context, patience time.Duration, belongs func(pid int) bool) error {
 	for range 10 {
-		pids, err := shims(address)
+		pids, err := processes(belongs)
 		if err != nil || len(pids) == 0 {
 			return err
 		}
 		for _, pid := range pids {
-			if err := killShim(ctx, pid, address); err != nil {
-				return fmt.Errorf("shim with pid %d: %w", pid, err)
+			if err := end(ctx, pid, patience, belongs); err != nil {
+				return fmt.Errorf("process %d: %w", pid, err)
 			}
 		}
 	}
-	return fmt.Errorf("new shims of %s keep coming: %w", address, errdefs.ErrUnavailable)
+	return fmt.Errorf("new ones keep coming: %w", errdefs.ErrUnavailable)
 }
 
-func shims(address string) ([]int, error) {
+func processes(belongs func(pid int) bool) ([]int, error) {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil, err
@@ -83,11 +96,27 @@ func shims(address string) ([]int, error) {
 	var pids []int
 	for _, e := range entries {
 		pid, err := strconv.Atoi(e.Name())
-		if err == nil && isShim(pid, address) {
+		if err == nil && belongs(pid) {
 			pids = append(pids, pid)
 		}
 	}
 	return pids, nil
+}
+
+func shims(address string) ([]int, error) {
+	return processes(func(pid int) bool { return isShim(pid, address) })
+}
+
+// isProgramBelow says whether the program of a process lies in a folder, or lay
+// there.
+func isProgramBelow(pid int, dir string) bool {
+	// The kernel tells its real path.
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return false
+	}
+	program, err := os.Readlink(filepath.Join("/proc", strconv.Itoa(pid), "exe"))
+	return err == nil && strings.HasPrefix(program, dir+"/")
 }
 
 // isShim says whether a process of our user is a shim of the daemon at address.
@@ -114,8 +143,8 @@ func shimOf(argv []string, address string) bool {
 	return i > 0 && i+1 < len(argv) && argv[i+1] == address
 }
 
-// killShim looks again once it holds a pidfd, since the pid may have passed on.
-func killShim(ctx context.Context, pid int, address string) error {
+// end looks again once it holds a pidfd, since the pid may have passed on.
+func end(ctx context.Context, pid int, patience time.Duration, belongs func(pid int) bool) error {
 	fd, err := unix.PidfdOpen(pid, 0)
 	if errors.Is(err, unix.ESRCH) {
 		return nil
@@ -124,20 +153,34 @@ func killShim(ctx context.Context, pid int, address string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	if !isShim(pid, address) {
+	if !belongs(pid) {
 		return nil
+	}
+	if gone, err := awaitEnd(ctx, fd, patience); gone || err != nil {
+		return err
 	}
 	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
 		return err
 	}
-	fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
-	for ctx.Err() == nil {
-		// A killed process ends at once unless it hangs in the kernel.
-		if n, err := unix.Poll(fds, 1000); n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
-			return err
+	// A killed process ends at once unless it hangs in the kernel.
+	_, err = awaitEnd(ctx, fd, math.MaxInt64)
+	return err
+}
+
+// awaitEnd waits for the end of a process, at most so long, and reports whether it
+// has ended.
+func awaitEnd(ctx context.Context, pidfd int, most time.Duration) (bool, error) {
+	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
+	const slice = 100 * time.Millisecond // after which the context is looked at
+	for ; most > 0; most -= slice {
+		if ctx.Err() != nil {
+			return false, ctx.Err()
+		}
+		if n, err := unix.Poll(fds, int(min(most, slice).Milliseconds())); n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
+			return n > 0, err
 		}
 	}
-	return ctx.Err()
+	return false, nil
 }
 
 // deleteBundle kills the container of a bundle whose shim is gone, takes its
