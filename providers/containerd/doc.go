@@ -23,6 +23,14 @@
 // all processes that use one namespace use the same folder, which the
 // namespace's label univirt.io/state records.
 //
+// # Private daemons
+//
+// All of a managed daemon is in its folder: its root and state, the state of runc,
+// the provider's own. Outside of it there are only, while an instance runs, its
+// shim's socket below /run/containerd/s and its cgroup, /univirt-NAME.ID. Close of
+// the last user shuts the daemon down, and instances run on: the next New on the
+// folder finds them. [Remove] ends and deletes all.
+//
 // # Names
 //
 // A name is taken by preparing the snapshot of the root filesystem, whose key is

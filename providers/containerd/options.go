@@ -70,7 +70,8 @@ type Options struct {
 type Managed struct {
 	// Dir is the absolute path of its folder, at most 93 bytes: root, state,
 	// socket and the provider's own state. It is made where it is absent, and must
-	// otherwise have been made by this package. Required.
+	// otherwise have been made by this package. It stays at Close; Remove removes it.
+	// Required.
 	Dir string
 	// Binary is the path of the containerd program; empty means the one in PATH.
 	Binary string
