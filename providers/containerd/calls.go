@@ -46,6 +46,7 @@ var patient = map[string]bool{
 
 func (c *calls) unary(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	c.count(method)
+	effectsOf(ctx).note(method)
 	if c.timeout == 0 || patient[method] {
 		return invoke(ctx, method, request, reply, conn, opts...)
 	}

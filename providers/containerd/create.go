@@ -42,7 +42,8 @@ func (s instances) Create(ctx context.Context, spec compute.Spec) (compute.Insta
 	}
 	id := resource.NewID()
 	defer s.p.making.begin(id)()
-	if err := s.p.create(ctx, id, spec); err != nil {
+	ctx = withEffects(ctx)
+	if err := effectsOf(ctx).sure(s.p.create(ctx, id, spec)); err != nil {
 		return nil, resource.Fail("create", ref, err)
 	}
 	return s.p.handle(id, spec.Name), nil
@@ -158,7 +159,7 @@ func (p *Provider) takeName(ctx context.Context, id string, image resolvedImage,
 		case err == nil:
 			p.leases.hold(key)
 			return mounts, nil
-		case ctx.Err() != nil:
+		case ctx.Err() != nil, errdefs.IsUnavailable(translate(ctx, err)):
 			// It may have happened all the same.
 			return nil, p.undoCreate(ctx, id, spec.Name, translate(ctx, err))
 		case errdefs.IsNotFound(err) && !unpacked:
@@ -250,13 +251,16 @@ func (p *Provider) undoCreate(ctx context.Context, id, name string, cause error)
 	}
 	if err == nil || errdefs.IsNotFound(err) {
 		p.leases.drop(key)
+		effectsOf(ctx).undone()
 		return cause
 	}
 	var own *resource.Error
 	if !errors.As(cause, &own) {
 		own = &resource.Error{Kind: resource.KindOf(cause), Err: cause}
 	}
+	p.owe(func(ctx context.Context) error { return p.clearRoot(ctx, name, id) })
 	failed := *own
+	failed.Outcome = resource.OutcomeUnknown
 	failed.Left = append(failed.Left, p.ref(resource.KindInstance, name, id))
 	failed.Err = errors.Join(failed.Err, fmt.Errorf("and the undo failed: %w", translate(ctx, err)))
 	return &failed
@@ -322,6 +326,27 @@ func (p *Provider) clearName(ctx context.Context, name string) (bool, error) {
 	}
 	err = store.Remove(ctx, key)
 	return err == nil || errdefs.IsNotFound(err), ignoreNotFound(err)
+}
+
+// clearRoot removes the root filesystem of an instance of which it is known that
+// nobody makes it any more, unless it is there: what its maker, or whoever deleted
+// it, could not remove without the daemon.
+func (p *Provider) clearRoot(ctx context.Context, name, id string) error {
+	lock, err := lockFile(ctx, p.state.names(), exclusive)
+	if err != nil {
+		return err
+	}
+	defer lock.release()
+	key := snapshotKey(name)
+	store := p.client.SnapshotService(p.snapshotter)
+	info, err := store.Stat(ctx, key)
+	if err != nil || info.Labels[labelID] != id {
+		return ignoreNotFound(err)
+	}
+	if _, err := p.client.ContainerService().Get(ctx, id); !errdefs.IsNotFound(err) {
+		return err
+	}
+	return ignoreNotFound(store.Remove(ctx, key))
 }
 
 // unfinished returns the ID of the instance that a snapshot was made for, if its

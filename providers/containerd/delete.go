@@ -65,7 +65,7 @@ func (p *Provider) endTask(ctx context.Context, id string, force bool) error {
 	}
 	t, loadErr := p.loadTask(ctx, id)
 	if loadErr != nil {
-		return err
+		return loadErr
 	}
 	op := compute.OpDelete
 	if force {
@@ -113,7 +113,14 @@ func (p *Provider) remove(ctx context.Context, k *known) error {
 	}
 	defer lock.release()
 	if err := p.client.ContainerService().Delete(ctx, id); err != nil {
-		return translate(ctx, err)
+		err = translate(ctx, err)
+		if !errdefs.IsUnavailable(err) {
+			return err
+		}
+		// It may have happened all the same.
+		p.owe(func(ctx context.Context) error { return p.clearRoot(ctx, k.record.Name, id) })
+		return &resource.Error{Kind: errdefs.ErrUnavailable, Err: err, Outcome: resource.OutcomeUnknown,
+			Left: []resource.Ref{p.ref(resource.KindInstance, k.record.Name, id)}}
 	}
 	// From here on the instance is gone, whatever becomes of the context.
 	ctx, cancel := p.cleanup(ctx)
@@ -122,6 +129,9 @@ func (p *Provider) remove(ctx context.Context, k *known) error {
 	p.records.drop(id)
 	err = ignoreNotFound(p.client.SnapshotService(p.snapshotter).Remove(ctx, key))
 	p.leases.drop(key)
+	if err != nil {
+		p.owe(func(ctx context.Context) error { return p.clearRoot(ctx, k.record.Name, id) })
+	}
 	if err = errors.Join(translate(ctx, err), p.state.removeInstance(id)); err != nil {
 		return &resource.Error{Kind: resource.KindOf(err), Outcome: resource.Done,
 			Left: []resource.Ref{p.ref(resource.KindInstance, k.record.Name, id)},

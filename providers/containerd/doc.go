@@ -41,4 +41,12 @@
 // A lease or an ingest made for the purpose would cost two calls for each
 // instance; a container ID made of the name would make every use of an old
 // handle a race against a new instance of the same name.
+//
+// # A daemon that dies
+//
+// An operation that loses its daemon ends with Unavailable. Where it had asked for
+// a change by then, the error's Outcome is OutcomeUnknown. What it could not undo
+// stands in Left, and is undone when the daemon is back, or at Close, as long as
+// the provider value lives; after that by Sweep. Executions and their output go on
+// without the daemon, and so does a Wait for one.
 package containerd

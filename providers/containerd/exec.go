@@ -59,9 +59,10 @@ func (i *instance) Exec(ctx context.Context, spec compute.ExecSpec) (compute.Exe
 		// The field is for what is attached to later, which an exec cannot be.
 		return nil, i.fail("exec", &resource.Error{Kind: errors.ErrUnsupported, Field: "process.stdin", Err: errors.New("an execution's input is given at its start")})
 	}
+	ctx = withEffects(ctx)
 	e, err := i.exec(ctx, spec)
 	if err != nil {
-		return nil, i.fail("exec", err)
+		return nil, i.fail("exec", effectsOf(ctx).sure(err))
 	}
 	return e, nil
 }
@@ -98,16 +99,21 @@ func (i *instance) exec(ctx context.Context, spec compute.ExecSpec) (*execution,
 	if _, err := i.p.client.TaskService().Exec(ctx, request); err != nil {
 		e.io.close()
 		// It may have happened all the same.
-		if ended(ctx) != nil {
+		err = translate(ctx, err)
+		if ended(ctx) != nil || errors.Is(err, errdefs.ErrUnavailable) {
 			e.remove(ctx)
 		}
-		return nil, i.notExecuted(ctx, translate(ctx, err))
+		return nil, i.notExecuted(ctx, err)
 	}
 	if _, err := i.p.client.TaskService().Start(ctx, &tasksapi.StartRequest{ContainerID: i.id, ExecID: e.id}); err != nil {
-		e.kill(ctx)
+		err = translate(ctx, err)
+		if ended(ctx) != nil || errors.Is(err, errdefs.ErrUnavailable) {
+			// Otherwise it failed at the backend, and there is no process.
+			e.kill(ctx)
+		}
 		e.remove(ctx)
 		e.io.close()
-		return nil, i.notExecuted(ctx, translate(ctx, err))
+		return nil, i.notExecuted(ctx, err)
 	}
 	e.io.begin(func() {
 		// The shim has the input open too, so that it ends with this call.
@@ -273,19 +279,28 @@ func (e *execution) follow(drain time.Duration) {
 
 // remove deletes the process that has ended. Its output is not needed any more.
 func (e *execution) remove(ctx context.Context) {
-	ctx, cancel := e.inst.p.cleanup(ctx)
+	p := e.inst.p
+	ctx, cancel := p.cleanup(ctx)
 	defer cancel()
-	_, err := e.inst.p.client.TaskService().DeleteProcess(ctx, &tasksapi.DeleteProcessRequest{ContainerID: e.inst.id, ExecID: e.id})
-	if err = translate(ctx, err); err != nil && !errors.Is(err, errdefs.ErrNotFound) {
-		e.inst.p.opts.Logger.Warn("could not delete an execution", "instance", e.inst.id, "execution", e.id, "error", err)
+	switch err := e.delete(ctx); {
+	case err == nil:
+	case errors.Is(err, errdefs.ErrUnavailable):
+		p.owe(func(ctx context.Context) error {
+			e.kill(ctx)
+			return e.delete(ctx)
+		})
+	default:
+		p.opts.Logger.Warn("could not delete an execution", "instance", e.inst.id, "execution", e.id, "error", err)
 	}
 }
 
-// kill ends a process whose start failed, or was not waited for.
+func (e *execution) delete(ctx context.Context) error {
+	_, err := e.inst.p.client.TaskService().DeleteProcess(ctx, &tasksapi.DeleteProcessRequest{ContainerID: e.inst.id, ExecID: e.id})
+	return ignoreNotFound(translate(ctx, err))
+}
+
+// kill ends a process that nobody waits for: its start failed or was given up.
 func (e *execution) kill(ctx context.Context) {
-	if ended(ctx) == nil {
-		return // the start failed at the backend: there is no process
-	}
 	ctx, cancel := e.inst.p.cleanup(ctx)
 	defer cancel()
 	request := &tasksapi.KillRequest{ContainerID: e.inst.id, ExecID: e.id, Signal: uint32(syscall.SIGKILL)}

@@ -26,6 +26,11 @@ func (s *imageStore) delete(ctx context.Context, nameOrID string) error {
 		return err
 	}
 	defer done()
+	ctx = withEffects(ctx)
+	return effectsOf(ctx).sure(s.deleteNames(ctx, nameOrID))
+}
+
+func (s *imageStore) deleteNames(ctx context.Context, nameOrID string) error {
 	name, record, err := s.find(ctx, nameOrID)
 	if err != nil {
 		return translate(ctx, err)

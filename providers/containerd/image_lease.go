@@ -15,6 +15,9 @@ import (
 // keeps what a process left that died over it, unless it is swept before.
 const bringTime = 12 * time.Hour
 
+// imageLease begins the ID of a lease under which one image is brought.
+const imageLease = "univirt-image-"
+
 // unreferenced says what becomes of content that nothing refers to after a
 // success: it is kept until the daemon next collects by itself, or collected at
 // once.
@@ -31,7 +34,9 @@ const (
 //
 // The lease is not the provider's: that one keeps what it has until it expires.
 func (s *imageStore) underLease(ctx context.Context, rest unreferenced, f func(context.Context) error) error {
-	lease, err := s.p.makeLease(ctx, "univirt-image-"+resource.NewID(), bringTime)
+	id := imageLease + resource.NewID()
+	defer s.p.making.begin(id)()
+	lease, err := s.p.makeLease(ctx, id, bringTime)
 	if err != nil {
 		return err
 	}
@@ -47,6 +52,9 @@ func (s *imageStore) underLease(ctx context.Context, rest unreferenced, f func(c
 		// An image that is there is there, even if its lease is left to expire.
 		return err
 	}
+	s.p.owe(func(ctx context.Context) error {
+		return s.p.client.LeasesService().Delete(ctx, lease, leases.SynchronousDelete)
+	})
 	var own *resource.Error
 	out := &resource.Error{Kind: resource.KindOf(err), Err: err}
 	if errors.As(err, &own) {

@@ -44,13 +44,17 @@ func (p *Provider) makeLease(ctx context.Context, id string, lasts time.Duration
 	manager := p.client.LeasesService()
 	lease, err := manager.Create(through, leases.WithID(id), leases.WithExpiration(lasts), leases.WithLabels(p.ownerLabels()))
 	if err != nil {
-		_ = manager.Delete(through, leases.Lease{ID: id})
+		undo := func(ctx context.Context) error { return manager.Delete(ctx, leases.Lease{ID: id}) }
+		if undone := undo(through); undone != nil && !errdefs.IsNotFound(undone) {
+			p.owe(undo)
+		}
 	}
 	return lease, err
 }
 
 // lease returns a context under whose lease things can be made. Containerd keeps
-// them until something refers to them, or the lease has expired.
+// them until something refers to them, or the lease has expired. With an error
+// it is the context as it was.
 func (p *Provider) lease(ctx context.Context) (context.Context, error) {
 	k := &p.leases
 	k.mu.Lock()
@@ -60,7 +64,7 @@ func (p *Provider) lease(ctx context.Context) (context.Context, error) {
 		made := time.Now()
 		l, err := p.makeLease(ctx, "univirt-"+resource.NewID(), leaseTime)
 		if err != nil {
-			return nil, err
+			return ctx, err
 		}
 		k.current, k.made, k.held = l, made, make(map[string]struct{})
 	}
@@ -81,11 +85,12 @@ func (k *leaseKeeper) drop(snapshot string) {
 	delete(k.held, snapshot)
 }
 
-// pin sees to it that a snapshot is under this value's lease.
+// pin sees to it that a snapshot is under this value's lease, and returns the
+// lease's context as lease does.
 func (p *Provider) pin(ctx context.Context, snapshot string) (context.Context, error) {
 	ctx, err := p.lease(ctx)
 	if err != nil {
-		return nil, err
+		return ctx, err
 	}
 	k := &p.leases
 	k.mu.Lock()

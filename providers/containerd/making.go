@@ -11,8 +11,9 @@ import (
 	"github.com/univirt/univirt/resource"
 )
 
-// making are the IDs of the instances that this value is making at the moment:
-// what else carries its generation and is not finished was left over.
+// making are the IDs of the instances, and of the leases of images, that this value
+// is making at the moment: what else carries its generation and is not finished
+// was left over.
 type making struct {
 	mu  sync.Mutex
 	ids map[string]struct{}

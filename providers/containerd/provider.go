@@ -42,6 +42,7 @@ type Provider struct {
 	records recordCache
 	follow  logfile.Watcher
 	mortals mortals
+	debts   debts
 
 	// alive ends when the provider is closed.
 	alive  context.Context
@@ -326,6 +327,7 @@ func (p *Provider) shut() error {
 	p.images.close()
 	ctx, cancel := context.WithTimeout(p.dress(context.Background()), compute.CleanupTimeout+time.Second)
 	defer cancel()
+	p.debts.settle(ctx)
 	errs := []error{p.mortals.bury(ctx, p), p.leases.release(ctx, p)}
 	p.generation.remove()
 	errs = append(errs, p.state.removeFIFOs(p.owner.Generation), p.conn.close(ctx, p.opts))

@@ -143,8 +143,10 @@ func (p *Provider) undoStart(ctx context.Context, id, run string, cause error) e
 		err = p.abandon(ctx, id, run)
 	}
 	if err == nil {
+		effectsOf(ctx).undone()
 		return cause
 	}
+	p.owe(func(ctx context.Context) error { return p.abandonLater(ctx, id, run) })
 	var own *resource.Error
 	if !errors.As(cause, &own) {
 		own = &resource.Error{Kind: resource.KindOf(cause), Err: cause}
@@ -153,6 +155,19 @@ func (p *Provider) undoStart(ctx context.Context, id, run string, cause error) e
 	failed.Outcome = resource.OutcomeUnknown
 	failed.Err = errors.Join(failed.Err, fmt.Errorf("and the undo failed: %w", err))
 	return &failed
+}
+
+// abandonLater is abandon for when the daemon is back, unless somebody was faster.
+func (p *Provider) abandonLater(ctx context.Context, id, run string) error {
+	return p.through(ctx, id, func(ctx context.Context) error {
+		return p.lockedThere(ctx, id, func() error {
+			t, err := p.loadTask(ctx, id)
+			if err != nil || runOf(t) != run || stateOf(t) != compute.Starting {
+				return err
+			}
+			return p.abandon(ctx, id, run)
+		})
+	})
 }
 
 // abandon removes a task whose process was never started, and what it logged.

@@ -254,6 +254,17 @@ func (s *sweep) roots(ctx context.Context, group *errgroup.Group) error {
 	return nil
 }
 
+// used reports whether a lease is that of something that is being made.
+func (s *sweep) used(l leases.Lease) bool {
+	generation := l.Labels[labelGeneration]
+	if generation == s.p.owner.Generation && strings.HasPrefix(l.ID, imageLease) {
+		// This value knows what it is making, and the other is what it could not
+		// clean up.
+		return s.p.making.has(l.ID)
+	}
+	return s.alive(generation)
+}
+
 // leases takes the leases of the dead, and with them what only they kept.
 func (s *sweep) leases(ctx context.Context, group *errgroup.Group) error {
 	manager := s.p.client.LeasesService()
@@ -262,7 +273,7 @@ func (s *sweep) leases(ctx context.Context, group *errgroup.Group) error {
 		return err
 	}
 	for _, l := range all {
-		if s.alive(l.Labels[labelGeneration]) || !s.mine(l.Labels[labelOwner]) {
+		if s.used(l) || !s.mine(l.Labels[labelOwner]) {
 			continue
 		}
 		s.take(ctx, group, s.p.ref(kindLease, "", l.ID), func() error {

@@ -39,7 +39,11 @@ func (i *instance) change(ctx context.Context, op string, do func(context.Contex
 // caller waits no more than a moment, and the change does not begin its next step
 // but for what makes the state whole again. The turn is passed on when it has
 // ended.
+//
+// Where the daemon was lost over a change the error says that its outcome is not
+// known.
 func (p *Provider) through(ctx context.Context, id string, do func(context.Context) error) error {
+	ctx = withEffects(ctx)
 	pass, err := p.turns.take(ctx, id)
 	if err != nil {
 		return err
@@ -49,7 +53,7 @@ func (p *Provider) through(ctx context.Context, id string, do func(context.Conte
 		defer pass()
 		longer, cancel := outlive(ctx, compute.CleanupTimeout)
 		defer cancel()
-		outcome <- do(longer)
+		outcome <- effectsOf(ctx).sure(do(longer))
 	})
 	select {
 	case err := <-outcome:
