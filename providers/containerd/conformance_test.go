@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -31,9 +32,18 @@ func harness(t *testing.T) providertest.Harness {
 	require.NoError(t, err)
 	archived := dataImage(t, 1, 512)
 	remote := push(t, registry, "team/remote:v1", dataImage(t, 2, 4096))
+	var lines sync.Map // of *Provider to *line
 	return providertest.Harness{
 		Open: func(ctx context.Context, opts providertest.OpenOptions) (univirt.Provider, error) {
-			return New(ctx, options(opts.Namespace, opts.Owner))
+			l := new(line)
+			own := options(opts.Namespace, opts.Owner)
+			own.dial = l.options()
+			p, err := New(ctx, own)
+			if err != nil {
+				return nil, err
+			}
+			lines.Store(p, l)
+			return p, nil
 		},
 		Image: guestName,
 		Prepare: func(_ context.Context, p univirt.Provider) error {
@@ -42,6 +52,10 @@ func harness(t *testing.T) providertest.Harness {
 		},
 		Inventory: func(ctx context.Context, namespace string) ([]string, error) {
 			return inventory(ctx, spaceOf(namespace))
+		},
+		Sever: func(p univirt.Provider, n int, taken bool) (func() bool, error) {
+			l, _ := lines.Load(p)
+			return l.(*line).sever(n, taken), nil
 		},
 		Crash:   func(_ context.Context, p univirt.Provider) error { return crash(p.(*Provider)) },
 		Foreign: plantForeign,

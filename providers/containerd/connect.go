@@ -57,7 +57,7 @@ func connect(ctx context.Context, opts Options) (c *connection, err error) {
 	c.runcRoot = managed.RuncRoot(c.address)
 	c.client, err = client.New(c.address,
 		client.WithDefaultNamespace(spaceOf(opts.Namespace)),
-		client.WithDialOpts([]grpc.DialOption{
+		client.WithDialOpts(append([]grpc.DialOption{
 			grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 				return new(net.Dialer).DialContext(ctx, "unix", c.address)
@@ -72,7 +72,7 @@ func connect(ctx context.Context, opts Options) (c *connection, err error) {
 			grpc.WithInitialConnWindowSize(streamWindow),
 			grpc.WithChainUnaryInterceptor(c.calls.unary),
 			grpc.WithChainStreamInterceptor(c.calls.stream),
-		}))
+		}, opts.dial...)))
 	if err != nil {
 		return c, atField("address", err)
 	}

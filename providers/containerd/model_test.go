@@ -11,10 +11,7 @@ import (
 )
 
 func TestModel(t *testing.T) {
-	if testing.Short() {
-		t.Skip("short: what counts every pair of state and operation takes minutes")
-	}
-	providertest.Model(t, harness(t), providertest.ModelOptions{Sequences: 200})
+	providertest.Model(t, harness(t), providertest.ModelOptions{Sequences: modelSequences(200, 100)})
 }
 
 // TestDifferential holds that tests on the fake speak of containerd.
@@ -30,9 +27,13 @@ func TestDifferential(t *testing.T) {
 			return fake.New(fake.Options{Backend: b, Namespace: opts.Namespace, Owner: opts.Owner}), nil
 		},
 	}
-	programs := 60
+	providertest.Differential(t, harness(t), inMemory, providertest.DifferentialOptions{Programs: modelSequences(60, 20)})
+}
+
+// modelSequences are fewer with -short.
+func modelSequences(n, short int) int {
 	if testing.Short() {
-		programs = 20
+		return short
 	}
-	providertest.Differential(t, harness(t), inMemory, providertest.DifferentialOptions{Programs: programs})
+	return n
 }

@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"time"
 
+	"google.golang.org/grpc"
+
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/resource"
 )
@@ -64,6 +66,9 @@ type Options struct {
 	// Logger gets what the provider has to say that no error can carry; nil
 	// discards it.
 	Logger *slog.Logger
+
+	// dial are further options of the connection, of tests.
+	dial []grpc.DialOption
 }
 
 // Managed says where a private containerd lives.

@@ -35,6 +35,7 @@ func groups() []caseGroup {
 		{"identity", identityCases()},
 		{"concurrency", concurrencyCases()},
 		{"cancel", cancelCases()},
+		{"outages", outageCases()},
 		{"errors", errorCases()},
 		{"bad input", badInputCases()},
 		{"lists", listCases()},

@@ -67,7 +67,7 @@ func cutOperation(e *env, o operation) {
 			case err == nil:
 				allowed = []compute.State{t.To}
 			case o.op == compute.OpRestart:
-				// It is Stop and Start, and may end between the two.
+				// It stops it first, and may end there.
 				allowed = append(allowed, compute.Stopped)
 			}
 			e.settles(inst, allowed...)

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/fstest"
 
+	"github.com/containerd/errdefs"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/stretchr/testify/require"
 
@@ -81,6 +82,32 @@ func fakeHarness(t testing.TB, kind compute.Kind) Harness {
 			}
 			f.Crash()
 			return nil
+		},
+		Sever: func(p univirt.Provider, n int, taken bool) (func() bool, error) {
+			f, ok := resource.As[*fake.Provider](p)
+			if !ok {
+				return nil, errors.New("no fake")
+			}
+			// Of calls counted from 1.
+			faults := []fake.Fault{fake.On().From(n + 1).With(errdefs.ErrUnavailable)}
+			if taken {
+				faults = []fake.Fault{
+					fake.On().Nth(n + 1).After().With(errdefs.ErrUnavailable),
+					fake.On().From(n + 2).With(errdefs.ErrUnavailable),
+				}
+			}
+			var outage []*fake.Injection
+			for _, fault := range faults {
+				outage = append(outage, f.Fail(fault))
+			}
+			return func() bool {
+				struck := 0
+				for _, i := range outage {
+					i.Remove()
+					struck += i.Struck()
+				}
+				return struck > 0
+			}, nil
 		},
 		Force: func(_ context.Context, p univirt.Provider, id string, state compute.State) error {
 			f, ok := resource.As[*fake.Provider](p)

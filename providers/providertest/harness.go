@@ -37,6 +37,12 @@ type Harness struct {
 	// backend and other values can tell: nothing is cleaned up, and its
 	// generation is dead. The suite does not use the value afterwards.
 	Crash func(ctx context.Context, p univirt.Provider) error
+	// Sever makes a provider value lose its backend, as where that dies: of the
+	// calls that the value makes to it from now on, the n-th, counted from 0, and
+	// all later ones are not answered and fail. Where taken is set the n-th takes
+	// effect all the same. The function that it returns brings the backend back,
+	// and reports whether any call has failed.
+	Sever func(p univirt.Provider, n int, taken bool) (mend func() bool, err error)
 	// Foreign makes a thing in a namespace that the provider shows as an
 	// unmanaged instance, by whatever name, and returns how to remove it. Where
 	// the provider is a univirt.Adopter it is Stopped and runs "sleep 1h" of
@@ -102,6 +108,7 @@ func (h Harness) hooks() map[string]bool {
 	return map[string]bool{
 		"Inventory": h.Inventory != nil,
 		"Crash":     h.Crash != nil,
+		"Sever":     h.Sever != nil,
 		"Foreign":   h.Foreign != nil,
 		"Force":     h.Force != nil,
 		"Remote":    h.Remote != "",

@@ -101,6 +101,33 @@ func wrongLives() []sabotage {
 				return real.Start(context.WithoutCancel(ctx), opts)
 			}
 		}, ""},
+		{"a lost backend that is a fault of the library", "outages", "A backend that dies in the middle of pause", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.pause = func(ctx context.Context, real compute.Instance) error {
+				err := compute.Pause(ctx, real)
+				if errdefs.IsUnavailable(err) {
+					return resource.Fail("pause", resource.Ref{ID: real.ID()}, resource.Errorf(errdefs.ErrInternal, "lost"))
+				}
+				return err
+			}
+		}, ""},
+		{"a Delete that was done and says that it was not", "outages", "A backend that dies in the middle of delete by force", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.delete = func(ctx context.Context, real compute.Instance, opts compute.DeleteOptions) error {
+				err := real.Delete(ctx, opts)
+				if re, ok := err.(*resource.Error); ok {
+					re.Outcome = resource.NotDone
+				}
+				return err
+			}
+		}, "the error says that nothing was done"},
+		{"a Create that leaves something where the backend is lost", "outages", "A backend that dies in the middle of the call to create", func(s *saboteur, left *leftThings, _ <-chan struct{}) {
+			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
+				inst, err := real.Create(ctx, spec)
+				if errdefs.IsUnavailable(err) {
+					left.add(s.namespace, "snapshot")
+				}
+				return inst, err
+			}
+		}, "though the error does not say so"},
 		{"an error of another type", "errors", "An error survives wrapping", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.delete = func(ctx context.Context, real compute.Instance, opts compute.DeleteOptions) error {
 				if err := real.Delete(ctx, opts); err != nil {

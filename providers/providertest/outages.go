@@ -1,0 +1,201 @@
+package providertest
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/require"
+
+	univirt "github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// outageCases let the backend die at each of the calls that an operation makes to
+// it: before the call, and behind it, so that only the answer is lost.
+func outageCases() []testCase {
+	var cases []testCase
+	for _, o := range operations() {
+		if o.op == compute.OpRestart {
+			// Without this feature it is Stop and Start, which have their own.
+			o.needs = has(compute.FeatureRestart)
+		}
+		cases = append(cases, testCase{
+			name:  "A backend that dies in the middle of " + o.name + " is Unavailable and leaves a state of the table",
+			needs: all(hook("Sever"), cutFrom(o).needs, o.needs),
+			run:   func(e *env) { outage(e, o) },
+		})
+	}
+	for _, o := range providerOperations() {
+		cases = append(cases, testCase{
+			name:  "A backend that dies in the middle of the call to " + o.name + " is Unavailable",
+			needs: all(hook("Sever"), o.needs),
+			run:   func(e *env) { providerOutage(e, o) },
+		})
+	}
+	return cases
+}
+
+const (
+	// eachCall is the number of calls each of which is cut off. Of an operation that
+	// makes more, such as one that reads a file in pieces, fewer and fewer are.
+	eachCall = 16
+	// mostCalls is more than any operation makes to its backend.
+	mostCalls = 1000
+)
+
+// severed makes calls with a backend that dies in their middle, each time at a
+// later point, until it does not die before the call has returned. The call is
+// told a provider value that loses its backend; check sees what came of it.
+func (e *env) severed(call func(p univirt.Provider) error, check func(err error)) {
+	e.Helper()
+	p := e.open(OpenOptions{})
+	before, err := e.lane.inventory(e.ctx)
+	require.NoError(e, err)
+	var trail []string
+	defer func() {
+		if e.Failed() {
+			e.Logf("what came of it each time:\n%s", strings.Join(trail, "\n"))
+		}
+	}()
+	for n := 0; n < mostCalls; n += max(1, n/eachCall) {
+		died := false
+		for _, taken := range []bool{false, true} {
+			mend, err := e.s.h.Sever(p, n, taken)
+			require.NoError(e, err, "sever the provider value")
+			err = e.returns("a call without a backend", func() error { return call(p) })
+			struck := mend()
+			trail = append(trail, fmt.Sprintf("died at call %d: %t, which took effect: %t: %v", n, struck, taken, err))
+			check(err)
+			e.nothingLeft(p, before, err)
+			died = died || struck
+		}
+		if !died {
+			return
+		}
+	}
+	require.Fail(e, "there is no end of calls")
+}
+
+// nothingLeft requires the backend to hold what it held, or the error to say what
+// else, and Sweep to remove that.
+func (e *env) nothingLeft(p univirt.Provider, before []string, err error) {
+	e.Helper()
+	e.vacate()
+	require.NoError(e, e.lane.clean(e.ctx, e.lane.images))
+	var after []string
+	same := func() bool {
+		var err error
+		after, err = e.lane.inventory(e.ctx)
+		require.NoError(e, err)
+		return slices.Equal(before, after)
+	}
+	if len(leftovers(err)) > 0 && e.missing(canSweep()[0]) == "" {
+		report, err := univirt.Sweep(e.ctx, p, univirt.SweepOptions{})
+		require.NoError(e, err)
+		require.Empty(e, report.Failed)
+	}
+	ctx, cancel := context.WithTimeout(e.ctx, e.s.h.Patience/3)
+	defer cancel()
+	require.True(e, eventually(ctx, same), "what the backend holds, though the error does not say so: %v%s", err, difference(before, after))
+}
+
+// unavailable requires an error to say that the backend was lost, unless it is of
+// a kind that the call has anyhow.
+func (e *env) unavailable(err, anyhow error) {
+	e.Helper()
+	if err == nil || anyhow != nil && resource.KindOf(err) == resource.KindOf(anyhow) {
+		return
+	}
+	e.fails(err, errdefs.ErrUnavailable)
+	require.True(e, resource.Retryable(err), "it can be tried again: %v", err)
+}
+
+func outage(e *env, o operation) {
+	begin, after := cutFrom(o).make, func() {}
+	switch o.name {
+	case "wait":
+		begin = func(e *env) compute.Instance { return e.ended("web", "exit", "0") }
+	case "exec":
+		// The process goes on without the backend, and so may a Wait for it.
+		var x compute.Execution
+		o.do = func(ctx context.Context, e *env, inst compute.Instance) (err error) {
+			x, err = compute.Exec(ctx, inst, guestExec("exit", "7"))
+			return err
+		}
+		after = func() {
+			if x != nil {
+				require.Equal(e, 7, e.execWait(x).Code)
+				x = nil
+			}
+		}
+	}
+	anyhow := o.do(e.ctx, e, begin(e))
+	after()
+	e.vacate()
+	var before compute.Info
+	e.severed(
+		func(p univirt.Provider) error {
+			inst := begin(e)
+			before = e.info(inst)
+			return o.do(e.ctx, e, p.Instances().Handle(inst.ID()))
+		},
+		func(err error) {
+			after()
+			e.unavailable(err, anyhow)
+			t, inTable := compute.Next(before.State, o.op)
+			if !inTable {
+				t.To = before.State
+			}
+			inst := e.instances().Handle(before.Ref.ID)
+			if _, infoErr := inst.Info(e.ctx); isNotFound(infoErr) {
+				require.Equal(e, compute.Gone, t.To, "the instance is gone")
+				if err != nil {
+					require.NotEqual(e, resource.NotDone, outcomeOf(err), "it is gone, and the error says that nothing was done: %v", err)
+				}
+				return
+			}
+			allowed := []compute.State{before.State, t.To}
+			switch {
+			case err == nil && anyhow == nil:
+				allowed = []compute.State{t.To}
+			case o.op == compute.OpRestart || o.op == compute.OpDeleteForce:
+				// They stop it first, and may end there.
+				allowed = append(allowed, compute.Stopped)
+			}
+			e.settles(inst, allowed...)
+			after := e.info(inst)
+			if o.op == compute.OpRestart {
+				// Its error is that of one of the two.
+				return
+			}
+			if err != nil && (before.State != after.State || before.Run != after.Run || before.Revision != after.Revision) {
+				require.NotEqual(e, resource.NotDone, outcomeOf(err), "it is %s, and the error says that nothing was done: %v", after.State, err)
+			}
+		})
+}
+
+// outcomeOf is what an error says to have become of the operation.
+func outcomeOf(err error) resource.Outcome {
+	if re, ok := err.(*resource.Error); ok {
+		return re.Outcome
+	}
+	return resource.NotDone
+}
+
+func providerOutage(e *env, o providerOperation) {
+	anyhow := o.do(e.ctx, e, e.p)
+	require.NoError(e, e.lane.clean(e.ctx, e.lane.images))
+	before := e.everything()
+	e.severed(
+		func(p univirt.Provider) error { return o.do(e.ctx, e, p) },
+		func(err error) {
+			e.unavailable(err, anyhow)
+			if err != nil && outcomeOf(err) == resource.NotDone {
+				require.Equal(e, before, e.everything(), "what there is, though the error says that nothing was done: %v", err)
+			}
+		})
+}
