@@ -23,6 +23,26 @@
 // all processes that use one namespace use the same folder, which the
 // namespace's label univirt.io/state records.
 //
+// # Output and input
+//
+// A shim gives the output of a main process to one place, which is chosen when the
+// task is made: pipes, a file, or a program that the shim starts.
+//
+// Pipes need somebody who reads them for as long as the process runs: when the
+// program that made the instance dies, the process stands still at its next write
+// to a full pipe, for good. A file has both streams in one, no times and no bound.
+// So the output goes to a program, the helper of this module, whose log has all
+// that and outlives everybody but the shim.
+//
+// That is why process.stdin and attach are not supported. With a program for the
+// output a shim connects nothing to the standard input of a process without a
+// terminal, whatever pipe it is told of: the process reads the end of it at once.
+// (With a terminal it would pass input on. But features and fields are declared for
+// all instances, and half a field is refused.) And as the output has its one
+// reader, to attach could be no more than to follow the log, which compute.Logs
+// does. Executions are not concerned: their output goes to pipes of the caller's,
+// and input comes by one.
+//
 // # Private daemons
 //
 // All of a managed daemon is in its folder: its root and state, the state of runc,

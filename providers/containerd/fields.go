@@ -13,6 +13,7 @@ const (
 	noFiles    = "this release's containerd provider writes no files"
 	noVM       = "containers have none"
 	noScale    = "there is one host"
+	noInput    = "a shim that gives the output to the log's writer gives a process without a terminal no input"
 )
 
 // Fields says what the provider does with each field of a compute.Spec.
@@ -33,7 +34,7 @@ func Fields() resource.FieldTable {
 		"labels", "annotations", "native",
 	).Hint("only the caller's own waits act on it", "readiness.exec", "readiness.tcp", "readiness.interval", "readiness.timeout",
 		"readiness.startPeriod", "readiness.failures", "readiness.http.port", "readiness.http.path", "readiness.http.https",
-	).Refused("containerd passes no input to a process whose output is kept", "process.stdin").Refused("the helper has no such role yet", "init").Refused("limits of block devices and networks need to know the device", "resources.diskRead", "resources.diskWrite",
+	).Refused(noInput, "process.stdin").Refused("the helper has no such role yet", "init").Refused("limits of block devices and networks need to know the device", "resources.diskRead", "resources.diskWrite",
 		"resources.netReceive", "resources.netTransmit",
 	).Refused("the snapshotter does not bound a root filesystem", "rootDisk").Refused("a path below a source could be led out of it by links", "mounts[].subPath").Refused(noFiles, "files[].*").Refused(noNetworks, "networks[].*", "dns.*", "ports[].*").Refused("no supervisor runs", "restart.*", "health.*").Refused(noScale, "placement.*").Refused("root filesystems are not remapped yet", "security.userNamespace").Refused("host devices are not handed through yet", "devices[].*").Refused(noVM, "cloudInit.*", "boot.*")
 }
@@ -64,8 +65,8 @@ func Features() resource.Features {
 		compute.FeatureExecSignal:     yes,
 		compute.FeatureExecUser:       yes,
 		compute.FeatureExecSplit:      yes,
-		compute.FeatureAttach:         no("containerd passes no input to a process whose output is kept; follow its logs, or use exec"),
-		compute.FeatureAttachStdin:    no("containerd passes no input to a process whose output is kept"),
+		compute.FeatureAttach:         no("the output goes to the log's writer alone, which leaves a process no input either; follow the logs, or use exec"),
+		compute.FeatureAttachStdin:    no(noInput),
 		compute.FeatureLogs:           yes,
 		compute.FeatureLogsDurable:    yes,
 		compute.FeatureLogsSplit:      yes,
