@@ -22,6 +22,8 @@ const (
 // leaseKeeper has the lease under which this value makes things. One lease
 // serves all its creates, so that none pays for making and deleting one.
 type leaseKeeper struct {
+	// renewal is whose turn it is to make a lease; mu is never held over a call.
+	renewal turns
 	mu      sync.Mutex
 	current leases.Lease
 	made    time.Time
@@ -57,18 +59,43 @@ func (p *Provider) makeLease(ctx context.Context, id string, lasts time.Duration
 // it is the context as it was.
 func (p *Provider) lease(ctx context.Context) (context.Context, error) {
 	k := &p.leases
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.current.ID == "" || time.Since(k.made) > leaseTime-leaseReserve {
+	if id := k.valid(); id != "" {
+		return leases.WithLease(ctx, id), nil
+	}
+	pass, err := k.renewal.take(ctx, "")
+	if err != nil {
+		return ctx, err
+	}
+	defer pass()
+	id := k.valid()
+	if id == "" {
 		// The one before goes by itself: something may still be made under it.
 		made := time.Now()
 		l, err := p.makeLease(ctx, "univirt-"+resource.NewID(), leaseTime)
 		if err != nil {
 			return ctx, err
 		}
-		k.current, k.made, k.held = l, made, make(map[string]struct{})
+		k.renew(l, made)
+		id = l.ID
 	}
-	return leases.WithLease(ctx, k.current.ID), nil
+	return leases.WithLease(ctx, id), nil
+}
+
+// valid returns the lease that holds long enough for a use that begins now, or "".
+func (k *leaseKeeper) valid() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if time.Since(k.made) > leaseTime-leaseReserve {
+		return ""
+	}
+	return k.current.ID
+}
+
+// renew puts a lease in the place of the one before.
+func (k *leaseKeeper) renew(l leases.Lease, made time.Time) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.current, k.made, k.held = l, made, make(map[string]struct{})
 }
 
 // hold notes that a snapshot is under the current lease.
@@ -107,15 +134,16 @@ func (p *Provider) pin(ctx context.Context, snapshot string) (context.Context, e
 	return ctx, err
 }
 
-// release gives the lease back at Close.
+// release gives the lease back at Close, when nobody makes anything any more.
 func (k *leaseKeeper) release(ctx context.Context, p *Provider) error {
 	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.current.ID == "" {
+	lease := k.current
+	k.current = leases.Lease{}
+	k.mu.Unlock()
+	if lease.ID == "" {
 		return nil
 	}
-	err := translate(ctx, p.client.LeasesService().Delete(ctx, k.current))
-	k.current = leases.Lease{}
+	err := translate(ctx, p.client.LeasesService().Delete(ctx, lease))
 	if errdefs.IsNotFound(err) || errdefs.IsUnavailable(err) {
 		return nil // it has an end of its own
 	}
