@@ -31,7 +31,7 @@ func (b *Backend) PlantForeign(namespace string, spec compute.Spec) (resource.Re
 	}
 	// A value that nobody else sees does it.
 	b.mu.Lock()
-	p := &Provider{backend: b, space: b.space(namespace), over: make(chan struct{})}
+	p := &Provider{backend: b, space: b.space(namespace), owner: nobody, over: make(chan struct{})}
 	b.mu.Unlock()
 	foreign := completed(compute.Spec{Name: spec.Name, Kind: spec.Kind, Image: spec.Image, Process: spec.Process, Boot: spec.Boot})
 	i, err := p.register(&foreign)
@@ -44,7 +44,7 @@ func (b *Backend) PlantForeign(namespace string, spec compute.Spec) (resource.Re
 	if _, err := p.make(context.Background(), OpCreate, i, nil, nil); err != nil {
 		return fail(err)
 	}
-	return i.ref, nil
+	return i.ref(), nil
 }
 
 // Adopt makes an instance managed that PlantForeign made, or makes this value the
@@ -76,7 +76,7 @@ func (p *Provider) Adopt(ctx context.Context, foreign resource.Ref, opts univirt
 		p.backend.mu.Lock()
 		i, ok := p.space.instances.byName[foreign.Name]
 		if ok {
-			h.id = i.ref.ID
+			h.id = i.id
 		}
 		p.backend.mu.Unlock()
 		if !ok {
@@ -88,7 +88,7 @@ func (p *Provider) Adopt(ctx context.Context, foreign resource.Ref, opts univirt
 		if err := i.adopt(p, opts); err != nil {
 			return err
 		}
-		adopted = i.ref
+		adopted = i.ref()
 		return nil
 	})
 	return adopted, err
@@ -97,7 +97,7 @@ func (p *Provider) Adopt(ctx context.Context, foreign resource.Ref, opts univirt
 // adopt makes the value the owner. The backend is locked.
 func (i *instance) adopt(p *Provider, opts univirt.AdoptOptions) error {
 	s := i.space
-	renamed := opts.Name != "" && opts.Name != i.ref.Name
+	renamed := opts.Name != "" && opts.Name != i.name
 	switch {
 	case i.making:
 		return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance is %s", i.state)

@@ -80,7 +80,7 @@ func (h *handle) Attach(ctx context.Context, opts compute.AttachOptions) (comput
 		case opts.Size != (compute.TerminalSize{}) && !tty:
 			return resource.Faults{{Field: "size", Reason: "needs process.tty"}}
 		}
-		a.run, a.journal, a.ref = r, i.journalOf(), i.ref
+		a.run, a.journal, a.ref = r, i.journalOf(), i.ref()
 		if opts.Stdout != nil {
 			a.tap.out = newPipe(0, 1)
 		}
@@ -186,7 +186,7 @@ func (a *attachment) Resize(ctx context.Context, size compute.TerminalSize) erro
 		switch i := a.run.instance; {
 		case !i.spec.Process.TTY:
 			err = resource.Errorf(errdefs.ErrFailedPrecondition, "the main process has no terminal")
-		case a.run.exit != nil:
+		case a.run.over:
 			err = errEnded
 		case a.run.main != nil:
 			a.run.main.resize(size)

@@ -50,6 +50,7 @@ type Backend struct {
 	// abandoned names the programs that did not return when they were killed.
 	abandoned []string
 	registry  registry
+	sharing   sharing
 }
 
 // usage is what is handed out of the capacity.
@@ -84,6 +85,7 @@ func NewBackend(opts Options) *Backend {
 		identities: identities{seed: opts.Seed},
 		spaces:     make(map[string]*space),
 		values:     make(map[*Provider]struct{}),
+		sharing:    newSharing(),
 	}
 	b.opts.Programs = maps.Clone(opts.Programs)
 	b.opts.Latency = maps.Clone(opts.Latency)
@@ -117,10 +119,10 @@ func (b *Backend) space(name string) *space {
 func (b *Backend) newObject(p *Provider, kind resource.Kind, name string) object {
 	b.order++
 	return object{
-		ref: resource.Ref{
-			Provider: Scheme, Kind: kind, Namespace: p.space.name, Name: name,
-			ID: b.newID(kind, p.space.name, name),
-		},
+		space:    p.space,
+		kind:     kind,
+		name:     name,
+		id:       b.newID(kind, p.space.name, name),
 		order:    b.order,
 		owner:    p.owner,
 		created:  time.Now(),
@@ -208,7 +210,7 @@ func (b *Backend) shutDown() {
 	b.closed = true
 	for _, s := range b.spaces {
 		for _, i := range s.instances.byID {
-			if r := i.run; r != nil && r.exit == nil {
+			if r := i.run; r != nil && !r.over {
 				r.thaw(r.cpuAt)
 				r.force("forced")
 			}

@@ -35,10 +35,10 @@ func (p *Provider) bootUp(r *run) {
 		return
 	}
 	b := p.backend
-	r.boot = time.AfterFunc(delay, func() {
+	r.active().boot = time.AfterFunc(delay, func() {
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		if r.exit == nil && r.ending == nil && r.restart == nil && i.run == r {
+		if !r.over && !r.ending && r.restart == nil && i.run == r {
 			r.ready = true
 			i.space.emit(i, resource.EventChanged, resource.ReasonReady)
 		}

@@ -28,7 +28,7 @@ func (p *Provider) Break(idOrName string, state compute.State, reason string) er
 	}
 	i.state = state
 	i.more().reason = reason
-	if r := i.run; state == compute.Failed && r != nil && r.exit == nil {
+	if r := i.run; state == compute.Failed && r != nil && !r.over {
 		r.thaw(r.cpuAt)
 		r.force("crashed")
 	}

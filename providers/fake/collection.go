@@ -40,7 +40,7 @@ func (c collection[R]) create(ctx context.Context, op Op, name string, begin fun
 	if other, taken := c.table.byName[name]; taken {
 		b.mu.Unlock()
 		return none, c.fail(op, ref, &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "name",
-			Err: fmt.Errorf("a %s of this name exists, with the ID %s", c.kind, other.meta().ref.ID)})
+			Err: fmt.Errorf("a %s of this name exists, with the ID %s", c.kind, other.meta().id)})
 	}
 	r, err := begin()
 	if err != nil {
@@ -51,7 +51,7 @@ func (c collection[R]) create(ctx context.Context, op Op, name string, begin fun
 	o.making = true
 	c.table.insert(r)
 	b.mu.Unlock()
-	ref = o.ref
+	ref = o.ref()
 	late, err := p.reach(ctx, op, target{ref: ref, labels: o.labels})
 	b.mu.Lock()
 	if err == nil {
@@ -85,7 +85,7 @@ func (c collection[R]) get(ctx context.Context, op Op, idOrName string) (R, erro
 	if err == nil {
 		c.p.backend.mu.Lock()
 		if r, ok = c.table.find(idOrName); ok {
-			at = target{ref: r.meta().ref, labels: r.meta().labels}
+			at = target{ref: r.meta().ref(), labels: r.meta().labels}
 		}
 		c.p.backend.mu.Unlock()
 		var late call
@@ -157,7 +157,7 @@ func (c collection[R]) with(ctx context.Context, op Op, id, revision string, che
 		return c.fail(op, ref, c.missing())
 	}
 	o := r.meta()
-	ref = o.ref
+	ref = o.ref()
 	at := target{ref: ref, labels: o.labels}
 	b.mu.Unlock()
 	late, err := p.reach(ctx, op, at)

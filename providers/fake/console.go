@@ -36,7 +36,7 @@ func (h *handle) Console(ctx context.Context, opts compute.ConsoleOptions) (io.R
 		c.tap.err = both
 		both.join()
 		c.journal.tap(r, &c.tap)
-		r.console = c
+		r.active().console = c
 		ended := r.ended()
 		h.p.backend.crew.run(func() {
 			select {

@@ -27,7 +27,7 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 	d := univirt.Description{
 		Provider:  Scheme,
 		Namespace: p.space.name,
-		Owner:     p.owner,
+		Owner:     *p.owner,
 		Backend: univirt.Backend{
 			Name: "memory", Version: version(), Tested: "this release", InWindow: true,
 			Details: map[string]string{"seed": fmt.Sprint(p.backend.opts.Seed)},
@@ -54,7 +54,7 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 	}
 	for _, o := range p.space.objects() {
 		if o.making && !p.backend.alive(o.owner.Generation) {
-			d.Leftovers = append(d.Leftovers, o.ref)
+			d.Leftovers = append(d.Leftovers, o.ref())
 		}
 	}
 	p.backend.mu.Unlock()

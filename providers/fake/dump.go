@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -36,9 +37,10 @@ func (b *Backend) Dump() string {
 type dumper struct{ b strings.Builder }
 
 // begin starts the paragraph of a resource.
-func (d *dumper) begin(o *object) {
-	fmt.Fprintf(&d.b, "%s %s/%s\n", o.ref.Kind, o.ref.Namespace, o.ref.Name)
-	d.line("id", o.ref.ID)
+func (d *dumper) begin(r stored) {
+	o := r.meta()
+	fmt.Fprintf(&d.b, "%s %s/%s\n", o.kind, o.space.name, o.name)
+	d.line("id", o.id)
 	if !o.managed {
 		d.line("managed", "false")
 	}
@@ -48,8 +50,8 @@ func (d *dumper) begin(o *object) {
 	if o.owner.Name != "" {
 		d.line("owner", o.owner.Name)
 	}
-	if o.lifetime != (resource.Lifetime{}) {
-		d.line("lifetime", o.lifetime.String())
+	if lifetime := r.lifetime(); lifetime != (resource.Lifetime{}) {
+		d.line("lifetime", lifetime.String())
 	}
 	d.pairs("labels", o.labels)
 	d.pairs("annotations", o.annotations)
@@ -77,14 +79,11 @@ func (d *dumper) pairs(key string, pairs map[string]string) {
 func (s *space) dump(d *dumper) {
 	records := s.records()
 	slices.SortStableFunc(records, func(a, b stored) int {
-		x, y := a.meta().ref, b.meta().ref
-		if x.Kind != y.Kind {
-			return strings.Compare(string(x.Kind), string(y.Kind))
-		}
-		return strings.Compare(x.Name, y.Name)
+		x, y := a.meta(), b.meta()
+		return cmp.Or(cmp.Compare(x.kind, y.kind), cmp.Compare(x.name, y.name))
 	})
 	for _, r := range records {
-		d.begin(r.meta())
+		d.begin(r)
 		r.dump(d)
 	}
 }
@@ -98,17 +97,17 @@ func (img *image) dump(d *dumper) {
 
 // dump writes what Dump says of an instance.
 func (i *instance) dump(d *dumper) {
-	d.line("kind", string(i.kind))
+	d.line("kind", string(i.spec.Kind))
 	d.line("state", string(i.state))
 	if i.parts != nil {
 		d.line("reason", i.parts.reason)
 	}
 	d.line("image", i.imageName)
 	d.line("command", strings.Join(slices.Concat(i.spec.Process.Command, i.spec.Process.Args), " "))
-	d.line("pending", strings.Join(i.pending, " "))
+	d.line("pending", strings.Join(i.pending(), " "))
 	if r := i.run; r != nil {
-		d.line("run", r.token)
-		if e := r.exit; e != nil {
+		d.line("run", r.exit.Run)
+		if e := r.exit; r.over {
 			text := fmt.Sprintf("code %d", e.Code)
 			for _, more := range []string{e.Signal, e.Reason} {
 				if more != "" {

@@ -49,7 +49,7 @@ func (e *endpoint) text() string {
 // info tells what is known. The backend is locked.
 func (e *endpoint) info() network.EndpointInfo {
 	info := network.EndpointInfo{
-		Ref: e.ref, Network: e.segment.ref, MAC: e.mac, Addresses: e.addresses, Source: "assigned",
+		Ref: e.ref, Network: e.segment.ref(), MAC: e.mac, Addresses: e.addresses, Source: "assigned",
 		Aliases: e.aliases, For: e.meant, PluggedIn: e.plugged,
 		Attachment: network.Attachment{MTU: e.segment.spec.MTU},
 	}
@@ -67,7 +67,7 @@ func (s *segment) reserve(spec network.EndpointSpec, owner string) (*endpoint, e
 		segment: s, name: spec.Name, aliases: slices.Clone(spec.Aliases), mac: slices.Clone(spec.MAC), meant: spec.For,
 		ref: resource.Ref{
 			Provider: Scheme, Kind: resource.KindEndpoint, Namespace: s.space.name, Name: spec.Name,
-			ID: b.newID(resource.KindEndpoint, s.ref.ID, owner),
+			ID: b.newID(resource.KindEndpoint, s.id, owner),
 		},
 	}
 	if s.macs[e.mac.String()] != nil {
@@ -75,7 +75,7 @@ func (s *segment) reserve(spec network.EndpointSpec, owner string) (*endpoint, e
 	}
 	for len(e.mac) == 0 || s.macs[e.mac.String()] != nil {
 		var mac [8]byte
-		binary.LittleEndian.PutUint64(mac[:], b.newToken("mac", s.ref.ID, owner))
+		binary.LittleEndian.PutUint64(mac[:], b.newToken("mac", s.id, owner))
 		e.mac = network.HardwareAddr{2, mac[1], mac[2], mac[3], mac[4], mac[5]}
 	}
 	chosen := make([]netip.Addr, len(s.subnets))
@@ -122,7 +122,7 @@ func (s *segment) reserve(spec network.EndpointSpec, owner string) (*endpoint, e
 func (s *segment) free(n int, owner string) (netip.Addr, error) {
 	b, subnet := s.space.backend, s.subnets[n]
 	if most := b.opts.Capacity.Addresses; most == 0 || s.used[n] < most {
-		a := nth(subnet.First, subnet.Last, b.newToken("address", s.ref.ID, owner))
+		a := nth(subnet.First, subnet.Last, b.newToken("address", s.id, owner))
 		// Besides the addresses in use there are three that no instance is given.
 		for range s.used[n] + 4 {
 			if a != subnet.Gateway && s.taken[a] == nil && isHost(subnet.CIDR, a) {
@@ -250,7 +250,7 @@ func (h *endpointHandle) with(ctx context.Context, op Op, act func(e *endpoint) 
 	}
 	if err == nil {
 		b.mu.Lock()
-		if e := p.space.endpoints[h.id]; e != nil && e.segment.ref.ID == h.network {
+		if e := p.space.endpoints[h.id]; e != nil && e.segment.id == h.network {
 			err = act(e)
 		} else {
 			err = resource.Errorf(errdefs.ErrNotFound, "there is no such endpoint")
@@ -274,7 +274,7 @@ func (h *endpointHandle) Info(ctx context.Context) (network.EndpointInfo, error)
 func (h *endpointHandle) Release(ctx context.Context) error {
 	return h.with(ctx, OpReleaseEndpoint, func(e *endpoint) error {
 		if e.instance != nil {
-			return resource.Errorf(errdefs.ErrFailedPrecondition, "instance %q has the endpoint", e.instance.ref.Name)
+			return resource.Errorf(errdefs.ErrFailedPrecondition, "instance %q has the endpoint", e.instance.name)
 		}
 		e.drop()
 		return nil
@@ -311,7 +311,7 @@ func (i *instance) attachEndpoint(n compute.NetworkAttachment) (*endpoint, error
 		case e == nil:
 			return nil, fieldError("endpoint", errdefs.ErrNotFound, "there is no endpoint %s", n.Endpoint)
 		case e.instance != nil:
-			return nil, fieldError("endpoint", errdefs.ErrFailedPrecondition, "instance %q has it", e.instance.ref.Name)
+			return nil, fieldError("endpoint", errdefs.ErrFailedPrecondition, "instance %q has it", e.instance.name)
 		}
 		e.instance = i
 		return e, nil
@@ -321,8 +321,8 @@ func (i *instance) attachEndpoint(n compute.NetworkAttachment) (*endpoint, error
 		return nil, fieldError("network", errdefs.ErrNotFound, "there is no network %s", resource.Quote(n.Network))
 	}
 	e, err := s.reserve(network.EndpointSpec{
-		Name: i.ref.Name, Aliases: n.Aliases, MAC: n.MAC, Addresses: n.Addresses, For: i.ref,
-	}, "instance/"+i.ref.Name)
+		Name: i.name, Aliases: n.Aliases, MAC: n.MAC, Addresses: n.Addresses, For: i.ref(),
+	}, "instance/"+i.name)
 	if err != nil {
 		return nil, err
 	}
@@ -343,7 +343,7 @@ func (i *instance) detachEndpoints() {
 
 // cut ends the connections that go over an endpoint. The backend is locked.
 func (i *instance) cut(e *endpoint) {
-	if i.run == nil || i.run.exit != nil {
+	if i.run == nil || i.run.over {
 		return
 	}
 	for _, p := range i.run.processes {
@@ -507,7 +507,7 @@ func (i *instance) lookUpOne(host string) []netip.Addr {
 		}
 		found = append(found, s.spec.DNS.Hosts[host]...)
 	}
-	if len(found) == 0 && (host == i.spec.Hostname || host == i.ref.Name) {
+	if len(found) == 0 && (host == i.spec.Hostname || host == i.name) {
 		return loopback
 	}
 	return found

@@ -42,7 +42,7 @@ func (i *instance) publish() error {
 			return fieldError(at("ports", k)+".host", errdefs.ErrAlreadyExists, "port %d of the host is taken", p.Host)
 		}
 		if p.Host == 0 {
-			if p.Host = b.freePort(p, i.ref.ID); p.Host == 0 {
+			if p.Host = b.freePort(p, i.id); p.Host == 0 {
 				i.unpublish()
 				return fieldError(at("ports", k)+".host", errdefs.ErrResourceExhausted, "no port of the host is left")
 			}
@@ -138,7 +138,7 @@ func (b *Backend) Dial(ctx context.Context, networkName, address string) (net.Co
 // reachPort connects to what an instance has published. The backend is locked.
 func (b *Backend) reachPort(at hostPort) (*conn, error) {
 	i := b.published(at)
-	if i == nil || i.run == nil || i.run.exit != nil {
+	if i == nil || i.run == nil || i.run.over {
 		return nil, syscall.ECONNREFUSED
 	}
 	for _, p := range i.parts.published {

@@ -279,7 +279,7 @@ func (p *Process) connect(ip netip.Addr, port uint16) (*conn, error) {
 		}
 	}
 	r := peer.run
-	if r == nil || r.exit != nil {
+	if r == nil || r.over {
 		return nil, syscall.EHOSTUNREACH
 	}
 	l := r.listener(ip, port)
@@ -337,7 +337,7 @@ func (h *handle) Dial(ctx context.Context, protocol network.Protocol, port uint1
 			// What listens on one address of the instance alone is reached there.
 			l = r.listener(netip.Addr{}, port)
 		}
-		if l == nil || r.ending != nil {
+		if l == nil || r.ending {
 			return resource.Errorf(errdefs.ErrUnavailable, "nothing listens on port %d", port)
 		}
 		to := l.addr.AddrPort().Addr()

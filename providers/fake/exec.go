@@ -87,7 +87,7 @@ func (p *Provider) execute(r *run, c command, spec compute.ExecSpec) (*execution
 	if err != nil {
 		return nil, err
 	}
-	e := &execution{p: p, process: process, id: r.token + "." + strconv.Itoa(process.PID), done: make(chan struct{})}
+	e := &execution{p: p, process: process, id: r.exit.Run + "." + strconv.Itoa(process.PID), done: make(chan struct{})}
 	d := &drain{patience: spec.Drain, moved: make(chan struct{}, 1), written: make(chan struct{})}
 	if d.patience == 0 {
 		d.patience = compute.DefaultDrain

@@ -34,7 +34,7 @@ func (h *handle) fail(op Op, err error) error {
 	if ref.Name == "" {
 		h.p.backend.mu.Lock()
 		if i, ok := h.p.space.instances.byID[h.id]; ok {
-			ref.Name = i.ref.Name
+			ref.Name = i.name
 		}
 		h.p.backend.mu.Unlock()
 	}
@@ -57,7 +57,7 @@ func (h *handle) onlyVM(ctx context.Context, op Op) error {
 	if err == nil {
 		h.p.backend.mu.Lock()
 		var i *instance
-		if i, err = h.find(); err == nil && i.kind != compute.VM {
+		if i, err = h.find(); err == nil && i.spec.Kind != compute.VM {
 			err = resource.Unsupported(op.verb(), "only a virtual machine has it")
 		}
 		h.p.backend.mu.Unlock()
@@ -227,12 +227,12 @@ func (h *handle) Wait(ctx context.Context, opts compute.WaitOptions) (compute.Ex
 			return nil
 		case r == nil:
 			return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance has never run")
-		case r.exit == nil:
+		case !r.over:
 			if err := h.p.await(ctx, r.ended()); err != nil {
 				return err
 			}
 		}
-		exit = *r.exit
+		exit = r.exit
 		return nil
 	})
 	return exit, err
@@ -267,7 +267,7 @@ func (h *handle) Delete(ctx context.Context, opts compute.DeleteOptions) error {
 // given meanwhile. The backend is locked before and after.
 func (p *Provider) endRun(ctx context.Context, i *instance, meanwhile compute.State) error {
 	r := i.run
-	if r == nil || r.exit != nil {
+	if r == nil || r.over {
 		return nil
 	}
 	r.thaw(time.Now())
@@ -275,7 +275,7 @@ func (p *Provider) endRun(ctx context.Context, i *instance, meanwhile compute.St
 		i.state = meanwhile
 	}
 	r.force("forced")
-	if r.exit != nil {
+	if r.over {
 		return nil
 	}
 	return p.await(ctx, r.ended())

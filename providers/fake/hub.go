@@ -46,7 +46,7 @@ func (s *space) emitRelabeled(r stored, typ resource.EventType, reason string, w
 	o := r.meta()
 	h := &s.hub
 	t := told{was: was, relabeled: relabeled, managed: o.managed, event: resource.Event{
-		Type: typ, Ref: o.ref, State: r.stateText(), Reason: reason, Labels: o.labels, Time: time.Now(),
+		Type: typ, Ref: o.ref(), State: r.stateText(), Reason: reason, Labels: o.labels, Time: time.Now(),
 	}}
 	if s.backend.eventFaults.Load() > 0 {
 		t.times = s.backend.eventTimes(t.event)

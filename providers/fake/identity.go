@@ -57,5 +57,8 @@ func (b *Backend) newToken(what, namespace, name string) uint64 {
 	return binary.LittleEndian.Uint64(sum[:8])
 }
 
+// nobody is the owner of what has none.
+var nobody = &resource.Owner{}
+
 // runToken names a run of an instance.
 func runToken(id string, number int) string { return id[:8] + "-" + strconv.Itoa(number) }

@@ -144,7 +144,7 @@ func (img *image) ownPrograms() map[string]Program {
 
 // info tells what is known. The backend is locked.
 func (img *image) info() compute.Image {
-	ref := img.ref
+	ref := img.ref()
 	if len(img.names) > 0 {
 		ref.Name = img.names[0]
 	}

@@ -124,11 +124,15 @@ func (s *space) keep(c *artifact, name string) (*image, error) {
 			made = time.Now()
 		}
 		img = &image{artifact: c, object: object{
-			ref:      resource.Ref{Provider: Scheme, Kind: resource.KindImage, Namespace: s.name, Name: name, ID: c.digest},
+			space:    s,
+			kind:     resource.KindImage,
+			name:     name,
+			id:       c.digest,
 			order:    b.order,
 			created:  made,
 			revision: 1,
 			managed:  true,
+			owner:    nobody,
 		}}
 		if st.byID == nil {
 			st.byID, st.byName = make(map[string]*image), make(map[string]*image)
@@ -146,7 +150,7 @@ func (s *space) keep(c *artifact, name string) (*image, error) {
 		st.byName[name] = img
 		img.names = append(slices.Clone(img.names), name)
 		slices.Sort(img.names)
-		img.ref.Name = img.names[0]
+		img.name = img.names[0]
 	}
 	switch {
 	case fresh:
@@ -165,7 +169,7 @@ func (s *space) unname(img *image, name string) {
 	img.names = slices.DeleteFunc(slices.Clone(img.names), func(n string) bool { return n == name })
 	img.revision++
 	if len(img.names) > 0 {
-		img.ref.Name = img.names[0]
+		img.name = img.names[0]
 	}
 }
 

@@ -11,8 +11,6 @@ import (
 // instance is the record of an instance. The backend's lock guards it.
 type instance struct {
 	object
-	space *space
-	kind  compute.Kind
 	state compute.State
 	// spec is never changed in place: infos that were given out share it.
 	spec  *compute.Spec
@@ -27,8 +25,6 @@ type instance struct {
 	runs int
 	// journal is the kept output; nil where there was none.
 	journal *journal
-	// pending are the paths of changes that wait for the next start.
-	pending []string
 	// parts is what most instances have not got.
 	parts *parts
 }
@@ -38,8 +34,8 @@ type instance struct {
 type parts struct {
 	// reason says more where the state is Failed or Unknown.
 	reason string
-	// past are the runs before the last one, the oldest first.
-	past []*run
+	// pending are the paths of changes that wait for the next start.
+	pending []string
 	// files are laid out when somebody first looks at them; nil until then.
 	files *instanceFiles
 	// mounts are those of the spec, in its order.
@@ -61,8 +57,10 @@ var _ stored = (*instance)(nil)
 
 func (i *instance) stateText() string { return string(i.state) }
 
+func (i *instance) lifetime() resource.Lifetime { return i.spec.Lifetime }
+
 func (i *instance) target() target {
-	return target{ref: i.ref, labels: i.labels, kind: i.kind}
+	return target{ref: i.ref(), labels: i.labels, kind: i.spec.Kind}
 }
 
 // more returns the instance's parts, made on first use. The backend is locked.
@@ -73,25 +71,40 @@ func (i *instance) more() *parts {
 	return i.parts
 }
 
-// remember keeps a run that another follows.
-func (i *instance) remember(r *run) {
-	past := i.more().past
-	if len(past) == keptRuns {
-		past = past[1:]
+// pending are the paths of changes that wait for the next start.
+func (i *instance) pending() []string {
+	if i.parts == nil {
+		return nil
 	}
-	i.parts.past = append(past[:len(past):len(past)], r)
+	return i.parts.pending
+}
+
+// postpone keeps the paths of changes that wait for the next start.
+func (i *instance) postpone(pending []string) {
+	if i.parts != nil || len(pending) > 0 {
+		i.more().pending = pending
+	}
+}
+
+// forget drops the run before those that are remembered.
+func (i *instance) forget() {
+	r := i.run
+	for range keptRuns {
+		if r = r.before; r == nil {
+			return
+		}
+	}
+	r.before = nil
 }
 
 // runOf finds a run by its token: the last one where that is empty, or nil.
 func (i *instance) runOf(token string) *run {
-	if token == "" || i.run != nil && i.run.token == token {
+	if token == "" {
 		return i.run
 	}
-	if i.parts != nil {
-		for _, r := range i.parts.past {
-			if r.token == token {
-				return r
-			}
+	for r := i.run; r != nil; r = r.before {
+		if r.exit.Run == token {
+			return r
 		}
 	}
 	return nil
@@ -102,7 +115,7 @@ func (i *instance) runOf(token string) *run {
 func (i *instance) alive() (*run, error) {
 	r := i.run
 	switch {
-	case r == nil || r.exit != nil || r.ending != nil:
+	case r == nil || r.over || r.ending:
 		return nil, resource.Errorf(errdefs.ErrFailedPrecondition, "the instance is %s", compute.Stopped)
 	case !r.ready || r.restart != nil:
 		return nil, resource.Errorf(errdefs.ErrUnavailable, "the guest does not answer yet")
@@ -113,10 +126,10 @@ func (i *instance) alive() (*run, error) {
 // info tells what is known. The backend is locked.
 func (i *instance) info() compute.Info {
 	info := compute.Info{
-		Ref:         i.ref,
-		Kind:        i.kind,
+		Ref:         i.ref(),
+		Kind:        i.spec.Kind,
 		Managed:     i.managed,
-		Owner:       i.owner,
+		Owner:       *i.owner,
 		State:       i.state,
 		Run:         "",
 		Runs:        i.runs,
@@ -125,7 +138,7 @@ func (i *instance) info() compute.Info {
 		Labels:      i.labels,
 		Annotations: i.annotations,
 		Revision:    i.revisionText(),
-		Pending:     i.pending,
+		Pending:     i.pending(),
 		Endpoints:   i.endpointInfos(),
 		Ports:       i.portInfos(),
 	}
@@ -134,17 +147,17 @@ func (i *instance) info() compute.Info {
 	}
 	if i.image != nil {
 		info.Image = resource.Ref{
-			Provider: Scheme, Kind: resource.KindImage, Namespace: i.ref.Namespace,
+			Provider: Scheme, Kind: resource.KindImage, Namespace: i.space.name,
 			Name: i.imageName, ID: i.image.digest,
 		}
 	}
 	if r := i.run; r != nil {
-		info.Run, info.Started, info.Exit = r.token, r.started, r.exit
-		if r.exit != nil {
-			info.Finished = r.exit.Finished
-		} else if i.parts != nil && len(i.parts.past) > 0 {
-			info.Exit = i.parts.past[len(i.parts.past)-1].exit
-			info.Finished = info.Exit.Finished
+		info.Run, info.Started = r.exit.Run, r.exit.Started
+		if !r.over {
+			r = r.before
+		}
+		if r != nil {
+			info.Exit, info.Finished = &r.exit, r.exit.Finished
 		}
 	}
 	if i.parts != nil {

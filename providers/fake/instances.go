@@ -48,11 +48,11 @@ func (p *Provider) createInstance(ctx context.Context, op Op, spec compute.Spec,
 	}
 	c, err := p.make(ctx, op, i, img, finish)
 	if err != nil {
-		return nil, resource.Fail(op.verb(), i.ref, err)
+		return nil, resource.Fail(op.verb(), i.ref(), err)
 	}
-	h := &handle{p: p, id: i.ref.ID, name: spec.Name}
+	h := &handle{p: p, id: i.id, name: spec.Name}
 	if err := c.done(nil); err != nil {
-		return nil, resource.Fail(op.verb(), i.ref, err)
+		return nil, resource.Fail(op.verb(), i.ref(), err)
 	}
 	return h, nil
 }
@@ -125,7 +125,7 @@ func (p *Provider) register(spec *compute.Spec) (*instance, error) {
 	defer b.mu.Unlock()
 	if other, taken := p.space.instances.byName[spec.Name]; taken {
 		return nil, &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "name",
-			Err: fmt.Errorf("an instance of this name exists, with the ID %s", other.ref.ID)}
+			Err: fmt.Errorf("an instance of this name exists, with the ID %s", other.id)}
 	}
 	if err := p.space.place(spec.Placement); err != nil {
 		return nil, err
@@ -137,14 +137,13 @@ func (p *Provider) register(spec *compute.Spec) (*instance, error) {
 		return nil, err
 	}
 	b.used.instances++
+	b.sharing.spec(spec)
 	i := &instance{
 		object: b.newObject(p, resource.KindInstance, spec.Name),
-		space:  p.space,
-		kind:   spec.Kind,
 		state:  compute.Creating,
 		spec:   spec,
 	}
-	i.making, i.lifetime = true, spec.Lifetime
+	i.making = true
 	i.labels, i.annotations = spec.Labels, spec.Annotations
 	p.space.instances.insert(i)
 	return i, nil
@@ -194,7 +193,7 @@ func (i *instance) furnish(found named, finish func(*instance) error) error {
 		if img.gone {
 			return noImage(i.spec.Image)
 		}
-		if img.artifact.form == compute.Disk && i.kind == compute.Container {
+		if img.artifact.form == compute.Disk && i.spec.Kind == compute.Container {
 			return resource.Faults{{Field: "image", Reason: "is a disk, and only a virtual machine boots from one"}}
 		}
 		if _, err := img.user(i.spec.Process.User); err != nil {
@@ -358,7 +357,7 @@ func (s instances) Stats(ctx context.Context, filter compute.Filter) iter.Seq2[c
 func (s instances) statsOf(i *instance, filter compute.Filter) (compute.Stats, bool) {
 	s.p.backend.mu.Lock()
 	defer s.p.backend.mu.Unlock()
-	if i.gone || i.run == nil || i.run.exit != nil || i.state == compute.Suspended || !filter.Matches(i.info()) {
+	if i.gone || i.run == nil || i.run.over || i.state == compute.Suspended || !filter.Matches(i.info()) {
 		return compute.Stats{}, false
 	}
 	return i.run.stats(), true
@@ -381,16 +380,19 @@ func (r *run) stats() compute.Stats {
 		limit = r.limits.Memory
 		usage = min(usage, limit)
 	}
-	r.peak = max(r.peak, usage)
+	peak := max(r.peak, usage)
+	if r.activity != idle {
+		r.peak = peak
+	}
 	throttled := int64(r.throttled / (100 * time.Millisecond))
 	return compute.Stats{
-		Ref:  r.instance.ref,
+		Ref:  r.instance.ref(),
 		Time: now,
-		Run:  r.token,
+		Run:  r.exit.Run,
 		CPU: compute.CPUStats{
 			Usage: r.cpu, User: r.cpu, ThrottledPeriods: throttled, Throttled: r.throttled,
 		},
-		Memory:  compute.MemoryStats{Usage: usage, Peak: r.peak, Limit: limit, OOMKills: r.oomKills},
+		Memory:  compute.MemoryStats{Usage: usage, Peak: peak, Limit: limit, OOMKills: r.oomKills},
 		PIDs:    pids,
 		Disk:    r.instance.diskStats(),
 		Network: r.instance.networkStats(),

@@ -23,7 +23,7 @@ type journal struct {
 	first int
 	// size is the length of all texts, and limit what it may be.
 	size, limit int64
-	// open are the lines that have no newline yet.
+	// open are the lines that have no newline yet; nil until there is one.
 	open map[lineKey][]byte
 	// taps are where output goes besides.
 	taps map[*run][]*tap
@@ -40,7 +40,7 @@ type lineKey struct {
 // locked.
 func (i *instance) journalOf() *journal {
 	if i.journal == nil {
-		i.journal = &journal{limit: i.space.backend.opts.LogSize, open: make(map[lineKey][]byte)}
+		i.journal = &journal{limit: i.space.backend.opts.LogSize}
 	}
 	return i.journal
 }
@@ -67,9 +67,9 @@ func (o *output) write(b []byte, _ <-chan struct{}) (int, error) {
 	}
 	key := lineKey{o.run, o.stream}
 	now := time.Now()
+	held := j.open[key]
 	for rest := b; len(rest) > 0; {
 		line, after, complete := bytes.Cut(rest, []byte{'\n'})
-		held := j.open[key]
 		if most := maxLine - len(held); len(line) > most {
 			line, after, complete = rest[:most], rest[most:], false
 		}
@@ -79,17 +79,29 @@ func (o *output) write(b []byte, _ <-chan struct{}) (int, error) {
 			j.add(o.run, o.stream, held, !complete, now)
 			held = nil
 		}
-		j.open[key] = held
 	}
+	j.hold(key, held)
 	j.notify()
 	return len(b), nil
+}
+
+// hold keeps the beginning of a line. The journal is locked.
+func (j *journal) hold(key lineKey, text []byte) {
+	switch {
+	case len(text) == 0:
+		delete(j.open, key)
+	case j.open == nil:
+		j.open = map[lineKey][]byte{key: text}
+	default:
+		j.open[key] = text
+	}
 }
 
 // add appends a line, and drops the oldest where there are too many. The journal
 // is locked.
 func (j *journal) add(r *run, stream compute.Stream, text []byte, partial bool, now time.Time) {
 	text = text[:len(text):len(text)]
-	j.lines = append(j.lines, compute.LogLine{Time: now, Stream: stream, Text: text, Partial: partial, Run: r.token})
+	j.lines = append(j.lines, compute.LogLine{Time: now, Stream: stream, Text: text, Partial: partial, Run: r.exit.Run})
 	j.size += cost(text)
 	for j.size > j.limit && len(j.lines) > 0 {
 		j.size -= cost(j.lines[0].Text)
@@ -128,7 +140,7 @@ func (j *journal) flush(r *run) {
 	j.notify()
 }
 
-// gone is the end of a run that is no longer known.
+// gone is the end of a run that is over, or no longer known.
 var gone = func() <-chan struct{} {
 	c := make(chan struct{})
 	close(c)
@@ -148,7 +160,7 @@ func (h *handle) Logs(ctx context.Context, opts compute.LogOptions) iter.Seq2[co
 			err = h.look(ctx, OpLogs, func(i *instance) error {
 				v.journal, v.run, v.ended = i.journal, opts.Run, gone
 				if r := i.runOf(opts.Run); r != nil {
-					v.run, v.ended, v.journal = r.token, r.ended(), i.journalOf()
+					v.run, v.ended, v.journal = r.exit.Run, r.ended(), i.journalOf()
 				}
 				return nil
 			})

@@ -18,7 +18,6 @@ import (
 // segment is the record of a network. The backend's lock guards it.
 type segment struct {
 	object
-	space *space
 	// spec is never changed in place.
 	spec *network.Spec
 	// subnets are the spec's with the choices filled in.
@@ -33,6 +32,8 @@ type segment struct {
 }
 
 var _ stored = (*segment)(nil)
+
+func (s *segment) lifetime() resource.Lifetime { return s.spec.Lifetime }
 
 const defaultMTU = 1500
 
@@ -92,19 +93,19 @@ func (n networks) Create(ctx context.Context, spec network.Spec) (network.Networ
 		if most := b.opts.Capacity.Networks; most > 0 && b.used.networks >= most {
 			return nil, resource.Errorf(errdefs.ErrResourceExhausted, "the host may have %d networks", most)
 		}
-		s := &segment{space: p.space, spec: &own, taken: map[netip.Addr]*endpoint{}, macs: map[string]*endpoint{}}
+		s := &segment{spec: &own, taken: map[netip.Addr]*endpoint{}, macs: map[string]*endpoint{}}
 		if err := p.space.chooseSubnets(s); err != nil {
 			return nil, err
 		}
 		s.object = b.newObject(p, resource.KindNetwork, own.Name)
-		s.lifetime, s.labels, s.annotations = own.Lifetime, own.Labels, own.Annotations
+		s.labels, s.annotations = own.Labels, own.Annotations
 		b.used.networks++
 		return s, nil
 	}, func(*segment) error { return nil }, func(*segment) { b.used.networks-- })
 	if err != nil {
 		return nil, err
 	}
-	return &networkHandle{n, s.ref.ID}, nil
+	return &networkHandle{n, s.id}, nil
 }
 
 // chooseSubnets fills in what the spec leaves to the network. The backend is
@@ -136,7 +137,7 @@ func (s *space) chooseSubnets(n *segment) error {
 		}
 	} else if other := clash(n.subnets); other != nil {
 		return &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "subnets",
-			Err: fmt.Errorf("a subnet overlaps one of network %q", other.ref.Name)}
+			Err: fmt.Errorf("a subnet overlaps one of network %q", other.name)}
 	}
 	for k := range n.subnets {
 		subnet := &n.subnets[k]
@@ -177,7 +178,7 @@ func (n networks) Get(ctx context.Context, idOrName string) (network.Network, er
 	if err != nil {
 		return nil, err
 	}
-	return &networkHandle{n, s.ref.ID}, nil
+	return &networkHandle{n, s.id}, nil
 }
 
 // Handle returns the network of an ID.
@@ -195,7 +196,7 @@ func (n networks) List(ctx context.Context, filter network.Filter) iter.Seq2[net
 // info tells what is known. The backend is locked.
 func (s *segment) info() network.Info {
 	return network.Info{
-		Ref: s.ref, Managed: s.managed, Owner: s.owner, Spec: s.spec, Subnets: s.subnets,
+		Ref: s.ref(), Managed: s.managed, Owner: *s.owner, Spec: s.spec, Subnets: s.subnets,
 		MTU: s.spec.MTU, Domain: s.spec.Domain, Endpoints: len(s.endpoints),
 		Labels: s.labels, Annotations: s.annotations, Created: s.created, Revision: s.revisionText(),
 	}
@@ -206,7 +207,7 @@ func (s *segment) info() network.Info {
 func (s *space) removeSegment(n *segment) error {
 	for _, e := range n.endpoints {
 		if e.instance != nil {
-			return resource.Errorf(errdefs.ErrFailedPrecondition, "%s is on the network", e.instance.ref.Label())
+			return resource.Errorf(errdefs.ErrFailedPrecondition, "%s is on the network", e.instance.ref().Label())
 		}
 	}
 	for _, e := range slices.Clone(n.endpoints) {

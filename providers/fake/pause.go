@@ -92,7 +92,7 @@ func (p *Provider) lively(ctx context.Context, i *instance, does compute.Operati
 // dying reports whether the run is on its way to its end, or to a new beginning.
 // The backend is locked.
 func (r *run) dying() bool {
-	return r.exit == nil && (r.ending != nil || r.restart != nil || r.main != nil && (r.main.fatal != 0 || r.main.shutting))
+	return !r.over && (r.ending || r.restart != nil || r.main != nil && (r.main.fatal != 0 || r.main.shutting))
 }
 
 var _ compute.Resetter = (*handle)(nil)
@@ -112,7 +112,8 @@ func (h *handle) Reset(ctx context.Context) error {
 			r.boot.Stop()
 		}
 		done := make(chan struct{})
-		r.ready, r.restart, r.by = false, done, h.p
+		r.ready, r.by = false, h.p
+		r.active().restart = done
 		r.killAll()
 		r.settleEnd()
 		return h.p.await(ctx, done)

@@ -49,7 +49,7 @@ func open(_ context.Context, u *url.URL) (univirt.Provider, error) {
 type Provider struct {
 	backend *Backend
 	space   *space
-	owner   resource.Owner
+	owner   *resource.Owner
 	faults  injections
 	// ruled says that a fault may have to strike; it saves looking for one.
 	ruled atomic.Bool
@@ -87,7 +87,7 @@ func New(opts Options) *Provider {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	p.owner = resource.Owner{Name: opts.Owner, Generation: b.newID("generation", opts.Namespace, opts.Owner)}
+	p.owner = &resource.Owner{Name: opts.Owner, Generation: b.newID("generation", opts.Namespace, opts.Owner)}
 	p.space = b.space(opts.Namespace)
 	if b.closed {
 		p.ending.Do(func() { close(p.over) })

@@ -15,36 +15,45 @@ import (
 // run is one run of an instance. The backend's lock guards it.
 type run struct {
 	instance *instance
-	token    string
-	started  time.Time
-	// exit is how the run ended; nil while it is under way.
-	exit *compute.Exit
+	// exit is what is known of the run: its token and its beginning, how the main
+	// process ended once the run is ending, and all of it once it is over. Then it
+	// is shown, and never changes.
+	exit compute.Exit
+	// ending says that the main process has ended, while others of the run still
+	// end; over that nothing is left of the run.
+	ending, over bool
+	// ready says that the guest answers.
+	ready bool
 	// done is closed when the run has ended; nil until somebody waits.
 	done chan struct{}
 	// limits are the resources that count, which lag behind the spec where a
 	// change waits for the next start. They are never changed in place.
 	limits *compute.Resources
+	// by is the value that began the run or reset it: its faults are the boot's.
+	by *Provider
+	// before is the run before this one, if it is still remembered.
+	before *run
 
+	// What follows is read as the run's own, and written by way of active alone.
+	*activity
+}
+
+// activity is what an idle main process has no need of. The backend's lock guards
+// it.
+type activity struct {
 	// main is the main process; nil where it is idle.
 	main *Process
 	// processes are those that have not ended, by number.
 	processes map[int]*Process
 	pids      int
-	// ending is how the main process ended, while others of the run still end.
-	ending *compute.Exit
-	// reason says why, where the run was ended from outside.
-	reason string
 	// restart is set while a reset waits for the processes to end, and is closed
 	// when the main process has begun anew.
 	restart chan struct{}
 
-	// by is the value that began the run or reset it: its faults are the boot's.
-	by *Provider
 	// frozen is closed when a pause ends; nil where there is none.
 	frozen chan struct{}
-	// ready says that the guest answers; boot is what will make it so.
-	ready bool
-	boot  *time.Timer
+	// boot is what will make the guest answer.
+	boot *time.Timer
 
 	stdin *pipe
 	// listeners are the ports that programs listen on; ports counts connections out.
@@ -59,6 +68,20 @@ type run struct {
 	spinning       int
 	cpuAt          time.Time
 	cpu, throttled time.Duration
+}
+
+// idle is the activity of all runs that do nothing but be there. Nobody writes to
+// it.
+var idle = &activity{pids: 1}
+
+// active returns the run's own activity, for a change of it. The backend is
+// locked.
+func (r *run) active() *activity {
+	if r.activity == idle {
+		own := *idle
+		r.activity = &own
+	}
+	return r.activity
 }
 
 func (r *run) backend() *Backend { return r.instance.space.backend }
@@ -79,20 +102,20 @@ func (p *Provider) begin(i *instance, c command) error {
 		b.vacate(&i.spec.Resources)
 		return err
 	}
-	if i.run != nil {
-		i.remember(i.run)
-	}
 	i.runs++
 	r := &run{
 		instance: i,
-		token:    runToken(i.ref.ID, i.runs),
-		started:  time.Now(),
+		exit:     compute.Exit{Run: runToken(i.id, i.runs), Started: time.Now()},
 		limits:   &i.spec.Resources,
 		by:       p,
+		before:   i.run,
+		activity: idle,
 	}
-	i.run, i.pending = r, nil
+	i.run = r
+	i.forget()
+	i.postpone(nil)
 	if i.spec.Process.Stdin {
-		r.stdin = newPipe(pipeSize, 1)
+		r.active().stdin = newPipe(pipeSize, 1)
 	}
 	i.state = compute.Running
 	r.launch(c)
@@ -103,8 +126,10 @@ func (p *Provider) begin(i *instance, c command) error {
 
 // launch starts the main process. The backend is locked.
 func (r *run) launch(c command) {
-	r.pids = 1
 	if c.program == nil {
+		if r.activity != idle {
+			r.pids = 1
+		}
 		return
 	}
 	j := r.instance.journalOf()
@@ -113,13 +138,13 @@ func (r *run) launch(c command) {
 	if !r.instance.spec.Process.TTY {
 		s.err = &output{journal: j, run: r, stream: compute.Stderr}
 	}
-	r.pids = 0
+	r.active().pids = 0
 	r.main, _ = r.spawn(c, s, r.instance.spec.Process.TTY, compute.TerminalSize{})
 }
 
 // spawn starts a process of the run. The backend is locked.
 func (r *run) spawn(c command, s streams, tty bool, size compute.TerminalSize) (*Process, error) {
-	if r.exit != nil || r.ending != nil || r.restart != nil {
+	if r.over || r.ending || r.restart != nil {
 		return nil, errEnded
 	}
 	count := len(r.processes)
@@ -129,13 +154,13 @@ func (r *run) spawn(c command, s streams, tty bool, size compute.TerminalSize) (
 	if most := r.limits.PIDs; most > 0 && int64(count) >= most {
 		return nil, resource.Errorf(errdefs.ErrResourceExhausted, "the instance may have %d processes", most)
 	}
-	r.pids++
+	r.active().pids++
 	if tty && size == (compute.TerminalSize{}) {
 		size = compute.TerminalSize{Width: 80, Height: 24}
 	}
 	p := &Process{
 		Args: c.args, Env: c.env, Dir: c.dir, User: c.user, PID: r.pids, TTY: tty,
-		Instance: r.instance.ref,
+		Instance: r.instance.ref(),
 		run:      r, command: c, streams: s, over: make(chan struct{}), size: size,
 	}
 	p.ctx, p.cancel = context.WithCancel(context.Background())
@@ -177,11 +202,11 @@ func (r *run) left(p *Process) {
 
 // conclude is told how the main process ended. The backend is locked.
 func (r *run) conclude(exit compute.Exit) {
-	if r.ending != nil || r.exit != nil {
+	if r.ending || r.over {
 		return
 	}
-	exit.Reason = r.reason
-	r.ending = &exit
+	r.ending = true
+	r.exit.Code, r.exit.Signal, r.exit.OOM = exit.Code, exit.Signal, exit.OOM
 	r.killAll()
 	r.settleEnd()
 }
@@ -196,7 +221,7 @@ func (r *run) killAll() {
 func (r *run) settleEnd() {
 	switch {
 	case len(r.processes) > 0:
-	case r.ending != nil:
+	case r.ending:
 		r.finish()
 	case r.restart != nil:
 		r.relaunch()
@@ -208,11 +233,9 @@ func (r *run) finish() {
 	i := r.instance
 	now := time.Now()
 	r.settle(now)
-	exit := r.ending
-	r.ending = nil
-	exit.Run, exit.Known, exit.Started, exit.Finished = r.token, true, r.started, now
-	r.exit = exit
-	i.pending = nil // it waited for the end of this run
+	r.ending, r.over = false, true
+	r.exit.Known, r.exit.Finished = true, now
+	i.postpone(nil) // it waited for the end of this run
 	r.thaw(now)
 	if r.boot != nil {
 		r.boot.Stop()
@@ -238,15 +261,19 @@ func (r *run) finish() {
 	i.space.emit(i, resource.EventChanged, resource.ReasonExit)
 	if r.done != nil {
 		close(r.done)
+		r.done = nil
+	}
+	if r.activity != idle {
+		r.main, r.processes = nil, nil
 	}
 }
 
 // force ends the run by SIGKILL. The backend is locked.
 func (r *run) force(reason string) {
-	if r.exit != nil || r.ending != nil {
+	if r.over || r.ending {
 		return
 	}
-	r.reason = reason
+	r.exit.Reason = reason
 	r.interrupt(sigKill)
 }
 
@@ -262,7 +289,7 @@ func (r *run) interrupt(signal int) {
 		}
 	}
 	switch {
-	case r.exit != nil || r.ending != nil:
+	case r.over || r.ending:
 	case r.main != nil:
 		_ = r.main.signal(signal)
 	case !harmless(signal):
@@ -273,11 +300,11 @@ func (r *run) interrupt(signal int) {
 // ended returns a channel that is closed when the run has ended. The backend is
 // locked.
 func (r *run) ended() <-chan struct{} {
+	if r.over {
+		return gone
+	}
 	if r.done == nil {
 		r.done = make(chan struct{})
-		if r.exit != nil {
-			close(r.done)
-		}
 	}
 	return r.done
 }
@@ -287,7 +314,7 @@ func (r *run) ended() <-chan struct{} {
 func (r *run) freeze() {
 	r.settle(time.Now())
 	if r.frozen == nil {
-		r.frozen = make(chan struct{})
+		r.active().frozen = make(chan struct{})
 	}
 }
 
@@ -302,6 +329,9 @@ func (r *run) thaw(now time.Time) {
 
 // settle brings the processor's counters up to a time. The backend is locked.
 func (r *run) settle(now time.Time) {
+	if r.activity == idle {
+		return
+	}
 	if r.frozen == nil && r.spinning > 0 {
 		elapsed := now.Sub(r.cpuAt)
 		wanted := float64(r.spinning)

@@ -26,7 +26,7 @@ func (h *handle) Screenshot(ctx context.Context, opts compute.ScreenshotOptions)
 		}
 		const width, height = 32, 24
 		picture = pixels.NewGray(pixels.Rect(0, 0, width, height))
-		text := i.run.token + i.ref.ID
+		text := i.run.exit.Run + i.id
 		for n := range width * height {
 			picture.SetGray(n%width, n/width, color.Gray{Y: text[n%len(text)] * byte(1+n/width)})
 		}

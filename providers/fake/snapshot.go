@@ -80,8 +80,8 @@ func (h *handle) CreateSnapshot(ctx context.Context, spec compute.SnapshotSpec) 
 		s := &snapshot{root: root, paused: i.state == compute.Paused}
 		s.info = compute.SnapshotInfo{
 			Ref: resource.Ref{
-				Provider: Scheme, Kind: resource.KindSnapshot, Namespace: i.ref.Namespace, Name: spec.Name,
-				ID: b.newID(resource.KindSnapshot, i.ref.ID, spec.Name),
+				Provider: Scheme, Kind: resource.KindSnapshot, Namespace: i.space.name, Name: spec.Name,
+				ID: b.newID(resource.KindSnapshot, i.id, spec.Name),
 			},
 			Memory:  spec.Memory,
 			Parent:  i.parts.head,

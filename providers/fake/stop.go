@@ -110,7 +110,7 @@ func (h *handle) Stop(ctx context.Context, opts compute.StopOptions) error {
 // stop ends the run under way. The backend is locked before and after.
 func (p *Provider) stop(ctx context.Context, i *instance, opts compute.StopOptions) error {
 	r := i.run
-	if r == nil || r.exit != nil {
+	if r == nil || r.over {
 		i.settleStopped()
 		return nil
 	}
@@ -125,10 +125,12 @@ func (p *Provider) stop(ctx context.Context, i *instance, opts compute.StopOptio
 	if opts.Force || suspended {
 		r.force("forced")
 	} else {
-		r.reason = "stopped"
+		if !r.ending {
+			r.exit.Reason = "stopped"
+		}
 		r.ask(own.signal)
 	}
-	if r.exit != nil {
+	if r.over {
 		return nil
 	}
 	if i.stopping != nil && i.stopping.deadline().Before(own.deadline) {
@@ -138,14 +140,14 @@ func (p *Provider) stop(ctx context.Context, i *instance, opts compute.StopOptio
 	defer i.want(own)()
 	s, ended := i.stopping, r.ended()
 	var err error
-	for r.exit == nil && err == nil {
+	for !r.over && err == nil {
 		err = p.waitStop(ctx, s, ended)
-		if r.exit == nil && err == nil && !time.Now().Before(s.deadline()) {
+		if !r.over && err == nil && !time.Now().Before(s.deadline()) {
 			r.force("forced")
 			err = p.await(ctx, ended)
 		}
 	}
-	if r.exit != nil {
+	if r.over {
 		return nil
 	}
 	i.state = compute.Running

@@ -75,7 +75,7 @@ func (p *Provider) Sweep(ctx context.Context, opts univirt.SweepOptions) (univir
 			if err = p.open(ctx); err != nil {
 				break
 			}
-			at := r.meta().ref
+			at := r.meta().ref()
 			if opts.DryRun {
 				report.Removed = append(report.Removed, at)
 			} else if failed := p.remove(ctx, r); failed == nil {
@@ -95,11 +95,11 @@ func (p *Provider) doomed(opts univirt.SweepOptions) []stored {
 	var out []stored
 	for _, r := range p.space.records() {
 		o := r.meta()
-		if !o.managed || o.ref.Kind == resource.KindImage || opts.Owner != "" && o.owner.Name != opts.Owner {
+		if !o.managed || o.kind == resource.KindImage || opts.Owner != "" && o.owner.Name != opts.Owner {
 			continue
 		}
 		alive := p.backend.alive(o.owner.Generation)
-		if o.making && !alive || !o.making && (opts.All || o.lifetime.Expired(now, alive)) {
+		if o.making && !alive || !o.making && (opts.All || r.lifetime().Expired(now, alive)) {
 			out = append(out, r)
 		}
 	}
@@ -112,7 +112,7 @@ func inOrderOfRemoval(records []stored) []stored {
 	rank := map[resource.Kind]int{resource.KindInstance: 0, resource.KindVolume: 1, resource.KindNetwork: 2}
 	slices.SortFunc(records, func(a, b stored) int {
 		x, y := a.meta(), b.meta()
-		return cmp.Or(cmp.Compare(rank[x.ref.Kind], rank[y.ref.Kind]), cmp.Compare(y.order, x.order))
+		return cmp.Or(cmp.Compare(rank[x.kind], rank[y.kind]), cmp.Compare(y.order, x.order))
 	})
 	return records
 }
@@ -160,7 +160,7 @@ func (p *Provider) deleteEphemeral() {
 	b.mu.Lock()
 	var doomed []stored
 	for _, r := range p.space.records() {
-		if o := r.meta(); o.lifetime.Ephemeral && o.owner.Generation == p.owner.Generation {
+		if o := r.meta(); r.lifetime().Ephemeral && o.owner.Generation == p.owner.Generation {
 			doomed = append(doomed, r)
 		}
 	}

@@ -6,8 +6,23 @@ import "context"
 // which they came. The backend's lock guards the fields; nothing is allocated
 // where nobody waits.
 type turn struct {
-	taken   bool
-	waiting []chan struct{}
+	taken bool
+	first *waiter
+}
+
+// waiter is one that waits for its turn, which is handed over by closing mine.
+type waiter struct {
+	mine chan struct{}
+	next *waiter
+}
+
+// place finds where in the queue a waiter is; past its end where it is not.
+func (t *turn) place(w *waiter) **waiter {
+	at := &t.first
+	for *at != nil && *at != w {
+		at = &(*at).next
+	}
+	return at
 }
 
 // take waits for the turn, until the context is done or the value closed. The
@@ -20,12 +35,12 @@ func (p *Provider) take(ctx context.Context, t *turn) error {
 		b.mu.Unlock()
 		return nil
 	}
-	mine := make(chan struct{})
-	t.waiting = append(t.waiting, mine)
+	w := &waiter{mine: make(chan struct{})}
+	*t.place(nil) = w
 	b.mu.Unlock()
 	var err error
 	select {
-	case <-mine:
+	case <-w.mine:
 		return nil
 	case <-ctx.Done():
 		err = ctx.Err()
@@ -34,11 +49,9 @@ func (p *Provider) take(ctx context.Context, t *turn) error {
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for i, other := range t.waiting {
-		if other == mine {
-			t.waiting = append(t.waiting[:i], t.waiting[i+1:]...)
-			return err
-		}
+	if at := t.place(w); *at != nil {
+		*at = w.next
+		return err
 	}
 	// It was handed over in the same moment: pass it on.
 	t.pass()
@@ -54,11 +67,11 @@ func (p *Provider) leave(t *turn) {
 
 // pass is leave where the backend is locked.
 func (t *turn) pass() {
-	if len(t.waiting) == 0 {
+	next := t.first
+	if next == nil {
 		t.taken = false
 		return
 	}
-	next := t.waiting[0]
-	t.waiting = t.waiting[1:]
-	close(next)
+	t.first = next.next
+	close(next.mine)
 }

@@ -33,7 +33,7 @@ func (i *instance) update(change compute.Change) error {
 	if !i.managed {
 		return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was not made by this library")
 	}
-	if err := changesOf(i.kind).Refuse(&change); err != nil {
+	if err := changesOf(i.spec.Kind).Refuse(&change); err != nil {
 		return err
 	}
 	spec := change.To(*i.spec)
@@ -45,7 +45,7 @@ func (i *instance) update(change compute.Change) error {
 		return err
 	}
 	same := len(resource.Diff(*i.spec, spec)) == 0
-	if same && slices.Equal(pending, i.pending) {
+	if same && slices.Equal(pending, i.pending()) {
 		return nil
 	}
 	if limits != nil {
@@ -58,13 +58,14 @@ func (i *instance) update(change compute.Change) error {
 		i.run.settle(time.Now())
 		i.run.limits = limits
 	}
-	i.pending = pending
+	i.postpone(pending)
 	if same {
 		// What waited has taken effect.
 		i.space.emit(i, resource.EventChanged, resource.ReasonUpdate)
 		return nil
 	}
 	was := i.labels
+	i.space.backend.sharing.spec(&spec)
 	i.spec = &spec
 	i.annotations = spec.Annotations
 	i.space.instances.relabel(i, spec.Labels)
@@ -78,16 +79,16 @@ func (i *instance) update(change compute.Change) error {
 func (i *instance) limitsAfter(change compute.Change, spec *compute.Spec) (*compute.Resources, []string, error) {
 	r := i.run
 	if change.Resources == nil {
-		return nil, i.pending, nil
+		return nil, i.pending(), nil
 	}
-	running := r != nil && r.exit == nil && i.state != compute.Suspended
+	running := r != nil && !r.over && i.state != compute.Suspended
 	if !running {
 		if change.Apply == compute.ApplyLive {
 			return nil, nil, &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "apply",
 				Err: fmt.Errorf("the instance is %s, and nothing can be changed live", i.state)}
 		}
 		var pending []string
-		if r != nil && r.exit == nil {
+		if r != nil && !r.over {
 			pending = under("resources", resource.Diff(*r.limits, spec.Resources))
 		}
 		return nil, pending, nil
@@ -96,14 +97,14 @@ func (i *instance) limitsAfter(change compute.Change, spec *compute.Spec) (*comp
 	if change.Apply == compute.ApplyNextStart {
 		live = *r.limits
 	}
-	if i.kind == compute.VM {
+	if i.spec.Kind == compute.VM {
 		live.CPUs, live.Memory = r.limits.CPUs, r.limits.Memory
 		live.MemoryReservation, live.Swap = r.limits.MemoryReservation, r.limits.Swap
 	}
 	pending := resource.Diff(live, spec.Resources)
 	if len(pending) > 0 && change.Apply == compute.ApplyLive {
 		return nil, nil, &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "resources." + pending[0],
-			Err: fmt.Errorf("a running %s takes it at its next start", i.kind)}
+			Err: fmt.Errorf("a running %s takes it at its next start", i.spec.Kind)}
 	}
 	if limit := live.Memory + live.Swap; live.Memory > 0 && r.memory > limit {
 		return nil, nil, &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "resources.memory",

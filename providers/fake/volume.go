@@ -44,6 +44,8 @@ type volume struct {
 
 var _ stored = (*volume)(nil)
 
+func (v *volume) lifetime() resource.Lifetime { return v.spec.Lifetime }
+
 // volumes are the volumes of a value's namespace.
 type volumes struct{ collection[*volume] }
 
@@ -75,7 +77,7 @@ func (s volumes) Create(ctx context.Context, spec storage.Spec) (storage.Volume,
 	if err != nil {
 		return nil, err
 	}
-	return &volumeHandle{s, v.ref.ID}, nil
+	return &volumeHandle{s, v.id}, nil
 }
 
 // begin makes the record of a volume, and takes its size out of the pool. The
@@ -103,7 +105,7 @@ func (s volumes) begin(spec *storage.Spec) (*volume, error) {
 	}
 	b.used.volumes++
 	v := &volume{object: b.newObject(s.p, resource.KindVolume, spec.Name), spec: spec, pool: pool}
-	v.labels, v.annotations, v.lifetime = spec.Labels, spec.Annotations, spec.Lifetime
+	v.labels, v.annotations = spec.Labels, spec.Annotations
 	root := newFolder(0o755, spec.UID, spec.GID)
 	if spec.Mode == storage.Block {
 		root = newDevice(&content{size: spec.Size})
@@ -197,7 +199,7 @@ func (s volumes) Get(ctx context.Context, idOrName string) (storage.Volume, erro
 	if err != nil {
 		return nil, err
 	}
-	return &volumeHandle{s, v.ref.ID}, nil
+	return &volumeHandle{s, v.id}, nil
 }
 
 // Handle returns the volume of an ID.
@@ -216,7 +218,7 @@ func (s volumes) List(ctx context.Context, filter storage.Filter) iter.Seq2[stor
 // info tells what is known. The backend is locked.
 func (v *volume) info() storage.Info {
 	info := storage.Info{
-		Ref: v.ref, Managed: v.managed, Owner: v.owner,
+		Ref: v.ref(), Managed: v.managed, Owner: *v.owner,
 		Pool: v.pool.name, Mode: v.spec.Mode, Capacity: v.spec.Size,
 		Used: v.fs.quota.used.Load(), UsedKnown: true,
 		Labels: v.labels, Annotations: v.annotations, Created: v.created, Revision: v.revisionText(),
@@ -225,7 +227,7 @@ func (v *volume) info() storage.Info {
 		info.Spec = v.spec
 	}
 	for _, i := range v.users {
-		info.UsedBy = append(info.UsedBy, i.ref)
+		info.UsedBy = append(info.UsedBy, i.ref())
 	}
 	return info
 }
@@ -247,7 +249,7 @@ func (s *space) removeVolume(v *volume) error {
 // idle says which instance uses the volume.
 func (v *volume) idle() error {
 	if len(v.users) > 0 {
-		return resource.Errorf(errdefs.ErrFailedPrecondition, "the volume is in use by %s", v.users[0].ref.Label())
+		return resource.Errorf(errdefs.ErrFailedPrecondition, "the volume is in use by %s", v.users[0].ref().Label())
 	}
 	return nil
 }
@@ -256,7 +258,7 @@ func (v *volume) idle() error {
 func (v *volume) still() error {
 	for _, i := range v.users {
 		if i.state.Active() || i.state == "suspended" {
-			return resource.Errorf(errdefs.ErrFailedPrecondition, "the volume is in use by %s, which is %s", i.ref.Label(), i.state)
+			return resource.Errorf(errdefs.ErrFailedPrecondition, "the volume is in use by %s, which is %s", i.ref().Label(), i.state)
 		}
 	}
 	return nil
@@ -275,7 +277,7 @@ func (v *volume) dump(d *dumper) {
 	d.line("used", fmt.Sprint(v.fs.quota.used.Load()))
 	var users, snapshots []string
 	for _, i := range v.users {
-		users = append(users, i.ref.Name)
+		users = append(users, i.name)
 	}
 	for _, s := range v.snapshots {
 		snapshots = append(snapshots, s.info.Ref.Name)

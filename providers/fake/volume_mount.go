@@ -61,12 +61,12 @@ func (i *instance) newMount(spec compute.Mount) (*mount, error) {
 		for _, other := range v.users {
 			if other != i {
 				return nil, fieldError("source", errdefs.ErrFailedPrecondition,
-					"the volume %q is for one instance at a time, and %s has it", v.ref.Name, other.ref.Label())
+					"the volume %q is for one instance at a time, and %s has it", v.name, other.ref().Label())
 			}
 		}
 	case storage.ReadOnlyMany:
 		if !spec.ReadOnly {
-			return nil, fieldError("readOnly", errdefs.ErrFailedPrecondition, "must be true: nobody writes to the volume %q", v.ref.Name)
+			return nil, fieldError("readOnly", errdefs.ErrFailedPrecondition, "must be true: nobody writes to the volume %q", v.name)
 		}
 	}
 	m.volume = v

@@ -47,8 +47,8 @@ func (h *volumeHandle) CreateSnapshot(ctx context.Context, spec storage.Snapshot
 		}
 		s := &volumeSnapshot{fs: newFilesystem(root, q), info: storage.SnapshotInfo{
 			Ref: resource.Ref{
-				Provider: Scheme, Kind: resource.KindSnapshot, Namespace: v.ref.Namespace, Name: spec.Name,
-				ID: b.newID(resource.KindSnapshot, v.ref.ID, spec.Name),
+				Provider: Scheme, Kind: resource.KindSnapshot, Namespace: v.space.name, Name: spec.Name,
+				ID: b.newID(resource.KindSnapshot, v.id, spec.Name),
 			},
 			Labels:  resource.Clone(spec.Labels),
 			Created: time.Now(),

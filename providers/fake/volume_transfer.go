@@ -39,7 +39,7 @@ func (h *volumeHandle) transfer(ctx context.Context, op Op, opts storage.Transfe
 		if v, ok = h.table.byID[h.id]; !ok {
 			err = h.missing()
 		} else {
-			ref, labels = v.ref, v.labels
+			ref, labels = v.ref(), v.labels
 			if want := formatOf(v.spec.Mode); opts.Format != want {
 				err = resource.Faults{{Field: "format", Reason: fmt.Sprintf("must be %q for a %s volume", want, v.spec.Mode)}}
 			}

@@ -188,11 +188,11 @@ func (s *space) present(w *watch) []resource.Event {
 	var out []resource.Event
 	for _, r := range s.records() {
 		o := r.meta()
-		if o.making || !w.covers(o.ref, o.managed) || !w.selector.Matches(o.labels) {
+		if o.making || !w.covers(o.ref(), o.managed) || !w.selector.Matches(o.labels) {
 			continue
 		}
 		out = append(out, resource.Event{
-			Type: resource.EventAdded, Ref: o.ref, State: r.stateText(), Labels: o.labels, Time: now,
+			Type: resource.EventAdded, Ref: o.ref(), State: r.stateText(), Labels: o.labels, Time: now,
 		})
 	}
 	return out
