@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"runtime"
+	"syscall"
 	"testing"
 	"time"
 
@@ -127,6 +129,25 @@ func TestAddress(t *testing.T) {
 			assert.Less(t, time.Since(begun), 5*time.Second)
 		})
 	}
+	t.Run("is not permitted", func(t *testing.T) {
+		address := filepath.Join(dir, "silent")
+		require.NoError(t, os.Chmod(dir, 0o755))
+		require.NoError(t, os.Chmod(address, 0))
+		err := asNobody(t, func() error {
+			_, err := New(t.Context(), Options{Address: address, ConnectTimeout: 200 * time.Millisecond})
+			return err
+		})
+		field(t, err, errdefs.ErrPermissionDenied, "address")
+		assert.ErrorContains(t, err, address)
+		// In a folder that may not be entered, too.
+		require.NoError(t, os.Chmod(dir, 0))
+		defer func() { assert.NoError(t, os.Chmod(dir, 0o700)) }()
+		err = asNobody(t, func() error {
+			_, err := New(t.Context(), Options{Address: address})
+			return err
+		})
+		field(t, err, errdefs.ErrPermissionDenied, "address")
+	})
 	t.Run("ends with the context", func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		defer cancel()
@@ -136,6 +157,29 @@ func TestAddress(t *testing.T) {
 		_, err = New(ctx, Options{Address: filepath.Join(dir, "silent")})
 		require.Error(t, err)
 	})
+}
+
+// asNobody runs a function with a thread to which files are open as to a user with
+// no rights. The thread ends with it.
+func asNobody(t *testing.T, do func() error) error {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		return do() // a mode of 0 keeps the owner out too
+	}
+	done := make(chan error, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked
+		for _, call := range []uintptr{syscall.SYS_SETFSGID, syscall.SYS_SETFSUID} {
+			const nobody = 65534
+			_, _, _ = syscall.RawSyscall(call, nobody, 0, 0)
+			if now, _, _ := syscall.RawSyscall(call, nobody, 0, 0); now != nobody {
+				done <- errors.New("the thread's user cannot be changed")
+				return
+			}
+		}
+		done <- do()
+	}()
+	return <-done
 }
 
 const longName = "0123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789012345678901234567890123456789"
