@@ -13,6 +13,8 @@ import (
 
 	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/containerd/v2/core/containers"
+	contentstore "github.com/containerd/containerd/v2/core/content"
+	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/stretchr/testify/require"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -115,6 +117,21 @@ func inventory(ctx context.Context, space string) ([]string, error) {
 	for _, i := range images {
 		add("image", i.Name)
 	}
+	content := p.client.ContentStore()
+	err = content.Walk(ctx, func(info contentstore.Info) error {
+		add("content", info.Digest.String())
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	ingests, err := content.ListStatuses(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, ingest := range ingests {
+		add("ingest", ingest.Ref)
+	}
 	for kind, pattern := range map[string]string{
 		"folder": filepath.Join(p.state.instances(), "*"),
 		"fifos":  filepath.Join(p.state.fifos(), "*", "*"),
@@ -136,11 +153,43 @@ func inventory(ctx context.Context, space string) ([]string, error) {
 	for _, name := range cgroups {
 		add("cgroup", name)
 	}
-	shims, err := processes("-namespace\x00" + space + "\x00")
-	for _, pid := range shims {
-		add("process", pid)
+	mounts, err := mountsOf(space)
+	if err != nil {
+		return nil, err
 	}
-	return all, err
+	for _, point := range mounts {
+		add("mount", point)
+	}
+	// A shim, and the writer of a log.
+	for kind, text := range map[string]string{
+		"process": "-namespace\x00" + space + "\x00",
+		"logger":  "\x00" + p.state.instances() + "/",
+	} {
+		found, err := processes(text)
+		if err != nil {
+			return nil, err
+		}
+		for _, pid := range found {
+			add(kind, pid)
+		}
+	}
+	return all, nil
+}
+
+// mountsOf lists where something of a namespace is mounted.
+func mountsOf(space string) ([]string, error) {
+	table, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	var points []string
+	for line := range strings.Lines(string(table)) {
+		// The fifth is the mount point.
+		if fields := strings.Fields(line); len(fields) > 4 && strings.Contains(fields[4], "/"+space+"/") {
+			points = append(points, fields[4])
+		}
+	}
+	return points, nil
 }
 
 // cgroupsOf lists the cgroups of a namespace by their names, each once however many
@@ -191,13 +240,23 @@ func TestInventory(t *testing.T) {
 		}
 		return kinds
 	}
-	require.Equal(t, map[string]int{"image": 1}, count())
+	empty := count()
+	require.Equal(t, map[string]int{"image": 1, "content": 3}, empty)
 	inst := start(t, p, guestSpec("a", "sleep", "1h"))
 	_, err := compute.Exec(t.Context(), inst, compute.ExecSpec{Process: compute.Process{Command: []string{testimage.Path, "sleep", "1h"}}})
 	require.NoError(t, err)
+	ctx := p.dress(t.Context())
+	lease, err := p.client.LeasesService().Create(ctx, leases.WithID("left"))
+	require.NoError(t, err)
+	ingest, err := p.client.ContentStore().Writer(ctx, contentstore.WithRef("left"))
+	require.NoError(t, err)
+	require.NoError(t, ingest.Close())
 	require.Equal(t, map[string]int{
-		"image": 1, "container": 1, "task": 1, "snapshot": 1, "folder": 1, "fifos": 1, "process": 1, "cgroup": 1, "runc": 1,
+		"image": 1, "content": 3, "container": 1, "task": 1, "snapshot": 1, "folder": 1, "fifos": 1, "process": 1, "logger": 1,
+		"cgroup": 1, "runc": 1, "mount": 1, "lease": 1, "ingest": 1,
 	}, count())
 	require.NoError(t, inst.Delete(t.Context(), compute.DeleteOptions{Force: true}))
-	require.Equal(t, map[string]int{"image": 1}, count(), fmt.Sprint(inventory(t.Context(), p.space)))
+	require.NoError(t, p.client.LeasesService().Delete(ctx, lease))
+	require.NoError(t, p.client.ContentStore().Abort(ctx, "left"))
+	require.Equal(t, empty, count(), fmt.Sprint(inventory(t.Context(), p.space)))
 }
