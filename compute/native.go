@@ -11,9 +11,9 @@ import (
 type Native interface {
 	// NativeProvider is the scheme of the provider that reads the value.
 	NativeProvider() string
-	// NativeVersion distinguishes values from each other. A value that is or
-	// holds a function cannot be compared or stored: its version stands for it,
-	// so the caller must give it one and change it with the function.
+	// NativeVersion distinguishes values from each other, and is required: the
+	// version is all that is stored of the value, which may be a function. The
+	// caller changes it with the value.
 	NativeVersion() string
 }
 

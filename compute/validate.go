@@ -114,6 +114,8 @@ func (s Spec) Validate() resource.Faults {
 			f.Add(at("native", i), "must not be nil")
 		case n.NativeProvider() == "":
 			f.Add(at("native", i), "must name its provider")
+		case n.NativeVersion() == "":
+			f.Add(at("native", i), "must have a version")
 		case seen[n.NativeProvider()]:
 			f.Add(at("native", i), "is the second one for %s", resource.Quote(n.NativeProvider()))
 		default:
@@ -250,9 +252,14 @@ func (s Spec) validateMounts(f *resource.Faults) {
 
 func (s Spec) validateFiles(f *resource.Faults) {
 	total := 0
+	seen := map[string]bool{}
 	for i, file := range s.Files {
 		field := at("files", i)
 		f.AddReason(field+".path", checkPath(file.Path))
+		if seen[file.Path] {
+			f.Add(field+".path", "is that of another file")
+		}
+		seen[file.Path] = true
 		if strings.HasSuffix(file.Path, "/") {
 			f.Add(field+".path", "must not end with a slash")
 		}

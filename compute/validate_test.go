@@ -39,7 +39,7 @@ func TestSpecValidateFindsAllFaultsAtOnce(t *testing.T) {
 		CloudInit: &compute.CloudInit{MetaData: "\x00", NetworkConfig: "\xff"},
 		Boot:      &compute.Boot{Initrd: "initrd", CommandLine: "\x00", Firmware: "coreboot", Machine: "q 35"},
 		Labels:    resource.Labels{"-": ""}, Annotations: resource.Annotations{"-": ""},
-		Native: compute.Natives{nil, compute.RecordedNative{}, compute.RecordedNative{Provider: "a"}, compute.RecordedNative{Provider: "a"}},
+		Native: compute.Natives{nil, compute.RecordedNative{}, compute.RecordedNative{Provider: "a"}, compute.RecordedNative{Provider: "a", Version: "1"}, compute.RecordedNative{Provider: "a", Version: "2"}},
 	}
 	want := []string{
 		"name", "kind", "image", "pull",
@@ -55,7 +55,7 @@ func TestSpecValidateFindsAllFaultsAtOnce(t *testing.T) {
 		"security.addCapabilities[0]", "security.dropCapabilities[0]", "security.seccomp",
 		"devices[0].source", "cloudInit.metaData", "cloudInit.networkConfig",
 		"boot.initrd", "boot.kernel", "boot.commandLine", "boot.firmware", "boot.machine",
-		"labels[-]", "annotations[-]", "native[0]", "native[1]", "native[3]",
+		"labels[-]", "annotations[-]", "native[0]", "native[1]", "native[2]", "native[4]",
 	}
 	for range 5 {
 		var got []string

@@ -42,7 +42,9 @@ func WaitFor(ctx context.Context, inst Instance, level Level) (Info, error) {
 		case <-ctx.Done():
 			return info, fail("wait for", info.Ref, ctx.Err())
 		case err := <-w.failed:
-			return info, err
+			if err != nil {
+				return info, err
+			}
 		case <-changed:
 		}
 	}
@@ -101,7 +103,7 @@ func (w *waiter) decide(ctx context.Context, info Info) (bool, error) {
 		}
 		fallthrough
 	default:
-		if w.run != "" && info.Exit != nil {
+		if w.run != "" && info.Exit != nil && info.Exit.Run == w.run {
 			return false, w.ended(ctx, info, *info.Exit)
 		}
 		_, err := CheckTransition(info.State, OpExec)

@@ -187,6 +187,34 @@ func TestWaitForIsForOneRun(t *testing.T) {
 	})
 }
 
+func TestWaitForTellsNoEarlierRunsExit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := running(compute.Spec{})
+		m.info.Run, m.info.Exit, m.info.Endpoints = "run-2", &compute.Exit{Run: "run-1", Known: true, Code: 7}, endpoints("")
+		after(time.Minute, func() { m.set(func(i *compute.Info) { i.State = compute.Paused }) })
+		_, err := compute.WaitFor(t.Context(), watched{m}, compute.LevelAddress)
+		require.ErrorIs(t, err, errdefs.ErrFailedPrecondition)
+		var ended *compute.EndedError
+		assert.NotErrorAs(t, err, &ended, "the run goes on")
+	})
+}
+
+func TestWaitForReturnsWhatIsKnownOnceTheProbeHasPassed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := running(compute.Spec{Readiness: &compute.Probe{Exec: []string{"check"}}})
+		inst := &reachable{watched: watched{m}, exec: func(context.Context, compute.ExecSpec) (compute.ExecExit, error) {
+			// Whoever makes no event of it must not have it overlooked.
+			m.mu.Lock()
+			defer m.mu.Unlock()
+			m.info.Endpoints = endpoints("10.0.0.1/24")
+			return compute.ExecExit{Known: true}, nil
+		}}
+		info, err := compute.WaitFor(t.Context(), inst, compute.LevelHealthy)
+		require.NoError(t, err)
+		assert.Equal(t, endpoints("10.0.0.1/24"), info.Endpoints)
+	})
+}
+
 func TestWaitForWhileStopping(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := running(compute.Spec{})

@@ -168,6 +168,9 @@ func (s Subnet) Validate() resource.Faults {
 			faults.Add(a.field, "must lie in %s", s.CIDR)
 		}
 	}
+	if g := s.Gateway; s.CIDR.Contains(g) && (g == s.CIDR.Masked().Addr() || g.Is4() && !s.CIDR.Contains(g.Next())) {
+		faults.Add("gateway", "must not be the first address of %s, nor the last of an IPv4 range", s.CIDR)
+	}
 	if s.First.IsValid() && s.Last.IsValid() && s.Last.Less(s.First) {
 		faults.Add("last", "must not be below first")
 	}

@@ -65,6 +65,19 @@ func TestSpecValidateAccepts(t *testing.T) {
 	}
 }
 
+func TestSubnetValidateOfGateways(t *testing.T) {
+	for gateway, ok := range map[string]bool{
+		"10.3.0.0": false, "10.3.0.1": true, "10.3.0.254": true, "10.3.0.255": false,
+		"fd01::": false, "fd01::1": true, "fd01::ffff:ffff:ffff:ffff": true,
+	} {
+		s := network.Subnet{CIDR: cidr("10.3.0.0/24"), Gateway: addr(gateway)}
+		if s.Gateway.Is6() {
+			s.CIDR = cidr("fd01::/64")
+		}
+		assert.Equal(t, ok, len(s.Validate()) == 0, gateway)
+	}
+}
+
 func TestSpecValidateFindsAllFaultsAtOnce(t *testing.T) {
 	spec := network.Spec{
 		Name: "Back\nend",
