@@ -35,4 +35,9 @@
 // is errors.ErrUnsupported. [Provider.Describe] declares the same as data. A
 // field of a spec that a provider does not know is refused by name, never
 // ignored.
+//
+// # Status
+//
+// The interfaces are Experimental until two real providers pass the
+// conformance suite.
 package univirt

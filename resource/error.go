@@ -69,7 +69,7 @@ type Error struct {
 	// Left lists what a failed operation could not undo. Sweep takes it up.
 	Left []Ref
 	// Logs are the last lines of output of an instance that ended while it was
-	// being waited for, or while it was started.
+	// being waited for.
 	Logs []string
 }
 

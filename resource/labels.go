@@ -25,7 +25,7 @@ type LabelPatch map[string]*string
 
 const (
 	// ReservedPrefix is the key prefix that belongs to this module. Callers may
-	// read such keys but not set them.
+	// not set such keys.
 	ReservedPrefix = "univirt.io/"
 	// MaxAnnotationBytes bounds the keys and values of one resource's
 	// annotations, as Kubernetes does.

@@ -106,7 +106,7 @@ func (r Requirement) Matches(labels Labels) bool {
 }
 
 // Validate reports every fault of the selector. Keys under the reserved prefix
-// are allowed: they may be read.
+// are allowed, and match nothing.
 func (s Selector) Validate() Faults {
 	var faults Faults
 	for i, r := range s.requirements {
