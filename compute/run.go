@@ -26,15 +26,33 @@ const CleanupTimeout = 10 * time.Second
 
 // Run creates an instance, starts it, copies its output, waits for the end of
 // the run and deletes it. The context bounds the whole: when it is done, the
-// run is ended by force. However Run ends, the instance is deleted unless Keep
-// is set; where that fails the error says so.
+// run is ended by force, and the error is of the operation "run". However Run
+// ends, the instance is deleted unless Keep is set; where that fails the error
+// says so.
 //
-// An exit code other than 0 is not an error of Run.
+// An exit code other than 0 is not an error of Run. Where Run fails while the
+// main process runs, it returns besides the error how that ended by force, with
+// Known false where the backend cannot say.
 func Run(ctx context.Context, instances Instances, spec Spec, opts RunOptions) (exit Exit, err error) {
+	// What ends with the context is the run as a whole, not the call that was under
+	// way.
+	defer func() {
+		if err == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+			return
+		}
+		ref := resource.Ref{Kind: resource.KindInstance, Name: spec.Name}
+		var inner *resource.Error
+		if errors.As(err, &inner) {
+			ref = inner.Ref
+			ref.Name = spec.Name
+		}
+		err = resource.Fail("run", ref, err)
+	}()
 	inst, err := instances.Create(ctx, spec)
 	if err != nil {
 		return Exit{}, err
 	}
+	var run string
 	defer func() {
 		if opts.Keep && err == nil {
 			return
@@ -42,9 +60,14 @@ func Run(ctx context.Context, instances Instances, spec Spec, opts RunOptions) (
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), CleanupTimeout)
 		defer cancel()
 		var left error
-		if opts.Keep {
+		if opts.Keep || run != "" && err != nil {
 			left = inst.Stop(clean, StopOptions{Force: true})
-		} else {
+		}
+		if left == nil && run != "" && err != nil {
+			exit, left = inst.Wait(clean, WaitOptions{Run: run})
+		}
+		if !opts.Keep {
+			// What could not be stopped may be deleted all the same.
 			left = inst.Delete(clean, DeleteOptions{Force: true})
 		}
 		switch {
@@ -63,13 +86,14 @@ func Run(ctx context.Context, instances Instances, spec Spec, opts RunOptions) (
 	if err != nil {
 		return Exit{}, err
 	}
+	run = info.Run
 	if opts.Stdout != nil || opts.Stderr != nil {
 		// The stream ends with the run, so nothing of it is lost.
-		if err := CopyLogs(ctx, inst, LogOptions{Run: info.Run, Follow: true}, opts.Stdout, opts.Stderr); err != nil {
+		if err := CopyLogs(ctx, inst, LogOptions{Run: run, Follow: true}, opts.Stdout, opts.Stderr); err != nil {
 			return Exit{}, err
 		}
 	}
-	return inst.Wait(ctx, WaitOptions{Run: info.Run})
+	return inst.Wait(ctx, WaitOptions{Run: run})
 }
 
 // CopyLogs writes an instance's output as its main process wrote it: a newline

@@ -80,7 +80,7 @@ func TestRunCleansUp(t *testing.T) {
 		},
 		"the output cannot be written": {
 			make: ends(time.Minute, compute.Exit{Known: true}), opts: compute.RunOptions{Stdout: &limited{1}},
-			calls: []string{"start", "delete (force)"}, is: []error{io.ErrShortWrite},
+			calls: []string{"start", "stop", "force", "delete (force)"}, is: []error{io.ErrShortWrite},
 		},
 		"the deletion fails": {
 			make: func(m *machine) {
@@ -101,7 +101,7 @@ func TestRunCleansUp(t *testing.T) {
 					time.AfterFunc(time.Minute, func() { _ = m.Delete(context.Background(), compute.DeleteOptions{Force: true}) })
 				}
 			},
-			calls: []string{"start", "delete (force)", "delete (force)"}, is: []error{errdefs.ErrNotFound},
+			calls: []string{"start", "delete (force)", "stop", "delete (force)"}, is: []error{errdefs.ErrNotFound},
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -146,16 +146,42 @@ func TestRunEndsWithItsContext(t *testing.T) {
 			defer cancel()
 			s := &machines{}
 			begun := time.Now()
-			_, err := compute.Run(ctx, s, compute.Spec{Name: "web"}, opts)
+			exit, err := compute.Run(ctx, s, compute.Spec{Name: "web"}, opts)
 			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.EqualError(t, err, `run instance "web": context deadline exceeded`)
 			assert.Equal(t, time.Minute, time.Since(begun))
+			assert.Equal(t, compute.Exit{Run: "run-1", Known: true, Code: 143, Signal: "SIGTERM"}, exit, "how it was forced")
+			calls := []string{"start", "stop", "force", "delete (force)"}
 			if opts.Keep {
-				assert.Equal(t, []string{"start", "stop", "force"}, s.m.calls, "the run is ended by force")
-			} else {
-				assert.Equal(t, []string{"start", "delete (force)"}, s.m.calls)
+				calls = calls[:3]
 			}
+			assert.Equal(t, calls, s.m.calls)
 		})
 	}
+}
+
+func TestRunWhoseForceFails(t *testing.T) {
+	for _, keep := range []bool{false, true} {
+		synctest.Test(t, func(t *testing.T) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			s := &machines{make: func(m *machine) { m.fail[compute.OpStop] = errdefs.ErrUnavailable }}
+			exit, err := compute.Run(ctx, s, compute.Spec{Name: "web"}, compute.RunOptions{Keep: keep})
+			assert.ErrorIs(t, err, context.DeadlineExceeded)
+			assert.Zero(t, exit)
+			assert.Equal(t, keep, errors.Is(err, errdefs.ErrUnavailable), "what is deleted needs no stop")
+			assert.Equal(t, !keep, s.m.gone)
+		})
+	}
+}
+
+func TestRunWhoseContextIsDoneCreatesNothing(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	s := &machines{}
+	_, err := compute.Run(ctx, s, compute.Spec{Name: "web"}, compute.RunOptions{})
+	assert.EqualError(t, err, `run instance "web": context canceled`)
+	assert.Nil(t, s.m)
 }
 
 func TestRunOfWhatCannotBeCreated(t *testing.T) {

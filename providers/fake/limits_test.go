@@ -18,8 +18,7 @@ import (
 )
 
 // The race detector makes everything slower and larger, so what is measured here
-// is measured without it, in the part of the checks that runs what is called
-// TestSpeed.
+// is measured without it.
 
 // TestSpeed fails at a fifth of what a quiet machine does. The best of several
 // tries counts: the others say how busy the machine is.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/providers/providertest/guest"
+	"github.com/univirt/univirt/resource"
 )
 
 func runCases() []testCase {
@@ -20,7 +21,7 @@ func runCases() []testCase {
 		{"An exit code other than 0 is no error of Run", runs, runFails},
 		{"Run loses nothing of a large output", runs, runFlood},
 		{"Run keeps the instance where that is asked for", runs, runKeep},
-		{"Run that is cancelled ends the run and deletes the instance", runs, runCancelled},
+		{"Run that is cancelled ends the run, tells how, and deletes the instance", runs, runCancelled},
 		{"Run whose start fails deletes the instance", nil, runStartFails},
 		{"Run of a name that exists leaves what is there alone", nil, runNameTaken},
 	}
@@ -99,14 +100,22 @@ func runCancelled(e *env) {
 	ready := make(chan struct{})
 	out := &readyWriter{ready: ready}
 	done := make(chan error, 1)
+	var exit compute.Exit
 	go func() {
-		_, err := compute.Run(ctx, e.instances(), e.spec("job", "ignore"), compute.RunOptions{Stdout: out})
+		var err error
+		exit, err = compute.Run(ctx, e.instances(), e.spec("job", "ignore"), compute.RunOptions{Stdout: out})
 		done <- err
 	}()
 	require.NoError(e, e.returns("the first output", func() error { <-ready; return nil }))
 	cancel()
 	err := e.returns("a cancelled Run", func() error { return <-done })
 	require.ErrorIs(e, err, context.Canceled)
+	var re *resource.Error
+	require.ErrorAs(e, err, &re)
+	require.Equal(e, "run", re.Op)
+	require.Equal(e, "job", re.Ref.Name)
+	require.True(e, exit.Known)
+	require.Equal(e, 137, exit.Code)
 	require.Empty(e, e.names(e.instances(), compute.Filter{}))
 }
 
