@@ -108,6 +108,9 @@ func (s *imageStore) find(ctx context.Context, nameOrID string) (string, images.
 		}
 		return same[0].Name, same[0], nil
 	}
+	if reason := compute.CheckImageReference(nameOrID); reason != "" {
+		return "", images.Image{}, resource.Faults{{Field: "nameOrID", Reason: reason}}
+	}
 	parsed, err := compute.ParseImageReference(nameOrID)
 	if err != nil {
 		return "", images.Image{}, err

@@ -24,6 +24,14 @@ func malformedNames() []string {
 	}
 }
 
+// malformedReferences are references that no image may have.
+func malformedReferences() []string {
+	return []string{
+		"UPPER/case", "a b", "web@sha256:12", "web:" + strings.Repeat("t", 129), "://web", "web\x00", "../web",
+		strings.Repeat("a/", 600) + "a",
+	}
+}
+
 // badSpec is a spec with one fault.
 type badSpec struct {
 	// says what is wrong, for the case's name.
@@ -39,7 +47,7 @@ func badSpecs() []badSpec {
 		add(fmt.Sprintf("the name %.20q", name), "name", func(s *compute.Spec) { s.Name = name })
 	}
 	add("an unknown kind", "kind", func(s *compute.Spec) { s.Kind = "jail" })
-	for _, image := range []string{"UPPER/case", "a b", "web@sha256:12", "web:" + strings.Repeat("t", 129), "://web", "web\x00", "../web", strings.Repeat("a/", 600) + "a"} {
+	for _, image := range malformedReferences() {
 		add(fmt.Sprintf("the image reference %.20q", image), "image", func(s *compute.Spec) { s.Image = image })
 	}
 	add("an unknown pull policy", "pull", func(s *compute.Spec) { s.Pull = "sometimes" })

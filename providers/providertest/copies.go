@@ -159,7 +159,7 @@ func cloneContent(e *env) {
 func cloneNameTaken(e *env) {
 	inst := e.stopped("web")
 	_, err := compute.Clone(e.ctx, inst, compute.CloneOptions{Name: "web"})
-	e.fails(err, errdefs.ErrAlreadyExists)
+	e.failsField(err, errdefs.ErrAlreadyExists, "name")
 	require.Equal(e, []string{"web"}, e.names(e.instances(), compute.Filter{}))
 }
 

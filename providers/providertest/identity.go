@@ -78,7 +78,7 @@ func nameTaken(e *env) {
 	inst := e.stopped("web")
 	before := e.info(inst)
 	_, err := e.instances().Create(e.ctx, e.spec("web", "exit", "0"))
-	re := e.fails(err, errdefs.ErrAlreadyExists)
+	re := e.failsField(err, errdefs.ErrAlreadyExists, "name")
 	require.Equal(e, "create", re.Op)
 	require.Equal(e, "web", re.Ref.Name)
 	require.Equal(e, []string{"web"}, e.names(e.instances(), compute.Filter{}))

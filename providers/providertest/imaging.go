@@ -103,8 +103,12 @@ func getNoImage(e *env) {
 		require.Equal(e, "get", re.Op)
 		require.Equal(e, resource.KindImage, re.Ref.Kind)
 	}
-	_, err := e.p.Images().Get(e.ctx, "UPPER/case")
-	e.fails(err, errdefs.ErrInvalidArgument)
+	for _, name := range malformedReferences() {
+		_, err := e.p.Images().Get(e.ctx, name)
+		e.failsField(err, errdefs.ErrInvalidArgument, "nameOrID")
+		err = e.p.Images().Delete(e.ctx, name, compute.DeleteImageOptions{})
+		e.failsField(err, errdefs.ErrInvalidArgument, "nameOrID")
+	}
 }
 
 func listImages(e *env) {

@@ -168,7 +168,7 @@ func networkCreate(e *env) {
 func networkIdentity(e *env) {
 	n := e.network(network.Spec{Name: "lan"})
 	_, err := e.p.Networks().Create(e.ctx, network.Spec{Name: "lan"})
-	e.fails(err, errdefs.ErrAlreadyExists)
+	e.failsField(err, errdefs.ErrAlreadyExists, "name")
 	for _, idOrName := range []string{"lan", n.ID()} {
 		got, err := e.p.Networks().Get(e.ctx, idOrName)
 		require.NoError(e, err)

@@ -132,7 +132,7 @@ func volumeIdentity(e *env) {
 	v := e.volume(storage.Spec{Name: "data"})
 	require.True(e, resource.IsID(v.ID()))
 	_, err := e.p.Volumes().Create(e.ctx, storage.Spec{Name: "data"})
-	e.fails(err, errdefs.ErrAlreadyExists)
+	e.failsField(err, errdefs.ErrAlreadyExists, "name")
 	for _, idOrName := range []string{"data", v.ID()} {
 		got, err := e.p.Volumes().Get(e.ctx, idOrName)
 		require.NoError(e, err)
