@@ -88,7 +88,7 @@ func (p *Provider) execute(r *run, c command, spec compute.ExecSpec) (*execution
 		return nil, err
 	}
 	e := &execution{p: p, process: process, id: r.exit.Run + "." + strconv.Itoa(process.PID), done: make(chan struct{})}
-	d := &drain{patience: spec.Drain, moved: make(chan struct{}, 1), written: make(chan struct{})}
+	d := &drain{patience: spec.Drain, outputs: outputs, moved: make(chan struct{}, 1), written: make(chan struct{})}
 	if d.patience == 0 {
 		d.patience = compute.DefaultDrain
 	}
@@ -124,19 +124,20 @@ func (p *Provider) execute(r *run, c command, spec compute.ExecSpec) (*execution
 		})
 	}
 	b.crew.run(func() {
+		cut, closed := false, false
 		select {
 		case <-process.over:
+			cut, closed = d.wait(p.over)
 		case <-p.over:
-			// The value's end of the streams is gone; the process is the instance's.
-			for _, o := range outputs {
-				o.breakOff()
-			}
-			endInput()
-			return
+			closed = true
 		}
-		cut := !d.wait()
 		for _, o := range outputs {
 			o.breakOff()
+		}
+		if closed {
+			// The value's end of the streams is gone; the process is the instance's.
+			endInput()
+			return
 		}
 		b.mu.Lock()
 		e.exit = compute.ExecExit{Known: true, Code: process.code, Cut: cut}
@@ -152,6 +153,7 @@ func (p *Provider) execute(r *run, c command, spec compute.ExecSpec) (*execution
 // drain waits for output that is still to come when a process has ended.
 type drain struct {
 	patience time.Duration
+	outputs  []*pipe
 	// moved has room for one; it tells that something was written. written is
 	// closed when everything was.
 	moved   chan struct{}
@@ -165,19 +167,25 @@ func (d *drain) note() {
 	}
 }
 
-// wait reports whether everything was written; false where nothing moved for as
-// long as the patience lasts.
-func (d *drain) wait() bool {
+// wait waits until everything was written. Outputs that stay silent for as long as
+// the patience lasts are cut off; a slow Write of the caller's is not silence, and
+// none is under way any more when wait returns, but where over was closed.
+func (d *drain) wait(over <-chan struct{}) (cut, closed bool) {
 	t := time.NewTimer(d.patience)
 	defer t.Stop()
 	for {
 		select {
 		case <-d.written:
-			return true
+			return cut, false
 		case <-d.moved:
 			t.Reset(d.patience)
+		case <-over:
+			return cut, true
 		case <-t.C:
-			return false
+			for _, o := range d.outputs {
+				// What is busy is asked again when it has moved.
+				cut = o.giveUp() || cut
+			}
 		}
 	}
 }

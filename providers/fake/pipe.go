@@ -19,6 +19,9 @@ type pipe struct {
 	writers int
 	// broken says that nobody reads any more.
 	broken bool
+	// taken says that the reader has something in its hands: it has not come back
+	// since it was given it.
+	taken bool
 	// changed is closed when any of this changes; nil where nobody waits.
 	changed chan struct{}
 }
@@ -78,14 +81,15 @@ func (p *pipe) write(b []byte, stop <-chan struct{}) (int, error) {
 }
 
 // read reads what is there, and waits where nothing is. The error is io.EOF at
-// the end, and io.ErrClosedPipe where stop was closed.
+// the end or where the pipe was broken off, and io.ErrClosedPipe where stop was
+// closed.
 func (p *pipe) read(b []byte, stop <-chan struct{}) (int, error) {
 	if len(b) == 0 {
 		return 0, nil
 	}
 	for {
 		p.mu.Lock()
-		if len(p.chunks) > 0 {
+		if p.taken = len(p.chunks) > 0; p.taken {
 			n := copy(b, p.chunks[0])
 			if n == len(p.chunks[0]) {
 				p.chunks[0] = nil
@@ -98,7 +102,7 @@ func (p *pipe) read(b []byte, stop <-chan struct{}) (int, error) {
 			p.mu.Unlock()
 			return n, nil
 		}
-		if p.writers == 0 {
+		if p.writers == 0 || p.broken {
 			p.mu.Unlock()
 			return 0, io.EOF
 		}
@@ -134,6 +138,19 @@ func (p *pipe) breakOff() {
 	p.chunks, p.size = nil, 0
 	p.notify()
 	p.mu.Unlock()
+}
+
+// giveUp breaks the pipe off unless its reader has still something to do, and
+// reports whether it did so with writers who could have written more.
+func (p *pipe) giveUp() (cut bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.broken || p.taken || len(p.chunks) > 0 {
+		return false
+	}
+	p.broken = true
+	p.notify()
+	return p.writers > 0
 }
 
 // copyTo writes everything to w until the end, and stops where stop is closed.

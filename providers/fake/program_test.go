@@ -467,28 +467,40 @@ type blocked chan struct{}
 func (b blocked) Read([]byte) (int, error)  { <-b; return 0, io.EOF }
 func (b blocked) Write([]byte) (int, error) { <-b; return 0, io.ErrClosedPipe }
 
-func TestExecWithStreamsThatBlockEnds(t *testing.T) {
+func TestExecWithStreamsThatBlock(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := fake.Test(t, fake.Options{})
 		inst := start(t, p, "web")
+		exec := func(command string, stdin io.Reader, stdout io.Writer) compute.Execution {
+			e, err := compute.Exec(t.Context(), inst, compute.ExecSpec{
+				Process: compute.Process{Command: []string{command}}, Stdin: stdin, Stdout: stdout,
+			})
+			require.NoError(t, err)
+			return e
+		}
+		wait := func(e compute.Execution) (compute.ExecExit, error) {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			return e.Wait(ctx)
+		}
 		stuck := make(blocked)
-		e, err := compute.Exec(t.Context(), inst, compute.ExecSpec{
-			Process: compute.Process{Command: []string{"echo", "x"}}, Stdin: stuck, Stdout: stuck,
-		})
+		// A Read that blocks keeps nothing from ending.
+		exit, err := wait(exec("echo", stuck, io.Discard))
 		require.NoError(t, err)
-		exit, err := e.Wait(t.Context())
-		require.NoError(t, err)
-		assert.True(t, exit.Cut)
-		// A full pipe blocks the writer, and the signal ends it all the same.
-		e, err = compute.Exec(t.Context(), inst, compute.ExecSpec{
-			Process: compute.Process{Command: []string{"cat"}}, Stdin: bytes.NewReader(make([]byte, 1<<20)), Stdout: stuck,
-		})
-		require.NoError(t, err)
+		assert.Equal(t, compute.ExecExit{Known: true}, exit)
+		// A Write that blocks keeps Wait, as output is still to be written, until its
+		// context ends. A full pipe blocks the process, which a signal ends all the
+		// same.
+		e := exec("cat", bytes.NewReader(make([]byte, 1<<20)), stuck)
+		synctest.Wait()
 		require.NoError(t, e.Signal(t.Context(), "SIGTERM"))
-		exit, err = e.Wait(t.Context())
+		_, err = wait(e)
+		require.ErrorIs(t, err, context.DeadlineExceeded)
+		close(stuck)
+		exit, err = wait(e)
 		require.NoError(t, err)
 		assert.Equal(t, 143, exit.Code)
-		close(stuck)
+		assert.False(t, exit.Cut)
 	})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/stretchr/testify/require"
@@ -25,6 +26,7 @@ func execOutputCases() []testCase {
 		{"What such a child writes within the drain is not lost", exec, outputDrained},
 		{"A grandchild does not hold an execution either", exec, outputOrphan},
 		{"A slow writer of the caller's slows the process and loses nothing", exec, outputSlowWriter},
+		{"A Write that takes longer than the drain is waited for, and is no silence", exec, outputStuckWriter},
 		{"A writer of the caller's that fails does not keep the execution from ending", exec, outputFailingWriter},
 		{"Output returns the standard output, and an error with the code and the standard error", has(compute.FeatureExec, compute.FeatureExecSplit), outputHelper},
 		{"Output whose context ends does not leave the process behind", has(compute.FeatureExec, compute.FeatureExecSignal), outputHelperCancelled},
@@ -159,6 +161,35 @@ func outputSlowWriter(e *env) {
 	x, err := compute.Exec(e.ctx, e.running("web"), spec)
 	require.NoError(e, err)
 	require.Zero(e, e.execWait(x).Code)
+	e.flooded("stdout", size, []byte(out.String()))
+}
+
+// tardyWriter takes its time for every Write.
+type tardyWriter struct {
+	buffer
+	each  time.Duration
+	under atomic.Int32
+}
+
+func (w *tardyWriter) Write(p []byte) (int, error) {
+	w.under.Add(1)
+	defer w.under.Add(-1)
+	time.Sleep(w.each)
+	return w.buffer.Write(p)
+}
+
+func outputStuckWriter(e *env) {
+	const size = 48 << 10
+	spec := guestExec("flood", fmt.Sprint(size))
+	spec.Drain = 20 * time.Millisecond
+	out := tardyWriter{each: 5 * spec.Drain}
+	spec.Stdout = &out
+	x, err := compute.Exec(e.ctx, e.running("web"), spec)
+	require.NoError(e, err)
+	exit := e.execWait(x)
+	require.Zero(e, out.under.Load(), "writes under way when Wait has returned")
+	require.Zero(e, exit.Code)
+	require.False(e, exit.Cut, "nobody holds the output open")
 	e.flooded("stdout", size, []byte(out.String()))
 }
 
