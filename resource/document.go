@@ -50,7 +50,7 @@ func marshalCanonical(v any) ([]byte, error) {
 // never rewritten. After an error what into points to means nothing.
 func UnmarshalSpec(data []byte, kind Kind, into any) error {
 	if spec, ok := canonicalSpec(data, kind); ok {
-		if unmarshalStrict(spec, into) == nil && checkText(spec) == nil {
+		if unmarshalStrict(spec, into) == nil && checkText(spec, into) == nil {
 			return nil
 		}
 		// Whatever is wrong is found below, and told.
@@ -73,7 +73,7 @@ func UnmarshalSpec(data []byte, kind Kind, into any) error {
 			errors.New("is "+Quote(doc.APIVersion)+"; this release reads "+APIVersion))
 	}
 	if err == nil {
-		err = checkText(data)
+		err = checkText(data, &doc)
 	}
 	if err != nil {
 		return fail(errdefs.ErrInvalidArgument, "", err)
@@ -84,7 +84,11 @@ func UnmarshalSpec(data []byte, kind Kind, into any) error {
 	if len(doc.Spec) == 0 || bytes.Equal(doc.Spec, []byte("null")) {
 		return fail(errdefs.ErrInvalidArgument, "spec", errors.New("is required"))
 	}
-	if err := unmarshalStrict(doc.Spec, into); err != nil {
+	err = unmarshalStrict(doc.Spec, into)
+	if err == nil {
+		err = checkText(doc.Spec, into)
+	}
+	if err != nil {
 		return fail(errdefs.ErrInvalidArgument, "spec", err)
 	}
 	return nil
@@ -117,15 +121,17 @@ func unmarshalStrict(data []byte, into any) error {
 
 // checkText refuses what readers of JSON take in different ways, so that nobody
 // can show one document to two programs and have it mean two things: a key that
-// an object has twice, and text that is not UTF-8. The document is known to be
-// JSON, so that looking at its strings and brackets is enough.
-func checkText(data []byte) error {
+// an object has twice, one that is a field's name but for the case of letters, and
+// text that is not UTF-8. The document was decoded into what into points to, so
+// that looking at its strings and brackets is enough.
+func checkText(data []byte, into any) error {
 	if !utf8.Valid(data) {
 		return errors.New("the document is not valid UTF-8")
 	}
 	// Of each object and array that is open, the keys so far are those from there on.
 	var open []int
 	var keys [][]byte
+	names, odd := namesOf(reflect.TypeOf(into)), false
 	for i := 0; i < len(data); i++ {
 		switch data[i] {
 		case '{', '[':
@@ -156,7 +162,11 @@ func checkText(data []byte) error {
 				key = []byte(text)
 			}
 			keys = append(keys, key)
+			odd = odd || names.nearly(key)
 		}
+	}
+	if odd {
+		return checkNames(data, reflect.TypeOf(into))
 	}
 	return nil
 }

@@ -103,6 +103,10 @@ func TestUnmarshalSpecRefuses(t *testing.T) {
 		{"a key twice", document(`{"name":"a","name":"b"}`), "", errdefs.ErrInvalidArgument},
 		{"a key twice, written in two ways", document(`{"name":"a","n\u0061me":"b"}`), "", errdefs.ErrInvalidArgument},
 		{"a key twice within", document(`{"labels":{"a":"1","b":"2","a":"3"}}`), "", errdefs.ErrInvalidArgument},
+		{"a field in capitals", document(`{"NAME":"a"}`), "spec", errdefs.ErrInvalidArgument},
+		{"a field twice, once in capitals", document(`{"name":"a","NAME":"b"}`), "spec", errdefs.ErrInvalidArgument},
+		{"a field in capitals within", document(`{"name":"a","parts":[{"Count":1}]}`), "spec", errdefs.ErrInvalidArgument},
+		{"the envelope in capitals", `{"apiVersion":"univirt.io/v1alpha1","kind":"volume","SPEC":{}}`, "", errdefs.ErrInvalidArgument},
 		{"the version twice", `{"apiVersion":"univirt.io/v2","apiVersion":"univirt.io/v1alpha1","kind":"volume","spec":{}}`, "", errdefs.ErrInvalidArgument},
 		{"no UTF-8", document("{\"name\":\"a\xff\"}"), "", errdefs.ErrInvalidArgument},
 		{"too deep", document(deep), "", errdefs.ErrInvalidArgument},
@@ -124,10 +128,10 @@ func TestUnmarshalSpecRefuses(t *testing.T) {
 func TestUnmarshalSpecTakesEqualKeysOfDifferentObjects(t *testing.T) {
 	var into note
 	require.NoError(t, resource.UnmarshalSpec([]byte(`{"apiVersion":"univirt.io/v1alpha1","kind":"volume","spec":
-		{"name":"name","labels":{"name":"name","size":"1"},"parts":[{"count":1},{"count":1,"args":["count","count"]}],"size":1}}`),
+		{"name":"name","labels":{"name":"name","NAME":"Size","size":"1"},"parts":[{"count":1},{"count":1,"args":["count","count"]}],"size":1}}`),
 		resource.KindVolume, &into))
 	assert.Equal(t, note{
-		Name: "name", Size: 1, Labels: map[string]string{"name": "name", "size": "1"},
+		Name: "name", Size: 1, Labels: map[string]string{"name": "name", "NAME": "Size", "size": "1"},
 		Parts: []part{{Count: 1}, {Count: 1, Args: []string{"count", "count"}}},
 	}, into)
 }
