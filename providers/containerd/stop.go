@@ -88,7 +88,7 @@ func (i *instance) stop(ctx context.Context, opts compute.StopOptions) error {
 // stopping returns the signal and the grace of a Stop.
 func stopping(opts compute.StopOptions, k *known) (number int, grace time.Duration, err error) {
 	number, err = compute.ParseSignal(cmp.Or(opts.Signal, k.record.spec.StopSignal))
-	return number, cmp.Or(opts.Grace, k.record.spec.StopGrace), err
+	return number, cmp.Or(opts.Grace, k.record.spec.StopGrace, compute.DefaultGrace), err
 }
 
 // clear removes the task of a run that has ended, or of a start whose process

@@ -1,6 +1,7 @@
 package providertest
 
 import (
+	"context"
 	"errors"
 	"time"
 
@@ -22,6 +23,7 @@ func updateCases() []testCase {
 		{"A fault anywhere in a change leaves everything as it was", changes("labels"), updateAllOrNothing},
 		{"A field that cannot be changed is Unsupported and named, and nothing is changed", changes("labels"), updateUnsupported},
 		{"Update of the grace is what the next Stop waits for", changes("stopGrace"), updateGrace},
+		{"Update to no grace means the default", changes("stopGrace"), updateNoGrace},
 		{"Update of the restart policy is told by Info", changes("restart.mode"), updateRestart},
 		{"Update of a stopped instance's resources is there at its start", all(memory, has(compute.FeatureExec)), updateStopped},
 		{"Update of a running instance's resources takes effect at once", all(memory, has(compute.FeatureUpdateLive, compute.FeatureExec)), updateLive},
@@ -123,6 +125,19 @@ func updateGrace(e *env) {
 	require.GreaterOrEqual(e, time.Since(begun), shortGrace)
 	require.Less(e, time.Since(begun), compute.DefaultGrace)
 	e.forced(inst)
+}
+
+func updateNoGrace(e *env) {
+	spec := e.spec("web", "ignore")
+	spec.StopGrace = shortGrace
+	inst := e.create(spec)
+	e.start(inst)
+	e.awaitLine(inst, "ready")
+	require.NoError(e, inst.Update(e.ctx, compute.Change{StopGrace: new(time.Duration)}))
+	ctx, cancel := context.WithTimeout(e.ctx, 2*shortGrace)
+	defer cancel()
+	e.cancelled(inst.Stop(ctx, compute.StopOptions{}), context.DeadlineExceeded)
+	require.Contains(e, []compute.State{compute.Running, compute.Stopping}, e.info(inst).State)
 }
 
 func updateRestart(e *env) {
