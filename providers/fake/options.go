@@ -47,6 +47,11 @@ type Options struct {
 	// RequireFaults makes the clean-up of Test fail the test for each injected
 	// fault that never struck.
 	RequireFaults bool
+	// RequireEmpty makes the clean-up of Test fail a test that leaves instances,
+	// volumes or networks behind: any, or those that the value owns where Backend
+	// is given. What is ephemeral has gone with the value by then, and images may
+	// stay. A test that has failed already is not told.
+	RequireEmpty bool
 }
 
 // Capacity is what a host has. Zero values mean no bound.
