@@ -2,6 +2,7 @@ package fake
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"net/netip"
 	"syscall"
@@ -139,8 +140,9 @@ func (b *Backend) Dial(ctx context.Context, networkName, address string) (net.Co
 func (b *Backend) reachPort(at hostPort) (*conn, error) {
 	i := b.published(at)
 	if i == nil || i.run == nil || i.run.over {
-		return nil, syscall.ECONNREFUSED
+		return nil, fmt.Errorf("%w: no running instance has published the port", syscall.ECONNREFUSED)
 	}
+	var refused error
 	for _, p := range i.parts.published {
 		if p.Host != at.port || p.Protocol != at.protocol {
 			continue
@@ -156,6 +158,7 @@ func (b *Backend) reachPort(at hostPort) (*conn, error) {
 			i.run.ports++
 			return l.connect(tcpAddr(at.ip, ephemeral(i.run.ports)), to)
 		}
+		refused = fmt.Errorf("%w: nothing listens on port %d of %s: %s", syscall.ECONNREFUSED, p.Instance, i.ref().Label(), i.run.deaf())
 	}
-	return nil, syscall.ECONNREFUSED
+	return nil, refused
 }

@@ -338,7 +338,7 @@ func (h *handle) Dial(ctx context.Context, protocol network.Protocol, port uint1
 			l = r.listener(netip.Addr{}, port)
 		}
 		if l == nil || r.ending {
-			return resource.Errorf(errdefs.ErrUnavailable, "nothing listens on port %d", port)
+			return resource.Errorf(errdefs.ErrUnavailable, "nothing listens on port %d: %s", port, r.deaf())
 		}
 		to := l.addr.AddrPort().Addr()
 		if to.IsUnspecified() {
@@ -355,6 +355,15 @@ func (h *handle) Dial(ctx context.Context, protocol network.Protocol, port uint1
 		return nil, err
 	}
 	return c, nil
+}
+
+// deaf says why nothing listens on a port of a run, in the words of who writes the
+// test. The backend is locked.
+func (r *run) deaf() string {
+	if r.main == nil && !r.over && !r.ending {
+		return "the main process is idle, as Options.Programs has no program for its command; one that calls Process.Listen is needed"
+	}
+	return "no program that runs in the instance has called Process.Listen for it"
 }
 
 func checkDial(protocol network.Protocol, port uint16) error {

@@ -338,6 +338,34 @@ func TestPublishedPortsAreReached(t *testing.T) {
 	require.NoError(t, b.Start(ctx, compute.StartOptions{}), "the port is released when the run is gone")
 }
 
+func TestWhatListensNowhereSaysWhatIsMissing(t *testing.T) {
+	p := withPrograms(t, linePrograms)
+	ctx := t.Context()
+	published := []network.Port{{Instance: 80, Publish: true, Host: 8080}}
+	_, err := p.Backend().Dial(ctx, "tcp", "localhost:8080")
+	assert.ErrorContains(t, err, "no running instance has published the port")
+	for name, c := range map[string]struct {
+		command []string
+		want    string
+	}{
+		"an idle one": {nil, "the main process is idle, as Options.Programs has no program for its command"},
+		"a deaf one":  {[]string{"sleep", "1h"}, "no program that runs in the instance has called Process.Listen for it"},
+	} {
+		inst, err := p.Instances().Create(ctx, compute.Spec{
+			Name: "web", Image: "app", Process: compute.Process{Command: c.command}, Ports: published,
+		})
+		require.NoError(t, err)
+		require.NoError(t, inst.Start(ctx, compute.StartOptions{}))
+		_, err = compute.Dial(ctx, inst, "80")
+		failsAs(t, err, errdefs.ErrUnavailable, "")
+		assert.ErrorContains(t, err, "nothing listens on port 80: "+c.want, name)
+		_, err = p.Backend().Dial(ctx, "tcp", "localhost:8080")
+		assert.ErrorIs(t, err, syscall.ECONNREFUSED)
+		assert.ErrorContains(t, err, `nothing listens on port 80 of instance "web": `+c.want, name)
+		require.NoError(t, inst.Delete(ctx, compute.DeleteOptions{Force: true}))
+	}
+}
+
 func TestAttachNetworkWhileRunning(t *testing.T) {
 	p := withPrograms(t, linePrograms)
 	ctx := t.Context()

@@ -35,6 +35,7 @@ func TestEveryReferenceIsAnImageUnlessTheyAreListed(t *testing.T) {
 	assert.NotEqual(t, img.Ref.ID, pull(t, p, "registry.example/team/shop:v3").Ref.ID)
 	_, err := p.Images().Pull(t.Context(), "localhost:5000/shop", compute.PullOptions{})
 	require.ErrorIs(t, err, errdefs.ErrUnavailable, "the fake has no sockets")
+	require.ErrorContains(t, err, "localhost:5000 does not answer: no image of Options.Images or Backend.Push lies there")
 	_, err = p.Images().Pull(t.Context(), "no such reference", compute.PullOptions{})
 	require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
 	_, err = p.Images().Pull(t.Context(), "shop@"+img.Ref.ID, compute.PullOptions{})

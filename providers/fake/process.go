@@ -228,7 +228,7 @@ func (p *Process) Spawn(args ...string) error {
 	b := r.backend()
 	program, ok := b.lookUp(r.instance.image, p.command.env, args[0])
 	if !ok {
-		return fmt.Errorf("%q: %w", args[0], errdefs.ErrNotFound)
+		return resource.Errorf(errdefs.ErrNotFound, "the program %s", noProgram(args[0]))
 	}
 	c := p.command
 	c.args, c.program = slices.Clone(args), program

@@ -190,9 +190,14 @@ func (b *Backend) commandOf(img *image, process compute.Process, main *compute.P
 	case own && main == nil && len(config.Entrypoint)+len(config.Cmd) > 0:
 		// The image's own command has no program: an idle main process.
 	default:
-		return c, resource.Faults{{Field: "process.command", Reason: fmt.Sprintf("is not in the image: %q", c.args[0])}}
+		return c, resource.Faults{{Field: "process.command", Reason: noProgram(c.args[0])}}
 	}
 	return c, nil
+}
+
+// noProgram says that a command is not known, and how it can be.
+func noProgram(name string) string {
+	return fmt.Sprintf("is not in the image: %q; Options.Programs adds a Go function under this name, Image.Programs to one image", name)
 }
 
 func has(env []string, name string) bool {

@@ -115,6 +115,7 @@ func TestCommandsAreFoundByPathAndByName(t *testing.T) {
 		require.ErrorAs(t, err, &e, command)
 		assert.Equal(t, errdefs.ErrInvalidArgument, e.Kind)
 		assert.Equal(t, "process.command", e.Field)
+		assert.ErrorContains(t, err, "Options.Programs", "it says how to add one")
 	}
 	bad := create(t, p, "bad", command("nothing"))
 	require.ErrorIs(t, bad.Start(t.Context(), compute.StartOptions{}), errdefs.ErrInvalidArgument)

@@ -180,7 +180,7 @@ func noImage(name string) error {
 // address of this machine: the fake has no sockets.
 func (r *registry) unknown(ref compute.ImageReference) error {
 	if isLoopback(ref.Registry) && !r.answers(ref.Registry) {
-		return &resource.Error{Kind: errdefs.ErrUnavailable, Field: "image", Err: fmt.Errorf("%s does not answer", ref.Registry)}
+		return &resource.Error{Kind: errdefs.ErrUnavailable, Field: "image", Err: fmt.Errorf("%s does not answer: no image of Options.Images or Backend.Push lies there", ref.Registry)}
 	}
 	return &resource.Error{Kind: errdefs.ErrNotFound, Field: "image", Err: fmt.Errorf("the registry has no %q", ref)}
 }
