@@ -25,7 +25,8 @@ type Snapshotter interface {
 	DeleteSnapshot(ctx context.Context, name string) error
 }
 
-// SnapshotSpec says what snapshot is wanted.
+// SnapshotSpec says what snapshot is wanted. Its canonical form is what
+// resource.MarshalSpec writes for the kind resource.KindSnapshot.
 type SnapshotSpec struct {
 	// Name is required: a DNS label.
 	Name string `json:"name"`

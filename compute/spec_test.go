@@ -272,3 +272,13 @@ func BenchmarkDecode(b *testing.B) {
 		}
 	}
 }
+
+func TestSnapshotSpecHasACanonicalForm(t *testing.T) {
+	spec := compute.SnapshotSpec{Name: "v1", Memory: true, Labels: resource.Labels{"tier": "db"}}
+	data, err := resource.MarshalSpec(resource.KindSnapshot, spec)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"apiVersion":"`+resource.APIVersion+`","kind":"snapshot","spec":{"name":"v1","memory":true,"labels":{"tier":"db"}}}`, string(data))
+	var back compute.SnapshotSpec
+	require.NoError(t, resource.UnmarshalSpec(data, resource.KindSnapshot, &back))
+	assert.Equal(t, spec, back)
+}

@@ -23,7 +23,8 @@ type Endpoint interface {
 	Release(ctx context.Context) error
 }
 
-// EndpointSpec says what endpoint is wanted.
+// EndpointSpec says what endpoint is wanted. Its canonical form is what
+// resource.MarshalSpec writes for the kind resource.KindEndpoint.
 type EndpointSpec struct {
 	// Name is the host name under which the endpoint is found in the network's
 	// zone; empty means none.

@@ -128,3 +128,17 @@ func FuzzHardwareAddr(f *testing.F) {
 		}
 	})
 }
+
+func TestEndpointSpecHasACanonicalForm(t *testing.T) {
+	spec := network.EndpointSpec{
+		Name: "web", Aliases: []string{"www"}, MAC: network.HardwareAddr{2, 0, 0, 0, 0, 1},
+		Addresses: []netip.Addr{addr("10.1.0.5"), addr("fd00::5")}, For: resource.Ref{Kind: resource.KindInstance, ID: someID},
+	}
+	data, err := resource.MarshalSpec(resource.KindEndpoint, spec)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"apiVersion":"`+resource.APIVersion+`","kind":"endpoint","spec":{"name":"web","aliases":["www"],`+
+		`"mac":"02:00:00:00:00:01","addresses":["10.1.0.5","fd00::5"],"for":{"kind":"instance","id":"`+someID+`"}}}`, string(data))
+	var back network.EndpointSpec
+	require.NoError(t, resource.UnmarshalSpec(data, resource.KindEndpoint, &back))
+	assert.Equal(t, spec, back)
+}

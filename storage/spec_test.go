@@ -186,3 +186,13 @@ func FuzzDecode(f *testing.F) {
 		assert.Empty(t, resource.Diff(spec, spec.Clone()))
 	})
 }
+
+func TestSnapshotSpecHasACanonicalForm(t *testing.T) {
+	spec := storage.SnapshotSpec{Name: "v1", Labels: resource.Labels{"tier": "db"}}
+	data, err := resource.MarshalSpec(resource.KindSnapshot, spec)
+	require.NoError(t, err)
+	assert.JSONEq(t, `{"apiVersion":"`+resource.APIVersion+`","kind":"snapshot","spec":{"name":"v1","labels":{"tier":"db"}}}`, string(data))
+	var back storage.SnapshotSpec
+	require.NoError(t, resource.UnmarshalSpec(data, resource.KindSnapshot, &back))
+	assert.Equal(t, spec, back)
+}
