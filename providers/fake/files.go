@@ -98,7 +98,7 @@ func (h *handle) CopyIn(ctx context.Context, dir string, archive io.Reader, opts
 		if err != nil {
 			return err
 		}
-		entries, err := readArchive(ctx, archive, room, nil)
+		entries, err := readArchive(ctx, h.p.readFrom(ctx, archive), room, nil)
 		if err != nil {
 			return err
 		}

@@ -4,8 +4,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"testing"
 	"testing/fstest"
+	"testing/synctest"
 
 	"github.com/containerd/errdefs"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -217,6 +219,24 @@ func TestExportAndImportKeepTheImage(t *testing.T) {
 			require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
 		})
 	}
+}
+
+func TestImportEndsWithTheValueThoughItsReaderBlocks(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := fake.NewBackend(fake.Options{})
+		defer b.Close()
+		p := fake.New(fake.Options{Backend: b})
+		r, w := io.Pipe()
+		defer w.Close()
+		imported := make(chan error, 1)
+		go func() {
+			_, err := p.Images().Import(t.Context(), compute.ImageSource{Reader: r, Format: compute.OCIArchive}, compute.ImportOptions{})
+			imported <- err
+		}()
+		synctest.Wait()
+		require.NoError(t, p.Close())
+		require.ErrorIs(t, <-imported, resource.ErrClosed)
+	})
 }
 
 func TestDiskImages(t *testing.T) {

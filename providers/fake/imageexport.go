@@ -42,7 +42,7 @@ func (s images) Export(ctx context.Context, w io.Writer, names []string, opts co
 		report.last.Total += e.artifact.size
 	}
 	report.phase("copying")
-	out := &exporter{ctx: ctx, p: p, w: w}
+	out := &exporter{callerStream: p.writeTo(ctx, w)}
 	switch opts.Format {
 	case compute.OCIArchive:
 		err = out.oci(chosen)
@@ -118,20 +118,10 @@ func (p *Provider) chooseExports(names []string, opts compute.ExportOptions) ([]
 
 // exporter writes for as long as its context lasts.
 type exporter struct {
-	ctx context.Context
-	p   *Provider
-	w   io.Writer
+	*callerStream
 	// written are the names of the files so far: a blob may belong to several
 	// images.
 	written []string
-}
-
-// Write writes the archive.
-func (e *exporter) Write(b []byte) (int, error) {
-	if err := e.p.open(e.ctx); err != nil {
-		return 0, err
-	}
-	return e.w.Write(b)
 }
 
 func (e *exporter) file(w *tar.Writer, name string, data []byte) error {

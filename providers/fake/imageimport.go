@@ -35,7 +35,7 @@ func (s images) Import(ctx context.Context, source compute.ImageSource, opts com
 	report := newReporter("import", at.ref, opts.Progress)
 	report.last.Total = source.Size
 	report.phase("copying")
-	in := &importer{ctx: ctx, p: p, r: source.Reader, opts: opts}
+	in := &importer{ctx: ctx, r: p.readFrom(ctx, source.Reader), opts: opts}
 	found, err := in.read(source.Format)
 	if err != nil {
 		return fail(err)
@@ -113,8 +113,7 @@ func (p *Provider) keepAll(found []export) ([]compute.Image, error) {
 // importer reads for as long as its context lasts. What it reads is hostile.
 type importer struct {
 	ctx  context.Context
-	p    *Provider
-	r    io.Reader
+	r    *callerStream
 	opts compute.ImportOptions
 	n    int64
 	// files are the archive's, by their clean names.
@@ -123,9 +122,6 @@ type importer struct {
 
 // Read reads the archive.
 func (in *importer) Read(b []byte) (int, error) {
-	if err := in.p.open(in.ctx); err != nil {
-		return 0, err
-	}
 	n, err := in.r.Read(b)
 	if in.n += int64(n); in.n > maxUnpacked {
 		return n, errTooLarge

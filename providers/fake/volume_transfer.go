@@ -98,7 +98,7 @@ func (h *volumeHandle) Export(ctx context.Context, w io.Writer, opts storage.Tra
 		if root.content != nil {
 			r = io.NewSectionReader(frozen{root.content}, 0, root.content.size)
 		}
-		return copyContext(ctx, w, r, report)
+		return copyContext(ctx, h.p.writeTo(ctx, w), r, report)
 	})
 }
 
@@ -111,6 +111,7 @@ func (f frozen) ReadAt(b []byte, off int64) (int, error) { return f.c.readAt(b, 
 func (h *volumeHandle) Import(ctx context.Context, r io.Reader, opts storage.TransferOptions) error {
 	return h.transfer(ctx, OpImportVolume, opts, r != nil, func(v *volume, report func(int64)) error {
 		b := h.p.backend
+		r := h.p.readFrom(ctx, r)
 		root, room, err := h.mayRefill(v)
 		if err != nil {
 			return err

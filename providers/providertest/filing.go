@@ -3,6 +3,7 @@ package providertest
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -27,6 +28,7 @@ func fileCases() []testCase {
 		{"CopyOut may be left early", files, copyOutEarly},
 		{"Files reads what is there", files, filesRead},
 		{"A hostile archive writes nowhere but below the directory", files, copyInHostile},
+		{"A CopyIn whose archive blocks ends with its context and writes nothing", files, copyInStuck},
 		{"A damaged archive is InvalidArgument", files, copyInDamaged},
 	}
 }
@@ -78,6 +80,17 @@ func copyInStopped(e *env) {
 	require.NoError(e, e.copyIn(inst, "/etc", file("new", "content")))
 	e.start(inst)
 	require.Equal(e, "content", e.output(inst, "read", "/etc/new"))
+}
+
+func copyInStuck(e *env) {
+	inst := e.stopped("web")
+	archive := tarOf([]tarEntry{file("new", strings.Repeat("x", 1<<16))})
+	e.endsThoughStuck("CopyIn", func(ctx context.Context, s stuckStream) error {
+		return compute.CopyIn(ctx, inst, "/etc", io.MultiReader(bytes.NewReader(archive[:len(archive)/2]), s), compute.CopyOptions{})
+	})
+	_, err := compute.CopyOut(e.ctx, inst, "/etc/new", compute.CopyOptions{})
+	e.fails(err, errdefs.ErrNotFound)
+	require.NoError(e, e.copyIn(inst, "/etc", file("new", "content")))
 }
 
 func copyInNowhere(e *env) {

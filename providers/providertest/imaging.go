@@ -43,6 +43,8 @@ func imageCases() []testCase {
 		{"Import of a stream that fails tells so and leaves nothing behind", imports, importFailing},
 		{"Import asks Verify, and a refusal leaves nothing behind", imports, importVerify},
 		{"An Import that is cancelled in its middle leaves nothing behind", imports, importCancelled},
+		{"An Import whose reader blocks ends with its context", imports, importStuck},
+		{"An Export whose writer blocks ends with its context", hasImages(compute.FeatureExport), exportStuck},
 		{"An Export that is cancelled in its middle ends and leaves the image alone", hasImages(compute.FeatureExport), exportCancelled},
 		{"Export writes what Import reads", all(imports, hasImages(compute.FeatureExport)), exportImage},
 		{"Export of an unknown image is NotFound", hasImages(compute.FeatureExport), exportNoImage},
@@ -469,6 +471,57 @@ func exportCancelled(e *env) {
 		return e.p.Images().Export(ctx, cancelling{Writer: io.Discard, cancel: cancel}, []string{e.s.h.Image}, compute.ExportOptions{})
 	})
 	e.cancelled(err, context.Canceled)
+	e.onlyTestImage()
+	e.start(e.stopped("web"))
+}
+
+// stuckStream is a stream whose calls end a context, and then block until the case is
+// over.
+type stuckStream struct {
+	cancel context.CancelFunc
+	over   <-chan struct{}
+}
+
+func (s stuckStream) Read([]byte) (int, error) {
+	s.cancel()
+	<-s.over
+	return 0, io.EOF
+}
+
+func (s stuckStream) Write([]byte) (int, error) {
+	s.cancel()
+	<-s.over
+	return 0, io.ErrClosedPipe
+}
+
+// endsThoughStuck requires an operation to end with its context although the
+// stream that it is given blocks.
+func (e *env) endsThoughStuck(what string, do func(ctx context.Context, s stuckStream) error) {
+	e.Helper()
+	ctx, cancel := context.WithCancel(e.ctx)
+	defer cancel()
+	over := make(chan struct{})
+	defer close(over)
+	e.cancelled(e.returns(what+" with a stream that blocks", func() error { return do(ctx, stuckStream{cancel, over}) }), context.Canceled)
+}
+
+func importStuck(e *env) {
+	whole, _ := e.archive(compute.OCIArchive)
+	begin := whole.Bytes()[:whole.Len()/2]
+	for _, r := range []io.Reader{bytes.NewReader(nil), bytes.NewReader(begin)} {
+		e.endsThoughStuck("an Import", func(ctx context.Context, s stuckStream) error {
+			_, err := e.p.Images().Import(ctx, compute.ImageSource{Reader: io.MultiReader(r, s), Format: compute.OCIArchive}, compute.ImportOptions{})
+			return err
+		})
+		e.onlyTestImage()
+	}
+	e.importArchive(compute.OCIArchive)
+}
+
+func exportStuck(e *env) {
+	e.endsThoughStuck("an Export", func(ctx context.Context, s stuckStream) error {
+		return e.p.Images().Export(ctx, s, []string{e.s.h.Image}, compute.ExportOptions{})
+	})
 	e.onlyTestImage()
 	e.start(e.stopped("web"))
 }

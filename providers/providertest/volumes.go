@@ -44,6 +44,7 @@ func volumeCases() []testCase {
 		{"A volume's content is exported and imported as a stream", all(used, hasVolumes(storage.FeatureTransfer)), volumeTransfer},
 		{"A volume whose operation is cancelled in its middle is as it was or as it was to be", volumes, volumeCancelled},
 		{"A transfer that is cancelled in its middle ends, and the volume can be used on", hasVolumes(storage.FeatureTransfer), volumeTransferCancelled},
+		{"A transfer whose stream blocks ends with its context, and the volume can be used on", hasVolumes(storage.FeatureTransfer), volumeTransferStuck},
 		{"There is a default pool", hasVolumes(storage.FeaturePools), volumePools},
 		{"An ephemeral volume goes with its maker", volumes, volumeEphemeral},
 	}
@@ -451,6 +452,20 @@ func volumeTransferCancelled(e *env) {
 		e.cancelled(err, context.Canceled)
 		require.NoError(e, storage.Import(e.ctx, v, bytes.NewReader(archive), opts), "after a cancelled %s", name)
 	}
+	require.NoError(e, v.Delete(e.ctx, storage.DeleteOptions{}))
+}
+
+func volumeTransferStuck(e *env) {
+	archive := tarOf([]tarEntry{file("x", strings.Repeat("x", 1<<16))})
+	opts := storage.TransferOptions{Format: storage.Tar}
+	v := e.volume(storage.Spec{Name: "data"})
+	e.endsThoughStuck("an Import", func(ctx context.Context, s stuckStream) error {
+		return storage.Import(ctx, v, io.MultiReader(bytes.NewReader(archive[:len(archive)/2]), s), opts)
+	})
+	e.endsThoughStuck("an Export", func(ctx context.Context, s stuckStream) error {
+		return storage.Export(ctx, v, s, opts)
+	})
+	require.NoError(e, storage.Import(e.ctx, v, bytes.NewReader(archive), opts))
 	require.NoError(e, v.Delete(e.ctx, storage.DeleteOptions{}))
 }
 
