@@ -23,6 +23,13 @@ func capabilityCases() []testCase {
 		{"Networks that are not offered are Unsupported to every call", nil, undeclaredNetworks},
 		{"A kind of instance that is not declared is Unsupported", nil, undeclaredKinds},
 	}
+	for _, p := range featureParts() {
+		cases = append(cases, testCase{
+			name:  fmt.Sprintf("What is declared of %s is what there is", p.need),
+			needs: p.whole,
+			run:   p.asDeclared,
+		})
+	}
 	for _, o := range operations() {
 		if o.needs != nil {
 			cases = append(cases, testCase{

@@ -124,11 +124,16 @@ func hook(names ...string) []need { return words(ofHooks, names) }
 const (
 	extensionSweep = "Sweeper"
 	extensionAdopt = "Adopter"
+	// extensionWatch is one of its instances.
+	extensionWatch = "Watcher of single instances"
 )
 
 // canSweep and canAdopt need a provider that is a Sweeper or an Adopter.
 func canSweep() []need { return words(ofProvider, []string{extensionSweep}) }
 func canAdopt() []need { return words(ofProvider, []string{extensionAdopt}) }
+
+// canWatch needs instances that tell their own changes.
+func canWatch() []need { return words(ofProvider, []string{extensionWatch}) }
 
 func words(s scope, names []string) []need {
 	needs := make([]need, len(names))
@@ -160,7 +165,8 @@ type offer struct {
 func extensionsOf(p univirt.Provider) map[string]bool {
 	_, sweeps := resource.As[univirt.Sweeper](p)
 	_, adopts := resource.As[univirt.Adopter](p)
-	return map[string]bool{extensionSweep: sweeps, extensionAdopt: adopts}
+	_, watches := resource.As[compute.Watcher](p.Instances().Handle(absentID))
+	return map[string]bool{extensionSweep: sweeps, extensionAdopt: adopts, extensionWatch: watches}
 }
 
 func (o offer) kindDescription() univirt.KindDescription { return o.desc.Kinds[o.kind] }

@@ -27,7 +27,8 @@ func TestFakeVM(t *testing.T) { Run(t, fakeHarness(t, compute.VM)) }
 // TestFakeBehindWrapper holds that a wrapper which knows of no extension hides
 // none.
 func TestFakeBehindWrapper(t *testing.T) {
-	h := fakeHarness(t, compute.Container)
+	// A virtual machine of the fake has more extensions than a container.
+	h := fakeHarness(t, compute.VM)
 	open := h.Open
 	h.Open = func(ctx context.Context, opts OpenOptions) (univirt.Provider, error) {
 		p, err := open(ctx, opts)

@@ -20,6 +20,7 @@ func hostileCases() []testCase {
 		{"An environment with any text arrives as it is", all(inside, fields("process.env")), hostileEnv},
 		{"A large environment arrives whole", all(inside, fields("process.env")), hugeEnv},
 		{"Paths with any text are only paths", all(inside, fields("files[].path", "files[].data")), hostilePaths},
+		{"Mounts and directories at paths with any text are where they were asked for", all(inside, fields("mounts[].type", "mounts[].path")), hostileMounts},
 		{"Arguments with any text are only arguments", inside, hostileArguments},
 		{"What a guest prints is only text", has(compute.FeatureLogs, compute.FeatureExec), hostileOutput},
 		{"A guest's output in an error's message cannot disturb it", has(compute.FeatureLogs), hostileLastLines},
@@ -119,6 +120,33 @@ func hostilePaths(e *env) {
 	for _, name := range names {
 		require.Equal(e, name, e.output(inst, "read", "/odd/"+name))
 	}
+}
+
+func hostileMounts(e *env) {
+	spec := e.spec("web", "sleep", "1h")
+	names := []string{}
+	for _, text := range hostileTexts {
+		if !strings.Contains(text, "/") && len(text) < 255 {
+			spec.Mounts = append(spec.Mounts, compute.Mount{Type: compute.MountTmpfs, Path: "/odd/" + text})
+			if spec.Validate() != nil {
+				// The contract has no such paths.
+				spec.Mounts = spec.Mounts[:len(spec.Mounts)-1]
+				continue
+			}
+			names = append(names, text)
+		}
+	}
+	require.Greater(e, len(names), 10)
+	inst := e.create(spec)
+	e.start(inst)
+	for _, name := range names {
+		path := "/odd/" + name
+		e.output(inst, "write", path+"/x", name)
+		x := guestExec("read", "x")
+		x.Process.Dir = path
+		require.Equal(e, name, e.execSpec(inst, x).stdout, "%q", path)
+	}
+	require.Equal(e, spec.Mounts, e.info(inst).Spec.Mounts)
 }
 
 func hostileArguments(e *env) {

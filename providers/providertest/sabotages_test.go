@@ -227,6 +227,13 @@ func wrongRest() []sabotage {
 		{"a feature that is there and not declared", "capabilities", "What is declared of attach is what there is", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.describe = withFeatures(func(f resource.Features) { delete(f, compute.FeatureAttach) })
 		}, ""},
+		{"a part that is there and not declared", "capabilities", "What is declared of volumes: volumes.resize", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.describe = func(desc univirt.Description) univirt.Description {
+				desc.Volumes.Features = resource.Clone(desc.Volumes.Features)
+				delete(desc.Volumes.Features, storage.FeatureResize)
+				return desc
+			}
+		}, ""},
 		{"a field that is ignored", "fields", "The field init is", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
 				spec.Init = false

@@ -39,7 +39,7 @@ func watchCases() []testCase {
 		{"A watch ends with its context, whose error is yielded last", nil, watchEnds},
 		{"A watch ends when the provider is closed", nil, watchClosed},
 		{"Many watches see the same", nil, watchMany},
-		{"An instance tells its own changes, and ends when it is deleted", nil, watchInstance},
+		{"An instance tells its own changes, and ends when it is deleted", canWatch(), watchInstance},
 		{"Events of volumes are told", hasVolumes(storage.FeatureVolumes), watchVolumes},
 		{"Events of networks are told", hasNetworks(network.FeatureNetworks), watchNetworks},
 	}
@@ -379,9 +379,7 @@ func watchMany(e *env) {
 func watchInstance(e *env) {
 	inst := e.stopped("web")
 	watcher, ok := resource.As[compute.Watcher](inst)
-	if !ok {
-		return
-	}
+	require.True(e, ok, "it was one when the suite began")
 	w := e.read(watcher.Watch)
 	there := w.synced()
 	require.Len(e, there, 1)
