@@ -174,7 +174,7 @@ type tardyWriter struct {
 func (w *tardyWriter) Write(p []byte) (int, error) {
 	w.under.Add(1)
 	defer w.under.Add(-1)
-	time.Sleep(w.each)
+	time.Sleep(w.each) // a writer that is slow is what is tested
 	return w.buffer.Write(p)
 }
 
