@@ -47,7 +47,9 @@ type FieldRule struct {
 // one spec. The paths are those of the JSON form, with [] for the elements of
 // a list: "resources.memory", "mounts[].path". A path that is not listed is
 // refused. A key ending in ".*" or "[].*" gives the reason for everything
-// below it that is not listed, and can only refuse.
+// below it that is not listed, and can only refuse. A key ending in "=" and a
+// value, such as "mounts[].type=volume", is the rule of a field of text that has
+// this value.
 //
 // A refusal, the gap report and the tables of the documentation all come from
 // this data.
@@ -99,6 +101,16 @@ func (t FieldTable) Rule(pattern string) FieldRule {
 	}
 }
 
+// ruleOf returns what the table says of a field that has a value.
+func (t FieldTable) ruleOf(pattern string, value reflect.Value) FieldRule {
+	if value.Kind() == reflect.String {
+		if rule, ok := t[pattern+"="+value.String()]; ok {
+			return rule
+		}
+	}
+	return t.Rule(pattern)
+}
+
 // below returns the best rule of what is listed below a struct's path.
 func (t FieldTable) below(pattern string) FieldRule {
 	var best FieldRule
@@ -132,8 +144,8 @@ type Gap struct {
 func (t FieldTable) Gaps(spec any) []Gap {
 	var gaps []Gap
 	v := structOf(spec)
-	shapeOf(v.Type()).visit(v, "", func(path, pattern string, _ reflect.Value) {
-		if rule := t.Rule(pattern); rule.Level != FieldHonored {
+	shapeOf(v.Type()).visit(v, "", func(path, pattern string, value reflect.Value) {
+		if rule := t.ruleOf(pattern, value); rule.Level != FieldHonored {
 			gaps = append(gaps, Gap{Field: path, Level: rule.Level, Reason: rule.Reason})
 		}
 	})
@@ -177,9 +189,10 @@ func (t FieldTable) Unknown(spec any) []string {
 	known := FieldPaths(spec)
 	var unknown []string
 	for path := range t {
+		field, _, _ := strings.Cut(path, "=")
 		base := strings.TrimSuffix(path, ".*")
 		ok := slices.ContainsFunc(known, func(k string) bool {
-			return k == path || base != path && strings.HasPrefix(k, base+".")
+			return k == field || base != path && strings.HasPrefix(k, base+".")
 		})
 		if !ok {
 			unknown = append(unknown, path)

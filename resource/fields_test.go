@@ -114,7 +114,8 @@ func table() resource.FieldTable {
 		Refused("too old", "until").
 		Refused("there are no parts", "part.*").
 		Refused("checks need an agent", "check.*", "mounts[].*").
-		Refused("not even deep ones", "part.deep.*")
+		Refused("not even deep ones", "part.deep.*").
+		Refused("the name is taken", "name=taken")
 }
 
 func TestFieldTableRule(t *testing.T) {
@@ -158,6 +159,13 @@ func TestFieldTableGapsAndRefuse(t *testing.T) {
 	}{
 		{name: "nothing set"},
 		{name: "all honoured", spec: wish{Name: "a", Tags: []string{"a"}, Mounts: []part{{Count: 1}, {}}, Check: &part{}}},
+		{
+			name:    "a value of a field that is honoured otherwise",
+			spec:    wish{Name: "taken"},
+			gaps:    []resource.Gap{{Field: "name", Reason: "the name is taken"}},
+			field:   "name",
+			message: "name: is not supported: the name is taken",
+		},
 		{
 			name: "hints are no refusal",
 			spec: wish{Size: 1, Mounts: []part{{}, {Args: []string{"a"}}}},
@@ -237,10 +245,10 @@ func TestAnEmptyTableRefusesEveryField(t *testing.T) {
 
 func TestFieldTableUnknown(t *testing.T) {
 	assert.Empty(t, table().Unknown(wish{}))
-	assert.Equal(t, []string{"Name", "mounts", "mounts.count", "nope", "nope.*", "part", "size.*", "tags[]"},
+	assert.Equal(t, []string{"Name", "mounts", "mounts.count", "names=x", "nope", "nope.*", "part", "size.*", "tags[]"},
 		resource.FieldTable{}.
 			Honored("Name", "nope", "mounts", "mounts.count", "tags[]", "part").
-			Refused("", "nope.*", "size.*", "part.*", "mounts[].*").
+			Refused("", "nope.*", "size.*", "part.*", "mounts[].*", "name=x", "names=x").
 			Unknown(wish{}))
 }
 

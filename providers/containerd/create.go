@@ -54,28 +54,7 @@ func checkSpec(spec compute.Spec) error {
 	if err := checkValues(spec); err != nil {
 		return err
 	}
-	if err := fields.Refuse(spec); err != nil {
-		return err
-	}
-	for _, gap := range valueGaps(spec) {
-		return &resource.Error{Kind: errors.ErrUnsupported, Field: gap.Field, Err: errors.New("is not supported: " + gap.Reason)}
-	}
-	for i, m := range spec.Mounts {
-		if m.Type == compute.MountVolume || m.Type == compute.MountDevice {
-			return &resource.Error{Kind: errdefs.ErrNotFound, Field: fmt.Sprintf("mounts[%d].source", i),
-				Err: fmt.Errorf("there is no volume %q: %s", m.Source, noVolumes)}
-		}
-	}
-	return nil
-}
-
-// valueGaps are the refused values of fields that are otherwise honoured.
-func valueGaps(spec compute.Spec) []resource.Gap {
-	var gaps []resource.Gap
-	if spec.Kind == compute.VM {
-		gaps = append(gaps, resource.Gap{Field: "kind", Reason: "containerd runs containers only"})
-	}
-	return gaps
+	return fields.Refuse(spec)
 }
 
 // checkValues finds what is wrong with a spec whatever is supported.

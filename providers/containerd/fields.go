@@ -12,6 +12,7 @@ const (
 	noNetworks = "this release's containerd provider has no networks but the host's"
 	noFiles    = "this release's containerd provider writes no files"
 	noVM       = "containers have none"
+	onlyThem   = "containerd runs containers only"
 	noScale    = "there is one host"
 	noInput    = "a shim that gives the output to the log's writer gives a process without a terminal no input"
 )
@@ -34,7 +35,7 @@ func Fields() resource.FieldTable {
 		"labels", "annotations", "native",
 	).Hint("only the caller's own waits act on it", "readiness.exec", "readiness.tcp", "readiness.interval", "readiness.timeout",
 		"readiness.startPeriod", "readiness.failures", "readiness.http.port", "readiness.http.path", "readiness.http.https",
-	).Refused(noInput, "process.stdin").Refused("the helper has no such role yet", "init").Refused("limits of block devices and networks need to know the device", "resources.diskRead", "resources.diskWrite",
+	).Refused(onlyThem, "kind=vm").Refused(noVolumes, "mounts[].type=volume", "mounts[].type=device").Refused(noInput, "process.stdin").Refused("the helper has no such role yet", "init").Refused("limits of block devices and networks need to know the device", "resources.diskRead", "resources.diskWrite",
 		"resources.netReceive", "resources.netTransmit",
 	).Refused("the snapshotter does not bound a root filesystem", "rootDisk").Refused("a path below a source could be led out of it by links", "mounts[].subPath").Refused(noFiles, "files[].*").Refused(noNetworks, "networks[].*", "dns.*", "ports[].*").Refused("no supervisor runs", "restart.*", "health.*").Refused(noScale, "placement.*").Refused("root filesystems are not remapped yet", "security.userNamespace").Refused("host devices are not handed through yet", "devices[].*").Refused(noVM, "cloudInit.*", "boot.*")
 }

@@ -167,6 +167,11 @@ func TestFieldTables(t *testing.T) {
 			assert.NotEmpty(t, rule.Reason, path)
 		}
 	}
+	for _, kind := range []compute.MountType{compute.MountVolume, compute.MountDevice} {
+		err := Fields().Refuse(compute.Spec{Mounts: []compute.Mount{{Type: compute.MountTmpfs, Path: "/a"}, {Type: kind, Source: "data", Path: "/b"}}})
+		field(t, err, errors.ErrUnsupported, "mounts[1].type")
+	}
+	field(t, Fields().Refuse(compute.Spec{Kind: compute.VM}), errors.ErrUnsupported, "kind")
 	for _, f := range compute.Features() {
 		s, ok := Features()[f]
 		assert.True(t, ok, f)

@@ -9,6 +9,7 @@ import (
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/resource"
+	"github.com/univirt/univirt/storage"
 )
 
 // fieldCases make a case of every field of a spec: it is either refused by its
@@ -52,6 +53,11 @@ func fieldAsDeclared(e *env, path string, set func(*compute.Spec)) {
 			require.Contains(e, err.Error(), field, "the message names every field that is refused")
 		}
 		require.Empty(e, e.names(e.instances(), compute.Filter{}), "what was created")
+		if e.offers(compute.FeaturePlan) {
+			plan, err := compute.PlanOf(e.ctx, e.instances(), spec)
+			require.NoError(e, err)
+			require.Subset(e, plan.Gaps, table.Gaps(spec), "a plan tells what Create refuses")
+		}
 		return
 	}
 	require.NotEqual(e, resource.FieldRefused, table.Rule(path).Level, "the suite's own sample")
@@ -59,6 +65,9 @@ func fieldAsDeclared(e *env, path string, set func(*compute.Spec)) {
 	if err != nil {
 		// It names something that is not there, such as a volume.
 		e.wellFormed(err)
+		if path == "mounts[].source" {
+			require.True(e, e.s.offer.desc.Volumes.Features.Has(storage.FeatureVolumes), "where there are no volumes a mount of one is refused: %v", err)
+		}
 		require.Empty(e, e.names(e.instances(), compute.Filter{}), "what was created")
 		return
 	}
