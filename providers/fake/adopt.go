@@ -84,7 +84,7 @@ func (p *Provider) Adopt(ctx context.Context, foreign resource.Ref, opts univirt
 		}
 	}
 	var adopted resource.Ref
-	err := h.alter(ctx, OpAdopt, func(i *instance) error {
+	err := h.change(ctx, OpAdopt, "", "", func(i *instance, _ compute.Transition) error {
 		if err := i.adopt(p, opts); err != nil {
 			return err
 		}

@@ -48,6 +48,9 @@ func (h *handle) withFiles(ctx context.Context, op Op, check func() error, f fun
 	var at target
 	if err == nil {
 		at = i.target()
+		if op == OpCopyIn {
+			err = i.owned()
+		}
 	}
 	p.backend.mu.Unlock()
 	if err != nil {

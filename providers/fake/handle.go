@@ -159,13 +159,31 @@ func (h *handle) change(ctx context.Context, op Op, does compute.Operation, revi
 // alter is change for what is not in the transition table: effect checks the
 // state itself.
 func (h *handle) alter(ctx context.Context, op Op, effect func(i *instance) error) error {
-	return h.change(ctx, op, "", "", func(i *instance, _ compute.Transition) error { return effect(i) })
+	return h.change(ctx, op, "", "", func(i *instance, _ compute.Transition) error {
+		if err := i.owned(); err != nil {
+			return err
+		}
+		return effect(i)
+	})
+}
+
+// owned refuses to change what PlantForeign made. The backend is locked.
+func (i *instance) owned() error {
+	if !i.managed {
+		return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was not made by this library")
+	}
+	return nil
 }
 
 // check says whether an operation is allowed now. The backend is locked.
 func (i *instance) check(op compute.Operation, revision string) (compute.Transition, error) {
 	if i.gone {
 		return compute.Transition{}, errNoInstance
+	}
+	if op != "" && op != compute.OpDeleteForce {
+		if err := i.owned(); err != nil {
+			return compute.Transition{}, err
+		}
 	}
 	if revision != "" && revision != i.revisionText() {
 		return compute.Transition{}, &resource.Error{Kind: errdefs.ErrAborted, Field: "ifRevision",
@@ -248,9 +266,6 @@ func (h *handle) Delete(ctx context.Context, opts compute.DeleteOptions) error {
 		}
 	}
 	return h.change(ctx, OpDelete, does, opts.IfRevision, func(i *instance, _ compute.Transition) error {
-		if !i.managed && !opts.Force {
-			return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was not made by this library")
-		}
 		before := i.state
 		if err := h.p.endRun(ctx, i, compute.Deleting); err != nil {
 			if i.state == compute.Deleting {

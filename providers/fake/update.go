@@ -30,9 +30,6 @@ func (h *handle) Update(ctx context.Context, change compute.Change) error {
 
 // update makes a change. The backend is locked.
 func (i *instance) update(change compute.Change) error {
-	if !i.managed {
-		return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was not made by this library")
-	}
 	if err := changesOf(i.spec.Kind).Refuse(&change); err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package providertest
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -221,6 +222,12 @@ func generations(e *env) {
 	require.Equal(e, a, e.info(e.stopped("web")).Owner)
 }
 
+// changesInstance are the operations that change an instance though the table of
+// transitions does not have them.
+var changesInstance = map[string]bool{
+	"copy in": true, "create snapshot": true, "attach volume": true, "attach network": true,
+}
+
 func foreignLeftAlone(e *env) {
 	remove, err := e.s.h.Foreign(e.ctx, e.lane.namespace)
 	require.NoError(e, err, "make a foreign instance")
@@ -236,7 +243,15 @@ func foreignLeftAlone(e *env) {
 		return
 	}
 	inst := e.instances().Handle(info.Ref.ID)
-	e.fails(inst.Delete(e.ctx, compute.DeleteOptions{}), errdefs.ErrFailedPrecondition)
+	for _, o := range operations() {
+		if o.op == compute.OpDeleteForce || o.op == "" && !changesInstance[o.name] || slices.ContainsFunc(o.needs, func(n need) bool { return e.missing(n) != "" }) {
+			continue
+		}
+		err := e.returns(o.name, func() error { return o.do(e.ctx, e, inst) })
+		require.ErrorIs(e, err, errdefs.ErrFailedPrecondition, "%s of a foreign instance", o.name)
+		e.wellFormed(err)
+	}
+	require.Equal(e, info.State, e.info(inst).State)
 	infos, err = resource.Collect(e.instances().List(e.ctx, compute.Filter{Unmanaged: true}))
 	require.NoError(e, err)
 	require.Len(e, infos, 1, "the foreign instance is still there")
