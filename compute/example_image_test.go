@@ -1,0 +1,54 @@
+package compute_test
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"log"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/providers/fake"
+)
+
+// The second call finds the image, and asks no registry.
+func ExampleEnsureImage() {
+	ctx := context.Background()
+	p := fake.New(fake.Options{})
+	defer p.Close()
+	first, err := compute.EnsureImage(ctx, p.Images(), "nginx:1.27", compute.PullOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	second, err := compute.EnsureImage(ctx, p.Images(), "nginx:1.27", compute.PullOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(first.Names, first.Platform)
+	fmt.Println(first.Ref.ID == second.Ref.ID)
+	// Output:
+	// [docker.io/library/nginx:1.27] linux/amd64
+	// true
+}
+
+// An image is carried to where no registry can be reached.
+func ExampleImages() {
+	ctx := context.Background()
+	here, there := fake.New(fake.Options{}), fake.New(fake.Options{})
+	defer here.Close()
+	defer there.Close()
+	if _, err := compute.EnsureImage(ctx, here.Images(), "nginx:1.27", compute.PullOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	var archive bytes.Buffer
+	if err := here.Images().Export(ctx, &archive, []string{"nginx:1.27"}, compute.ExportOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	images, err := there.Images().Import(ctx, compute.ImageSource{Reader: &archive, Format: compute.OCIArchive}, compute.ImportOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, image := range images {
+		fmt.Println(image.Ref.Name)
+	}
+	// Output: docker.io/library/nginx:1.27
+}

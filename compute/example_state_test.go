@@ -1,0 +1,94 @@
+package compute_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+
+	"github.com/univirt/univirt/compute"
+)
+
+// The run goes on where it was: nothing in the instance notices but the clock.
+func ExampleSuspend() {
+	ctx := context.Background()
+	p, inst := start(compute.Spec{Name: "desktop", Kind: compute.VM, Image: "debian"})
+	defer p.Close()
+	before, _ := inst.Info(ctx)
+	fmt.Println(compute.Suspend(ctx, inst, compute.SuspendOptions{}))
+	info, _ := inst.Info(ctx)
+	fmt.Println(info.State)
+	fmt.Println(inst.Start(ctx, compute.StartOptions{}))
+	after, _ := inst.Info(ctx)
+	fmt.Println(after.State, after.Run == before.Run)
+	// Output:
+	// <nil>
+	// suspended
+	// <nil>
+	// running true
+}
+
+// Restart works with every instance.
+func ExampleRestart() {
+	ctx := context.Background()
+	p, inst := start(compute.Spec{Name: "web", Image: "nginx"})
+	defer p.Close()
+	before, _ := inst.Info(ctx)
+	fmt.Println(compute.Restart(ctx, inst, compute.StopOptions{}))
+	after, _ := inst.Info(ctx)
+	fmt.Println(after.State, after.Run == before.Run)
+	// Output:
+	// <nil>
+	// running false
+}
+
+// Reset is the button of a machine: the guest is not asked, and the run goes on.
+func ExampleReset() {
+	ctx := context.Background()
+	p, vm := start(compute.Spec{Name: "vm", Kind: compute.VM, Image: "debian"})
+	defer p.Close()
+	before, _ := vm.Info(ctx)
+	fmt.Println(compute.Reset(ctx, vm))
+	after, _ := vm.Info(ctx)
+	fmt.Println(after.Run == before.Run)
+
+	q, container := start(compute.Spec{Name: "web", Image: "nginx"})
+	defer q.Close()
+	fmt.Println(errors.Is(compute.Reset(ctx, container), errors.ErrUnsupported))
+	// Output:
+	// <nil>
+	// true
+	// true
+}
+
+func ExampleScreenshot() {
+	ctx := context.Background()
+	p, inst := start(compute.Spec{Name: "desktop", Kind: compute.VM, Image: "debian"})
+	defer p.Close()
+	picture, err := compute.Screenshot(ctx, inst, compute.ScreenshotOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(picture.Bounds().Size()) // png.Encode writes it to a file
+	// Output: (32,24)
+}
+
+// Migrate needs a provider of several hosts.
+func ExampleMigrate() {
+	ctx := context.Background()
+	p, inst := start(compute.Spec{Name: "web", Image: "nginx"})
+	defer p.Close()
+	err := compute.Migrate(ctx, inst, compute.MigrateOptions{Host: "host-2", Live: true})
+	fmt.Println(errors.Is(err, errors.ErrUnsupported))
+	// Output: true
+}
+
+func ExampleCheckTransition() {
+	_, err := compute.CheckTransition(compute.Stopped, compute.OpPause)
+	fmt.Println(err)
+	t, err := compute.CheckTransition(compute.Running, compute.OpStart)
+	fmt.Println(t.NoOp, err)
+	// Output:
+	// the instance is stopped
+	// true <nil>
+}
