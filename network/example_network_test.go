@@ -1,0 +1,108 @@
+package network_test
+
+import (
+	"context"
+	"fmt"
+	"log"
+	"net/netip"
+
+	"github.com/univirt/univirt/network"
+	"github.com/univirt/univirt/providers/fake"
+	"github.com/univirt/univirt/resource"
+)
+
+var backend = network.Spec{
+	Name:    "backend",
+	Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix("10.1.0.0/24")}},
+}
+
+func ExampleSpec_Validate() {
+	spec := network.Spec{
+		Name:    "backend",
+		Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix("10.1.0.1/24")}},
+		MTU:     100,
+	}
+	for _, fault := range spec.Validate() {
+		fmt.Println(fault)
+	}
+	// Output:
+	// subnets[0].cidr: has host bits set; did you mean 10.1.0.0/24
+	// mtu: must be from 576 to 65535, is 100
+}
+
+// The second call finds the network.
+func ExampleEnsure() {
+	ctx := context.Background()
+	p := fake.New(fake.Options{})
+	defer p.Close()
+	first, err := network.Ensure(ctx, p.Networks(), backend)
+	if err != nil {
+		log.Fatal(err)
+	}
+	second, err := network.Ensure(ctx, p.Networks(), backend)
+	if err != nil {
+		log.Fatal(err)
+	}
+	info, err := second.Info(ctx)
+	fmt.Println(first.ID() == second.ID(), info.Subnets[0].CIDR, err)
+	// Output: true 10.1.0.0/24 <nil>
+}
+
+// An address is reserved before there is an instance, of whatever provider.
+func ExampleNetwork_reserve() {
+	ctx := context.Background()
+	p := fake.New(fake.Options{})
+	defer p.Close()
+	n, err := network.Ensure(ctx, p.Networks(), backend)
+	if err != nil {
+		log.Fatal(err)
+	}
+	endpoint, err := n.Reserve(ctx, network.EndpointSpec{
+		Name:      "db",
+		Aliases:   []string{"postgres"},
+		Addresses: []netip.Addr{netip.MustParseAddr("10.1.0.10")},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	info, err := endpoint.Info(ctx)
+	fmt.Println(info.Ref.Name, info.Addresses, info.Gateways, err)
+
+	_, err = n.Reserve(ctx, network.EndpointSpec{Addresses: []netip.Addr{netip.MustParseAddr("10.1.0.10")}})
+	fmt.Println(err)
+	fmt.Println(endpoint.Release(ctx))
+	// Output:
+	// db [10.1.0.10/24] [10.1.0.1] <nil>
+	// reserve network "backend": addresses[0]: 10.1.0.10 is taken
+	// <nil>
+}
+
+func ExampleOverlaps() {
+	a := []network.Subnet{{CIDR: netip.MustParsePrefix("10.0.0.0/8")}}
+	b := []network.Subnet{{CIDR: netip.MustParsePrefix("192.168.0.0/24")}, {CIDR: netip.MustParsePrefix("10.1.0.0/24")}}
+	fmt.Println(network.Overlaps(a, b))
+	// Output: 10.0.0.0/8 10.1.0.0/24 true
+}
+
+func ExampleAbsent() {
+	networks := network.Absent("this provider has no networks")
+	_, err := networks.Get(context.Background(), "backend")
+	fmt.Println(err)
+	// Output: get network "backend": networks is not supported: this provider has no networks
+}
+
+func ExampleFilter() {
+	ctx := context.Background()
+	p := fake.New(fake.Options{})
+	defer p.Close()
+	for name, tier := range map[string]string{"front": "web", "back": "db"} {
+		if _, err := network.Ensure(ctx, p.Networks(), network.Spec{Name: name, Labels: resource.Labels{"tier": tier}}); err != nil {
+			log.Fatal(err)
+		}
+	}
+	databases := network.Filter{Selector: resource.Select(resource.Equals("tier", "db"))}
+	for info, err := range p.Networks().List(ctx, databases) {
+		fmt.Println(info.Ref.Name, err)
+	}
+	// Output: back <nil>
+}
