@@ -1,0 +1,87 @@
+package resource_test
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/resource"
+)
+
+func ExampleParseCPUs() {
+	for _, text := range []string{"2", "0.5", "500m", "many"} {
+		cores, err := resource.ParseCPUs(text)
+		fmt.Println(resource.FormatCPUs(cores), err)
+	}
+	// Output:
+	// 2 <nil>
+	// 0.5 <nil>
+	// 0.5 <nil>
+	// 0 cpus: must be a number of cores, such as "2", "0.5" or "500m": "many"
+}
+
+func ExampleFormatSize() {
+	fmt.Println(resource.FormatSize(512*resource.MiB), resource.FormatSize(3*resource.GiB/2), resource.FormatSize(1000))
+	// Output: 512MiB 1536MiB 1000B
+}
+
+func ExampleCheckName() {
+	for _, name := range []string{"web-1", "Web", ""} {
+		fmt.Printf("%q\n", resource.CheckName(name))
+	}
+	// Output:
+	// ""
+	// "must consist of a-z, 0-9 and '-', has \"W\""
+	// "must not be empty"
+}
+
+// FaultsOf finds what a form has to show beside its fields.
+func ExampleFaultsOf() {
+	var faults resource.Faults
+	faults.Add("name", "is required")
+	faults.Add("memory", "must not be negative, is %d", -1)
+	err := resource.Fail("create", resource.Ref{Kind: resource.KindInstance}, faults.Err())
+	fmt.Println(errdefs.IsInvalidArgument(err))
+	for _, fault := range resource.FaultsOf(err) {
+		fmt.Println(fault.Field, "|", fault.Reason)
+	}
+	// Output:
+	// true
+	// name | is required
+	// memory | must not be negative, is -1
+}
+
+func ExampleKindOf() {
+	err := resource.Fail("start", resource.Ref{Kind: resource.KindInstance, Name: "web"}, errdefs.ErrUnavailable)
+	fmt.Println(resource.KindOf(err), resource.Retryable(err))
+	fmt.Println(resource.KindOf(resource.Unsupported("pause", "")) == errors.ErrUnsupported)
+	// Output:
+	// unavailable true
+	// true
+}
+
+// What only the present labels have is left alone.
+func ExamplePatchTo() {
+	have := resource.Labels{"tier": "web", "old": "yes"}
+	patch := resource.PatchTo(have, resource.Labels{"tier": "db"})
+	fmt.Println(patch.Apply(have), len(patch))
+	// Output: map[old:yes tier:db] 1
+}
+
+func ExampleDiff() {
+	type spec struct {
+		Name   string `json:"name"`
+		Memory int64  `json:"memory"`
+	}
+	fmt.Println(resource.Diff(spec{"web", 1}, spec{"web", 2}))
+	// Output: [memory]
+}
+
+func ExampleUntil() {
+	noon := time.Date(2025, 1, 1, 12, 0, 0, 0, time.UTC)
+	lifetime := resource.Until(noon)
+	fmt.Println(lifetime.Expired(noon.Add(-time.Minute), false), lifetime.Expired(noon.Add(time.Minute), true))
+	// Output: false true
+}
