@@ -2,7 +2,6 @@ package univirt_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log"
 	"net/url"
@@ -119,9 +118,43 @@ func ExampleSweep() {
 
 func ExampleAdopt() {
 	ctx := context.Background()
-	p := fake.New(fake.Options{})
+	p := fake.New(fake.Options{Owner: "shop"})
 	defer p.Close()
-	_, err := univirt.Adopt(ctx, p, resource.Ref{Kind: resource.KindInstance, Name: "nobody"}, univirt.AdoptOptions{})
-	fmt.Println(errors.Is(err, errdefs.ErrNotFound))
-	// Output: true
+	// Another tool of the same host has made an instance.
+	if _, err := p.Backend().PlantForeign("", compute.Spec{Name: "legacy", Image: "nginx"}); err != nil {
+		log.Fatal(err)
+	}
+	for info, err := range p.Instances().List(ctx, compute.Filter{Unmanaged: true}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		if info.Managed {
+			continue
+		}
+		ref, err := univirt.Adopt(ctx, p, info.Ref, univirt.AdoptOptions{Name: "web"})
+		fmt.Println(info.Ref.Name, "is now", ref.Name, err)
+	}
+	inst, err := p.Instances().Get(ctx, "web")
+	if err != nil {
+		log.Fatal(err)
+	}
+	info, err := inst.Info(ctx)
+	fmt.Println(info.Managed, info.Owner.Name, err)
+	// Output:
+	// legacy is now web <nil>
+	// true shop <nil>
+}
+
+// An opener begins with the parameters that it knows.
+func ExampleParameters() {
+	for _, text := range []string{"memory:?size=10", "memory:?sise=10"} {
+		u, err := url.Parse(text)
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(univirt.Parameters(u, "size"))
+	}
+	// Output:
+	// map[size:10] <nil>
+	// map[] url.query[sise]: is not known; known are size
 }
