@@ -129,6 +129,8 @@ type Process struct {
 	// Args are the arguments: they replace the image's default arguments.
 	Args []string `json:"args,omitempty"`
 	// Env is added to the image's environment; names that it has are replaced.
+	// Where neither has HOME, it is the user's home in the image's /etc/passwd, or
+	// "/" where that does not know the user.
 	Env map[string]string `json:"env,omitempty"`
 	// User is a name or number with an optional group, "user[:group]"; empty
 	// means what the image says, or root.

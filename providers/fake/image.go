@@ -67,6 +67,9 @@ func (i Image) Validate() resource.Faults {
 		if u.Name == "" || strings.ContainsAny(u.Name, ":\n") || u.UID < 0 || u.GID < 0 {
 			f.Add(at("users", n), "must have a name and numbers")
 		}
+		if strings.ContainsAny(u.Home, ":\n\x00") {
+			f.Add(at("users", n)+".home", "must not have colons, newlines and NUL")
+		}
 	}
 	for name, program := range i.Programs {
 		if program == nil {
@@ -82,9 +85,9 @@ func at(field string, index int) string { return field + "[" + strconv.Itoa(inde
 // standardGroups their groups.
 var (
 	standardUsers = map[string]User{
-		"root":   {Name: "root"},
-		"user":   {Name: "user", UID: 1000, GID: 1000},
-		"nobody": {Name: "nobody", UID: 65534, GID: 65534},
+		"root":   {Name: "root", Home: "/root"},
+		"user":   {Name: "user", UID: 1000, GID: 1000, Home: "/home/user"},
+		"nobody": {Name: "nobody", UID: 65534, GID: 65534, Home: "/home/nobody"},
 	}
 	standardGroups = map[string]int{"root": 0, "user": 1000, "nobody": 65534, "nogroup": 65534}
 )
@@ -179,7 +182,7 @@ func (img *image) user(text string) (User, error) {
 	name, group, _ := strings.Cut(text, ":")
 	u, known := users[name]
 	if n, err := strconv.Atoi(name); !known && err == nil {
-		u, known = User{UID: n}, true
+		u, known = User{UID: n, Home: "/"}, true
 		for _, other := range slices.Sorted(maps.Keys(users)) {
 			if users[other].UID == n {
 				u = users[other]

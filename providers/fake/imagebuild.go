@@ -211,9 +211,13 @@ func (i Image) accounts() (passwd, group string) {
 		return cmp.Or(cmp.Compare(a.UID, b.UID), cmp.Compare(a.Name, b.Name))
 	})
 	for _, u := range byNumber {
-		home := "/home/" + u.Name
-		if u.UID == 0 {
+		home := u.Home
+		switch {
+		case home != "":
+		case u.UID == 0:
 			home = "/root"
+		default:
+			home = "/home/" + u.Name
 		}
 		fmt.Fprintf(&p, "%s:x:%d:%d::%s:/bin/sh\n", u.Name, u.UID, u.GID, home)
 	}

@@ -284,7 +284,11 @@ func parseAccounts(passwd, group []byte) (map[string]User, map[string]int) {
 		uid, err := strconv.Atoi(fields[2])
 		gid, err2 := strconv.Atoi(fields[3])
 		if _, known := users[fields[0]]; err == nil && err2 == nil && fields[0] != "" && !known {
-			users[fields[0]] = User{Name: fields[0], UID: uid, GID: gid}
+			u := User{Name: fields[0], UID: uid, GID: gid}
+			if len(fields) > 5 {
+				u.Home = fields[5]
+			}
+			users[u.Name] = u
 		}
 	}
 	for line := range strings.Lines(string(group)) {

@@ -74,6 +74,9 @@ type User struct {
 	UID, GID int
 	// Groups are the numbers of the supplementary groups.
 	Groups []int
+	// Home is the home directory. Empty in Image.Users means /root for the number
+	// 0 and /home/NAME for all others.
+	Home string
 }
 
 // Getenv returns a variable of the environment, or "".

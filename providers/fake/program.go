@@ -161,12 +161,15 @@ func (b *Backend) commandOf(img *image, process compute.Process, main *compute.P
 	if process.TTY && !has(c.env, "TERM") {
 		c.env = append(c.env, "TERM=xterm")
 	}
-	slices.Sort(c.env)
 	user, err := img.user(userName)
 	if err != nil {
 		return c, err
 	}
 	c.user = user
+	if !has(c.env, "HOME") {
+		c.env = append(c.env, "HOME="+user.Home)
+	}
+	slices.Sort(c.env)
 	own := len(process.Command) == 0
 	switch {
 	case !own || main != nil:

@@ -47,10 +47,10 @@ func TestProgramSeesItsProcess(t *testing.T) {
 	assert.Equal(t, 3, e.Code)
 	assert.True(t, e.Known)
 	assert.Equal(t, []string{"/usr/bin/app", "-q"}, seen.Args)
-	assert.Equal(t, []string{"A=image", "B=spec", "C=", "PATH=" + path}, seen.Env)
+	assert.Equal(t, []string{"A=image", "B=spec", "C=", "HOME=/home/svc", "PATH=" + path}, seen.Env)
 	assert.NotEmpty(t, path)
 	assert.Equal(t, "/srv", seen.Dir)
-	assert.Equal(t, fake.User{Name: "svc", UID: 7, GID: 8, Groups: []int{9}}, seen.User)
+	assert.Equal(t, fake.User{Name: "svc", UID: 7, GID: 8, Groups: []int{9}, Home: "/home/svc"}, seen.User)
 	assert.Equal(t, 1, seen.PID)
 	assert.Equal(t, "web", hostname)
 	assert.Equal(t, "x", spec.Annotations["note"])
@@ -58,14 +58,14 @@ func TestProgramSeesItsProcess(t *testing.T) {
 
 func TestUsersAreThoseOfTheImage(t *testing.T) {
 	for user, want := range map[string]fake.User{
-		"":             {Name: "root"},
-		"root":         {Name: "root"},
-		"0":            {Name: "root"},
-		"user":         {Name: "user", UID: 1000, GID: 1000},
-		"1000":         {Name: "user", UID: 1000, GID: 1000},
-		"1000:7":       {Name: "user", UID: 1000, GID: 7},
-		"4711":         {UID: 4711},
-		"user:nogroup": {Name: "user", UID: 1000, GID: 65534},
+		"":             {Name: "root", Home: "/root"},
+		"root":         {Name: "root", Home: "/root"},
+		"0":            {Name: "root", Home: "/root"},
+		"user":         {Name: "user", UID: 1000, GID: 1000, Home: "/home/user"},
+		"1000":         {Name: "user", UID: 1000, GID: 1000, Home: "/home/user"},
+		"1000:7":       {Name: "user", UID: 1000, GID: 7, Home: "/home/user"},
+		"4711":         {UID: 4711, Home: "/"},
+		"user:nogroup": {Name: "user", UID: 1000, GID: 65534, Home: "/home/user"},
 	} {
 		t.Run(user, func(t *testing.T) {
 			got := make(chan fake.User, 1)

@@ -20,6 +20,7 @@ func effectCases() []testCase {
 		{"The command gets its arguments as they are", output, effectArguments},
 		{"Args follow the command", all(output, fields("process.args")), effectArgs},
 		{"The environment has what was asked for", all(inside, fields("process.env")), effectEnv},
+		{"HOME is the user's home, or the root where the image knows no such user, unless it is given", all(inside, fields("process.env", "process.user")), effectHome},
 		{"The user is the one that was asked for, by name or number", all(output, fields("process.user")), effectUser},
 		{"The working directory is the one that was asked for", all(output, fields("process.dir")), effectDir},
 		{"The main process has a terminal where it was asked for", all(output, fields("process.tty")), effectTTY},
@@ -72,6 +73,33 @@ func effectEnv(e *env) {
 		require.Equal(e, value, e.output(inst, "env", name), name)
 	}
 	require.Equal(e, 1, e.exec(inst, "env", "HOME_OF_NOBODY").exit.Code)
+}
+
+func effectHome(e *env) {
+	for i, c := range []struct{ user, given, want string }{
+		{"", "", "/root"},
+		{GuestUser, "", "/home/" + GuestUser},
+		{"1000:0", "", "/home/" + GuestUser},
+		{"1234", "", "/"},
+		{GuestUser, "/given", "/given"},
+	} {
+		spec := e.spec(fmt.Sprintf("web-%d", i), "sleep", "1h")
+		spec.Process.User = c.user
+		if c.given != "" {
+			spec.Process.Env = map[string]string{"HOME": c.given}
+		}
+		inst := e.create(spec)
+		e.start(inst)
+		require.Equal(e, c.want, e.output(inst, "env", "HOME"), "of %q", c.user)
+		if c.given != "" {
+			continue
+		}
+		// Another user's home is another one, also where it is entered by Exec.
+		x := guestExec("env", "HOME")
+		x.Process.User = "1234"
+		require.Equal(e, "/\n", e.execSpec(inst, x).stdout)
+	}
+	require.Equal(e, []string{"/root"}, e.printed(e.spec("job", "env", "HOME")), "of the main process")
 }
 
 func effectUser(e *env) {

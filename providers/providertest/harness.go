@@ -20,8 +20,8 @@ type Harness struct {
 	Open func(ctx context.Context, opts OpenOptions) (univirt.Provider, error)
 
 	// Image is the reference of the image that cases run. It holds the programs
-	// of package guest at GuestPath, a user named "user" with the ID 1000, and
-	// no entrypoint. Cases never pull it.
+	// of package guest at GuestPath, a user named "user" with the ID 1000 and the
+	// home /home/user, and no entrypoint. Cases never pull it.
 	Image string
 	// Prepare brings the image into the namespace of a provider value; nil where
 	// it is there in every namespace.
