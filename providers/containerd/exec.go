@@ -314,16 +314,24 @@ func (e *execution) ID() string { return e.id }
 
 // Wait implements compute.Execution.
 func (e *execution) Wait(ctx context.Context) (compute.ExecExit, error) {
-	select {
-	case <-e.over:
-	default:
+	// What waits already when the provider is closed is told by follow.
+	closed := e.inst.p.alive.Err() != nil
+	err := ctx.Err()
+	if closed || err == nil {
+		// After Close too the caller's writers may be in use a moment longer.
 		select {
 		case <-e.over:
 		case <-ctx.Done():
-			return compute.ExecExit{}, e.inst.fail("exec", ctx.Err())
+			err = ctx.Err()
 		}
 	}
-	return e.exit, e.inst.fail("exec", e.err)
+	switch {
+	case closed:
+		err = errClosed()
+	case err == nil:
+		return e.exit, e.inst.fail("wait", e.err)
+	}
+	return compute.ExecExit{}, e.inst.fail("wait", err)
 }
 
 // Signal implements compute.Execution.

@@ -18,6 +18,10 @@ func closeCases() []testCase {
 		{"Close ends following logs with ErrClosed", has(compute.FeatureLogs), closeEndsLogs},
 		{"Close ends a Stop that waits for the grace, and the instance stays in a state of the table", has(compute.FeatureLogs), closeEndsStop},
 		{"Close of one value leaves others alone", nil, closeLeavesOthers},
+		{"After Close, every method of an execution that runs is ErrClosed", has(compute.FeatureExec), closedExecution("trap")},
+		{"After Close, every method of an execution that has ended is ErrClosed", has(compute.FeatureExec), closedExecution("exit", "0")},
+		{"Close ends a Wait for an execution with ErrClosed", has(compute.FeatureExec), closeEndsExecWait},
+		{"After Close, every method of an attachment is ErrClosed", has(compute.FeatureAttach), closedAttachment},
 	}
 	for _, o := range operations() {
 		cases = append(cases, testCase{
@@ -138,4 +142,68 @@ func closeLeavesOthers(e *env) {
 	require.NoError(e, other.Close())
 	e.kill(inst)
 	w.expect(exited("web"))
+}
+
+// closedExecution executes a program, and waits for its end where it has one.
+func closedExecution(args ...string) func(*env) {
+	return func(e *env) {
+		e.running("web")
+		p := e.open(OpenOptions{})
+		inst, err := p.Instances().Get(e.ctx, "web")
+		require.NoError(e, err)
+		x, err := compute.Exec(e.ctx, inst, guestExec(args...))
+		require.NoError(e, err)
+		if args[0] == "exit" {
+			e.execWait(x)
+		}
+		require.NoError(e, e.returns("Close", p.Close))
+		e.closed(map[string]func(context.Context) error{
+			"wait":   func(ctx context.Context) error { _, err := x.Wait(ctx); return err },
+			"signal": func(ctx context.Context) error { return x.Signal(ctx, "SIGTERM") },
+			"resize": func(ctx context.Context) error { return x.Resize(ctx, compute.TerminalSize{Width: 1, Height: 1}) },
+		})
+	}
+}
+
+// closed requires each method to be refused, whatever becomes of its context.
+func (e *env) closed(methods map[string]func(context.Context) error) {
+	e.Helper()
+	done, cancel := context.WithCancel(e.ctx)
+	cancel()
+	for name, method := range methods {
+		for _, ctx := range []context.Context{e.ctx, done} {
+			re := e.fails(e.returns(name, func() error { return method(ctx) }), resource.ErrClosed)
+			require.NotEmpty(e, re.Ref.ID, name)
+		}
+	}
+}
+
+func closeEndsExecWait(e *env) {
+	e.running("web")
+	p := e.open(OpenOptions{})
+	inst, err := p.Instances().Get(e.ctx, "web")
+	require.NoError(e, err)
+	x, _ := e.background(inst, guestExec("trap"))
+	waited := make(chan error, 1)
+	go func() {
+		_, err := x.Wait(e.ctx)
+		waited <- err
+	}()
+	require.NoError(e, e.returns("Close", p.Close))
+	e.fails(e.returns("Wait", func() error { return <-waited }), resource.ErrClosed)
+}
+
+func closedAttachment(e *env) {
+	e.running("web")
+	p := e.open(OpenOptions{})
+	inst, err := p.Instances().Get(e.ctx, "web")
+	require.NoError(e, err)
+	a, err := compute.Attach(e.ctx, inst, compute.AttachOptions{})
+	require.NoError(e, err)
+	require.NoError(e, e.returns("Close", p.Close))
+	e.closed(map[string]func(context.Context) error{
+		"wait":   a.Wait,
+		"resize": func(ctx context.Context) error { return a.Resize(ctx, compute.TerminalSize{Width: 1, Height: 1}) },
+	})
+	require.NoError(e, a.Close())
 }

@@ -145,6 +145,10 @@ func execWaits(e *env) {
 	exit, err := x.Wait(e.ctx)
 	require.NoError(e, err)
 	require.Equal(e, 3, exit.Code)
+	ctx, cancel := context.WithCancel(e.ctx)
+	cancel()
+	_, err = x.Wait(ctx)
+	e.cancelled(err, context.Canceled)
 }
 
 func execWaitCancelled(e *env) {
