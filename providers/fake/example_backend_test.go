@@ -1,0 +1,176 @@
+package fake_test
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log"
+	"strings"
+	"time"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/network"
+	"github.com/univirt/univirt/providers/fake"
+	"github.com/univirt/univirt/resource"
+)
+
+// The options say how large the host is.
+func ExampleNew() {
+	ctx := context.Background()
+	p := fake.New(fake.Options{Capacity: fake.Capacity{Memory: 1 * resource.GiB}})
+	defer p.Close()
+	for _, name := range []string{"one", "two"} {
+		inst, err := p.Instances().Create(ctx, compute.Spec{
+			Name: name, Image: "nginx", Resources: compute.Resources{Memory: 768 * resource.MiB},
+		})
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(inst.Start(ctx, compute.StartOptions{}))
+	}
+	// Output:
+	// <nil>
+	// start instance "two": resources.memory: the host has 256MiB of memory left
+}
+
+// printer is a *testing.T that prints.
+type printer struct {
+	failed  bool
+	cleanup []func()
+}
+
+func (r *printer) Helper()                   {}
+func (r *printer) Name() string              { return "TestDeploy" }
+func (r *printer) Failed() bool              { return r.failed }
+func (r *printer) Cleanup(f func())          { r.cleanup = append(r.cleanup, f) }
+func (r *printer) Logf(string, ...any)       {}
+func (r *printer) Fatalf(f string, a ...any) { log.Fatalf(f, a...) }
+func (r *printer) Errorf(format string, args ...any) {
+	r.failed = true
+	fmt.Printf(format+"\n", args...)
+}
+
+// Test fails a test that leaves something behind, where the options ask for it.
+// t is the test's *testing.T; here it is one that prints.
+func ExampleTest() {
+	t := &printer{}
+	p := fake.Test(t, fake.Options{RequireEmpty: true})
+	if err := Deploy(context.Background(), p); err != nil {
+		t.Fatalf("deploy: %v", err)
+	}
+	for _, f := range t.cleanup { // the end of the test
+		f()
+	}
+	// Output: fake: the test left behind fake:default/instance/web (a1790d67-85b1-4a55-8fc6-2c674cdc25b3)
+}
+
+// A published port is reached as by a program on the host, without a socket.
+func ExampleBackend_Dial() {
+	ctx := context.Background()
+	listening := make(chan struct{})
+	p := fake.New(fake.Options{Programs: map[string]fake.Program{"web": func(_ context.Context, p *fake.Process) int {
+		listener, err := p.Listen("tcp", ":80")
+		if err != nil {
+			return 1
+		}
+		close(listening)
+		conn, err := listener.Accept()
+		if err != nil {
+			return 1
+		}
+		fmt.Fprint(conn, "hello from ", p.Hostname())
+		_ = conn.Close()
+		return 0
+	}}})
+	defer p.Close()
+	inst, err := p.Instances().Create(ctx, compute.Spec{
+		Name: "shop", Image: "web", Ports: []network.Port{{Instance: 80, Publish: true, Host: 8080}},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := inst.Start(ctx, compute.StartOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	<-listening
+	conn, err := p.Backend().Dial(ctx, "tcp", "localhost:8080")
+	if err != nil {
+		log.Fatal(err)
+	}
+	text, err := io.ReadAll(conn)
+	fmt.Println(string(text), err)
+	// Output: hello from shop <nil>
+}
+
+// What another tool has made is listed on request only.
+func ExampleBackend_PlantForeign() {
+	ctx := context.Background()
+	p := fake.New(fake.Options{})
+	defer p.Close()
+	if _, err := p.Backend().PlantForeign("", compute.Spec{Name: "legacy", Image: "nginx"}); err != nil {
+		log.Fatal(err)
+	}
+	mine, err := resource.Collect(p.Instances().List(ctx, compute.Filter{}))
+	fmt.Println(len(mine), err)
+	all, err := resource.Collect(p.Instances().List(ctx, compute.Filter{Unmanaged: true}))
+	fmt.Println(len(all), err)
+	// Output:
+	// 0 <nil>
+	// 1 <nil>
+}
+
+// A tag is moved while instances of the old image exist.
+func ExampleBackend_Push() {
+	ctx := context.Background()
+	said := func(text string) fake.Image {
+		return fake.Image{
+			Name:   "example.test/app:stable",
+			Config: compute.ImageConfig{Cmd: []string{"echo", text}},
+		}
+	}
+	p := fake.New(fake.Options{Images: []fake.Image{said("old")}})
+	defer p.Close()
+	var out strings.Builder
+	for _, name := range []string{"first", "second"} {
+		_, err := compute.Run(ctx, p.Instances(), compute.Spec{
+			Name: name, Image: "example.test/app:stable", Pull: compute.PullAlways,
+		}, compute.RunOptions{Stdout: &out})
+		if err != nil {
+			log.Fatal(err)
+		}
+		if err := p.Backend().Push(said("new")); err != nil {
+			log.Fatal(err)
+		}
+	}
+	fmt.Print(out.String())
+	// Output:
+	// old
+	// new
+}
+
+// A state to which no operation leads.
+func ExampleProvider_Break() {
+	ctx := context.Background()
+	p := fake.New(fake.Options{})
+	defer p.Close()
+	inst, err := p.Instances().Create(ctx, compute.Spec{Name: "web", Image: "nginx"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := p.Break("web", compute.Failed, "its disk is gone"); err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(inst.Start(ctx, compute.StartOptions{}))
+	// Output: start instance "web": the instance is failed
+}
+
+// What a program does when a pull takes longer than it is willing to wait.
+func ExampleLatency() {
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
+	defer cancel()
+	p := fake.New(fake.Options{Latency: fake.Latency{fake.OpPull: fake.Exactly(time.Hour)}})
+	defer p.Close()
+	_, err := p.Images().Pull(ctx, "nginx", compute.PullOptions{})
+	fmt.Println(err)
+	// Output: pull image "nginx": context deadline exceeded
+}
