@@ -1,8 +1,10 @@
 package containerd
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/url"
 	"os"
@@ -213,9 +215,8 @@ func ownDaemon(t *testing.T) (*Provider, compute.Instance) {
 	return p, start(t, p, guestSpec("a", "sleep", "1h"))
 }
 
-// everyCall has each operation of an instance that runs.
+// everyCall has each operation of a provider and of an instance that runs.
 func everyCall(p *Provider, inst compute.Instance) map[string]func(context.Context) error {
-
 	return map[string]func(context.Context) error{
 		"create": func(ctx context.Context) error {
 			_, err := p.Instances().Create(ctx, guestSpec("b", "sleep", "1h"))
@@ -247,7 +248,38 @@ func everyCall(p *Provider, inst compute.Instance) map[string]func(context.Conte
 			_, err := resource.Collect(compute.Logs(ctx, inst, compute.LogOptions{}))
 			return err
 		},
-		"images": func(ctx context.Context) error { _, err := p.Images().Get(ctx, guestName); return err },
+		"resume":  func(ctx context.Context) error { return compute.Resume(ctx, inst) },
+		"restart": func(ctx context.Context) error { return compute.Restart(ctx, inst, compute.StopOptions{}) },
+		"plan": func(ctx context.Context) error {
+			_, err := compute.PlanOf(ctx, p.Instances(), guestSpec("b", "sleep", "1h"))
+			return err
+		},
+		"describe": func(ctx context.Context) error { _, err := p.Describe(ctx); return err },
+		"sweep":    func(ctx context.Context) error { _, err := p.Sweep(ctx, univirt.SweepOptions{}); return err },
+		"watch": func(ctx context.Context) error {
+			for _, err := range p.Watch(ctx, resource.WatchOptions{}) {
+				return err
+			}
+			return nil
+		},
+		"image": func(ctx context.Context) error { _, err := p.Images().Get(ctx, guestName); return err },
+		"images": func(ctx context.Context) error {
+			_, err := resource.Collect(p.Images().List(ctx, compute.ImageFilter{}))
+			return err
+		},
+		"import": func(ctx context.Context) error {
+			archive, err := guestArchive()
+			if err == nil {
+				_, err = p.Images().Import(ctx, compute.ImageSource{Reader: bytes.NewReader(archive), Format: compute.OCIArchive}, compute.ImportOptions{})
+			}
+			return err
+		},
+		"export": func(ctx context.Context) error {
+			return p.Images().Export(ctx, io.Discard, []string{guestName}, compute.ExportOptions{})
+		},
+		"delete an image": func(ctx context.Context) error {
+			return p.Images().Delete(ctx, "example.test/other:v1", compute.DeleteImageOptions{})
+		},
 	}
 }
 
