@@ -83,6 +83,7 @@ func (r *reader) run(ctx context.Context, after resource.Cursor) error {
 	if after != "" {
 		var first uint64
 		if first, known = h.after(after); known {
+			r.believe(first)
 			for number := first; number < h.next && !w.lost; number++ {
 				w.offer(number, h.at(number))
 			}
@@ -148,13 +149,34 @@ func (r *reader) run(ctx context.Context, after resource.Cursor) error {
 	}
 }
 
+// believe sets what was there before the event of a number: what is there now, with
+// all since then undone. The backend is locked.
+func (r *reader) believe(first uint64) {
+	h := &r.w.p.space.hub
+	for _, e := range r.w.p.space.present(r.w) {
+		r.shown[shownKey(e.Ref)] = e.Ref
+	}
+	for number := h.next; number > first; number-- {
+		e, ok := r.w.view(h.at(number - 1))
+		switch {
+		case !ok:
+		case e.Type == resource.EventAdded:
+			delete(r.shown, shownKey(e.Ref))
+		case e.Type == resource.EventDeleted:
+			r.shown[shownKey(e.Ref)] = e.Ref
+		}
+	}
+}
+
+func shownKey(ref resource.Ref) string { return string(ref.Kind) + "/" + ref.ID }
+
 func gap(reason string) resource.Event {
 	return resource.Event{Type: resource.EventGap, Time: time.Now(), Err: resource.Errorf(nil, "%s", reason)}
 }
 
 // tell yields an event, and keeps in mind what the reader believes.
 func (r *reader) tell(e resource.Event) bool {
-	key := string(e.Ref.Kind) + "/" + e.Ref.ID
+	key := shownKey(e.Ref)
 	switch e.Type {
 	case resource.EventAdded, resource.EventChanged:
 		r.shown[key] = e.Ref
@@ -169,7 +191,7 @@ func (r *reader) tellAll(there []resource.Event, synced resource.Cursor) bool {
 	vanished := r.shown
 	r.shown = make(map[string]resource.Ref, len(there))
 	for _, e := range there {
-		delete(vanished, string(e.Ref.Kind)+"/"+e.Ref.ID)
+		delete(vanished, shownKey(e.Ref))
 		if !r.tell(e) {
 			return false
 		}
