@@ -46,7 +46,8 @@ type LogLine struct {
 // LogOptions are the options of Logs. The zero value yields everything kept of
 // the run under way, or of the last.
 type LogOptions struct {
-	// Run names a run; empty means the one under way, or the last.
+	// Run names a run; empty means the one under way, or the last. A run that is
+	// not known, or not any more, is NotFound.
 	Run string
 	// Since and Until bound the lines' times, if not zero: from Since on, before
 	// Until.

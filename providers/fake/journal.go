@@ -3,12 +3,16 @@ package fake
 import (
 	"bytes"
 	"context"
+	"errors"
 	"iter"
 	"slices"
 	"sync"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
 )
 
 // maxLine is where a line of output is cut.
@@ -140,6 +144,16 @@ func (j *journal) flush(r *run) {
 	j.notify()
 }
 
+// has reports whether a line of a run is kept.
+func (j *journal) has(run string) bool {
+	if j == nil {
+		return false
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return slices.ContainsFunc(j.lines, func(line compute.LogLine) bool { return line.Run == run })
+}
+
 // gone is the end of a run that is over, or no longer known.
 var gone = func() <-chan struct{} {
 	c := make(chan struct{})
@@ -161,6 +175,8 @@ func (h *handle) Logs(ctx context.Context, opts compute.LogOptions) iter.Seq2[co
 				v.journal, v.run, v.ended = i.journal, opts.Run, gone
 				if r := i.runOf(opts.Run); r != nil {
 					v.run, v.ended, v.journal = r.exit.Run, r.ended(), i.journalOf()
+				} else if opts.Run != "" && !i.journal.has(opts.Run) {
+					return &resource.Error{Kind: errdefs.ErrNotFound, Field: "run", Err: errors.New("there is no output of that run")}
 				}
 				return nil
 			})

@@ -7,9 +7,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
 )
 
 func logCases() []testCase {
@@ -19,6 +21,7 @@ func logCases() []testCase {
 		{"Logs may be limited to a stream", has(compute.FeatureLogs, compute.FeatureLogsSplit), logsStreams},
 		{"A last line without a newline is kept and said to be partial", logs, logsPartial},
 		{"An instance that never ran has no lines", logs, logsNothing},
+		{"Logs of a run that is not known are NotFound and name run", logs, logsUnknownRun},
 		{"A tail is the last lines", logs, logsTail},
 		{"Since and Until bound the times of the lines", logs, logsTimes},
 		{"Logs without Follow end with what is there", logs, logsNow},
@@ -34,6 +37,16 @@ func logCases() []testCase {
 		{"Logs outlive the provider value that made the instance", has(compute.FeatureLogs, compute.FeatureLogsDurable), logsOutlive},
 		{"Logs go on while no provider value is open that made the instance", has(compute.FeatureLogs, compute.FeatureLogsDurable), logsGoOn},
 		{"CopyLogs writes the output as it was", has(compute.FeatureLogs, compute.FeatureLogsSplit), logsCopied},
+	}
+}
+
+func logsUnknownRun(e *env) {
+	for _, inst := range []compute.Instance{e.stopped("web"), e.ended("job", "both", "1")} {
+		for _, follow := range []bool{false, true} {
+			lines, err := resource.Collect(compute.Logs(e.ctx, inst, compute.LogOptions{Run: "none-such", Follow: follow}))
+			e.failsField(err, errdefs.ErrNotFound, "run")
+			require.Empty(e, lines)
+		}
 	}
 }
 
