@@ -65,7 +65,7 @@ func (p Port) Validate() resource.Faults {
 }
 
 // ValidatePorts reports every fault of an instance's ports, those between them
-// included: a name used twice, a port named twice, a host port taken twice.
+// included: a name used twice, a host port taken twice.
 func ValidatePorts(ports []Port) resource.Faults {
 	type hostPort struct {
 		protocol Protocol

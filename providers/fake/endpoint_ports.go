@@ -86,12 +86,18 @@ func (i *instance) unpublish() {
 // The backend is locked.
 func (b *Backend) published(at hostPort) *instance {
 	for have, i := range b.hostPorts {
-		if have.port == at.port && have.protocol == at.protocol &&
-			(have.ip == at.ip || have.ip.IsUnspecified() || at.ip.IsUnspecified()) {
+		if have.meets(at) {
 			return i
 		}
 	}
 	return nil
+}
+
+// meets reports whether two listeners would be in each other's way. One on all
+// addresses is on those of its family.
+func (h hostPort) meets(other hostPort) bool {
+	return h.port == other.port && h.protocol == other.protocol && (h.ip == other.ip ||
+		h.ip.BitLen() == other.ip.BitLen() && (h.ip.IsUnspecified() || other.ip.IsUnspecified()))
 }
 
 // portInfos is Info.Ports. The backend is locked.
@@ -109,7 +115,7 @@ func (i *instance) portInfos() []network.Port {
 }
 
 // Dial connects to a published port of the host, as net.Dial does, by an IP
-// address or "localhost".
+// address or "localhost"; an address that is unspecified is that of loopback.
 func (b *Backend) Dial(ctx context.Context, networkName, address string) (net.Conn, error) {
 	fail := func(err error) (net.Conn, error) {
 		return nil, &net.OpError{Op: "dial", Net: networkName, Err: err}
@@ -125,6 +131,13 @@ func (b *Backend) Dial(ctx context.Context, networkName, address string) (net.Co
 	if host != "" && host != "localhost" {
 		if ip, err = netip.ParseAddr(host); err != nil {
 			return fail(err)
+		}
+	}
+	if ip.IsUnspecified() {
+		if ip.Is6() {
+			ip = netip.IPv6Loopback()
+		} else {
+			ip = loopback4
 		}
 	}
 	b.mu.Lock()
@@ -144,7 +157,7 @@ func (b *Backend) reachPort(at hostPort) (*conn, error) {
 	}
 	var refused error
 	for _, p := range i.parts.published {
-		if p.Host != at.port || p.Protocol != at.protocol {
+		if !at.meets(hostPort{p.Protocol, p.HostIP, p.Host}) {
 			continue
 		}
 		to := loopback4

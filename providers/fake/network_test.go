@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -208,6 +209,61 @@ func TestPublishedPorts(t *testing.T) {
 		_, err = p.Backend().Dial(t.Context(), "tcp", fmt.Sprintf("127.0.0.1:%d", ports[0].Host))
 		require.ErrorContains(t, err, "connection refused")
 		require.NoError(t, two.Start(t.Context(), compute.StartOptions{}))
+	})
+}
+
+func TestPublishedPortsAreToldApartByTheirAddress(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		two := func(ctx context.Context, p *fake.Process) int {
+			for _, port := range []string{"80", "81"} {
+				l, err := p.Listen("tcp", ":"+port)
+				if err != nil {
+					return 1
+				}
+				go func() {
+					for {
+						c, err := l.Accept()
+						if err != nil {
+							return
+						}
+						fmt.Fprint(c, port)
+						c.Close()
+					}
+				}()
+			}
+			<-ctx.Done()
+			return 0
+		}
+		for _, c := range []struct {
+			ips [2]string
+			// want is which port inside is reached at an address.
+			want map[string]string
+		}{
+			{[2]string{"127.0.0.1", "192.0.2.1"}, map[string]string{"127.0.0.1": "80", "192.0.2.1": "81", "0.0.0.0": "80", "192.0.2.2": ""}},
+			{[2]string{"192.0.2.1", "127.0.0.1"}, map[string]string{"127.0.0.1": "81", "192.0.2.1": "80", "localhost": "81", "::1": ""}},
+			{[2]string{"0.0.0.0", "::"}, map[string]string{"127.0.0.1": "80", "192.0.2.1": "80", "::1": "81", "::": "81", "2001:db8::1": "81"}},
+			{[2]string{"::", "0.0.0.0"}, map[string]string{"127.0.0.1": "81", "::1": "80"}},
+		} {
+			p := fake.Test(t, program(two))
+			start(t, p, "web", func(s *compute.Spec) {
+				for n, ip := range c.ips {
+					s.Ports = append(s.Ports, network.Port{Instance: uint16(80 + n), Publish: true, Host: 8080, HostIP: netip.MustParseAddr(ip)})
+				}
+			})
+			synctest.Wait()
+			for ip, want := range c.want {
+				conn, err := p.Backend().Dial(t.Context(), "tcp", net.JoinHostPort(ip, "8080"))
+				if want == "" {
+					require.ErrorIs(t, err, syscall.ECONNREFUSED, "%s of %v", ip, c.ips)
+					continue
+				}
+				require.NoError(t, err, "%s of %v", ip, c.ips)
+				text, err := io.ReadAll(conn)
+				require.NoError(t, err)
+				assert.Equal(t, want, string(text), "%s of %v", ip, c.ips)
+				require.NoError(t, conn.Close())
+			}
+		}
 	})
 }
 
