@@ -107,6 +107,7 @@ func ExampleExec() {
 	fmt.Println(exit.Code, err)
 	// Output:
 	// GREETING=hello
+	// HOME=/root
 	// PATH=/bin
 	// 0 <nil>
 }
