@@ -52,3 +52,14 @@ func ExampleImages() {
 	}
 	// Output: docker.io/library/nginx:1.27
 }
+
+// Fit for a form: the reason is a sentence's end, and empty where all is well.
+func ExampleCheckImageReference() {
+	for _, text := range []string{"nginx:1.27", "nginx:", "Nginx"} {
+		fmt.Printf("%q %q\n", text, compute.CheckImageReference(text))
+	}
+	// Output:
+	// "nginx:1.27" ""
+	// "nginx:" "has a malformed tag: \"nginx:\""
+	// "Nginx" "has a malformed repository: \"Nginx\""
+}

@@ -6,7 +6,10 @@ import (
 	"fmt"
 	"log"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
 )
 
 // The run goes on where it was: nothing in the instance notices but the clock.
@@ -91,4 +94,51 @@ func ExampleCheckTransition() {
 	// Output:
 	// the instance is stopped
 	// true <nil>
+}
+
+// What a program offers for a paused instance.
+func ExampleTransitions() {
+	for _, t := range compute.Transitions() {
+		if t.From == compute.Paused && !t.NoOp {
+			fmt.Println(t.Op, "->", t.To)
+		}
+	}
+	// Output:
+	// stop -> stopped
+	// resume -> running
+	// restart -> running
+	// update -> paused
+	// delete (force) -> gone
+}
+
+// An update that would overwrite somebody else's is refused.
+func ExampleChange_ifRevision() {
+	ctx := context.Background()
+	p, inst := start(compute.Spec{Name: "web", Image: "nginx"})
+	defer p.Close()
+	read, err := inst.Info(ctx)
+	if err != nil {
+		log.Fatal(err)
+	}
+	stable, canary := "stable", "canary"
+	err = inst.Update(ctx, compute.Change{Labels: resource.LabelPatch{"track": &stable}})
+	fmt.Println(err)
+	err = inst.Update(ctx, compute.Change{Labels: resource.LabelPatch{"track": &canary}, IfRevision: read.Revision})
+	fmt.Println(errdefs.IsAborted(err))
+	// Output:
+	// <nil>
+	// true
+}
+
+func ExampleInstances_stats() {
+	ctx := context.Background()
+	p, inst := start(compute.Spec{Name: "web", Image: "nginx", Resources: compute.Resources{Memory: 512 * resource.MiB}})
+	defer p.Close()
+	for stats, err := range p.Instances().Stats(ctx, compute.Filter{IDs: []string{inst.ID()}}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(stats.Ref.Name, resource.FormatSize(stats.Memory.Limit))
+	}
+	// Output: web 512MiB
 }
