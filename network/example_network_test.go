@@ -106,3 +106,22 @@ func ExampleFilter() {
 	}
 	// Output: back <nil>
 }
+
+func ExampleValidatePorts() {
+	fmt.Println(network.ValidatePorts([]network.Port{
+		{Name: "http", Instance: 80},
+		{Name: "http", Instance: 8080},
+	}).Err())
+	// Output: [1].name: is that of [0] too
+}
+
+// The text keeps what a spec means, so that it can be stored and read later.
+func ExampleEncode() {
+	text, err := network.Encode(backend)
+	fmt.Println(string(text), err)
+	spec, err := network.Decode(text)
+	fmt.Println(spec.Name, spec.Subnets[0].CIDR, err)
+	// Output:
+	// {"apiVersion":"univirt.io/v1alpha1","kind":"network","spec":{"name":"backend","subnets":[{"cidr":"10.1.0.0/24"}]}} <nil>
+	// backend 10.1.0.0/24 <nil>
+}
