@@ -85,3 +85,51 @@ func ExampleUntil() {
 	fmt.Println(lifetime.Expired(noon.Add(-time.Minute), false), lifetime.Expired(noon.Add(time.Minute), true))
 	// Output: false true
 }
+
+// What somebody wants beside what is there: fields that are not set are left
+// alone.
+func ExampleUnmet() {
+	type spec struct {
+		Name   string `json:"name"`
+		Memory int64  `json:"memory,omitempty"`
+		CPUs   int    `json:"cpus,omitempty"`
+	}
+	have, want := spec{Name: "web", Memory: 1, CPUs: 2}, spec{Name: "web", Memory: 2}
+	fmt.Println(resource.Unmet(have, want))
+	fmt.Println(resource.Overlay(have, want))
+	// Output:
+	// [memory]
+	// {web 2 2}
+}
+
+func ExampleCheckLabelKey() {
+	for _, key := range []string{"tier", "example.com/tier", "a tier"} {
+		fmt.Printf("%q\n", resource.CheckLabelKey(key))
+	}
+	// Output:
+	// ""
+	// ""
+	// "the key must consist of letters, digits, '-', '_' and '.'"
+}
+
+func ExampleNewID() {
+	id := resource.NewID()
+	fmt.Println(len(id), resource.IsID(id), resource.IsID("web"))
+	// Output: 36 true false
+}
+
+// A stored spec names the kind that it is for.
+func ExampleMarshalSpec() {
+	type spec struct {
+		Name string `json:"name"`
+	}
+	text, err := resource.MarshalSpec(resource.KindVolume, spec{Name: "data"})
+	fmt.Println(string(text), err)
+	var read spec
+	fmt.Println(resource.UnmarshalSpec(text, resource.KindVolume, &read), read.Name)
+	fmt.Println(resource.UnmarshalSpec(text, resource.KindNetwork, &read))
+	// Output:
+	// {"apiVersion":"univirt.io/v1alpha1","kind":"volume","spec":{"name":"data"}} <nil>
+	// <nil> data
+	// decode network: kind: is "volume"
+}
