@@ -6,6 +6,7 @@ import (
 	"log"
 	"net/url"
 	"os"
+	"slices"
 
 	"github.com/containerd/errdefs"
 
@@ -157,4 +158,23 @@ func ExampleParameters() {
 	// Output:
 	// map[size:10] <nil>
 	// map[] url.query[sise]: is not known; known are size
+}
+
+// A provider's package registers its scheme when it is imported.
+func ExampleRegister() {
+	open := func(_ context.Context, u *url.URL) (univirt.Provider, error) {
+		if _, err := univirt.Parameters(u); err != nil {
+			return nil, err
+		}
+		return fake.New(fake.Options{}), nil
+	}
+	univirt.Register("example", open) // in the package's init
+
+	p, err := univirt.Open(context.Background(), "example:")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer p.Close()
+	fmt.Println(slices.Contains(univirt.Schemes(), "example"))
+	// Output: true
 }
