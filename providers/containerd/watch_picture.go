@@ -75,6 +75,8 @@ type trackedInstance struct {
 	revision int
 	// exit is the label that holds the last exit.
 	exit string
+	// oom says that the run was told to be out of memory.
+	oom bool
 	// seen is when it was read. An event of a task that is older than that comes
 	// late, from a slow shim.
 	seen time.Time
@@ -179,7 +181,7 @@ func (p *picture) started(id string, pid uint32, at time.Time) {
 	if i.state.Active() {
 		p.setState(i, compute.Stopped, resource.ReasonExit, at)
 	}
-	i.pid, i.starting, i.seen = pid, false, at
+	i.pid, i.starting, i.oom, i.seen = pid, false, false, at
 	p.setState(i, compute.Running, resource.ReasonStart, at)
 }
 
@@ -206,6 +208,7 @@ func (p *picture) taskDeleted(id string, pid uint32, at time.Time) {
 
 func (p *picture) ranOutOfMemory(id string, at time.Time) {
 	if i := p.instances[id]; i != nil && i.state.Active() {
+		i.oom = true
 		p.set(i, i.subject, resource.ReasonOOM, at)
 	}
 }
@@ -219,6 +222,22 @@ func (p *picture) paused(id string, at time.Time) {
 func (p *picture) resumed(id string, at time.Time) {
 	if i := p.instances[id]; i != nil && i.state == compute.Paused {
 		p.setState(i, compute.Running, resource.ReasonResume, at)
+	}
+}
+
+// noted tells the end of a run that is on record now, where its event is slower:
+// events of tasks come from their shims. No other run can be under way, as the end
+// of one is recorded before the next is made.
+func (p *picture) noted(id string, all map[string]string, at time.Time) {
+	i := p.instances[id]
+	if i == nil || i.exit == all[labelExit] || !i.state.Active() {
+		return
+	}
+	if e, ok := lastExit(containers.Container{Labels: all}); ok {
+		if e.OOM && !i.oom {
+			p.ranOutOfMemory(id, at)
+		}
+		p.setState(i, compute.Stopped, resource.ReasonExit, at)
 	}
 }
 

@@ -96,6 +96,18 @@ func TestPicture(t *testing.T) {
 			[]string{"changed stopped update", "changed stopped update", "changed stopped update"}},
 		"the label of an exit is no update": {running, []step{{12, exited(7)}, {13, updated(labelExit, "{}")}, {14, updated(labelExit, "{}")}},
 			[]string{exit, "changed stopped update"}},
+		"an update in front of the exit that it followed": {running, []step{
+			{12, updated(labelExit, "{}")}, {13, updated(labelExit, "{}", "tier", "web")}, {14, exited(7)},
+		}, []string{exit, "changed stopped update"}},
+		"the same of a run that was out of memory": {running, []step{
+			{12, updated(labelExit, `{"oom":true}`)}, {13, &eventsapi.TaskOOM{ContainerID: id}}, {14, exited(7)},
+		}, []string{"changed running oom", exit}},
+		"the same, the memory told before": {running, []step{
+			{11, &eventsapi.TaskOOM{ContainerID: id}}, {12, updated(labelExit, `{"oom":true}`)}, {14, exited(7)},
+		}, []string{"changed running oom", exit}},
+		"an update of a run whose start is slow, too": {none, []step{
+			{12, updated(labelExit, "{}")}, {13, started(8)}, {14, exited(8)},
+		}, []string{start, exit}},
 		"an update that may have been read": {none, []step{{10, updated()}}, nil},
 		"unknown instances": {none, []step{
 			{12, &eventsapi.TaskStart{ContainerID: "other", Pid: 1}}, {12, &eventsapi.ContainerDelete{ID: "other"}},
@@ -139,6 +151,9 @@ func TestPicture(t *testing.T) {
 					picture.reconcileAll([]*trackedInstance{read}, at(s.second))
 				case string:
 					picture.reconcileAll(nil, at(s.second))
+				case *eventsapi.ContainerUpdate:
+					picture.noted(what.ID, what.Labels, at(s.second))
+					picture.apply(what, at(s.second))
 				default:
 					picture.apply(what, at(s.second))
 				}

@@ -411,6 +411,9 @@ func (s *subscription) handle(ctx context.Context, e *events.Envelope) error {
 	case *eventsapi.ContainerCreate:
 		return s.containerCreated(ctx, event.ID, e.Timestamp)
 	case *eventsapi.ContainerUpdate:
+		s.hub.mu.Lock()
+		s.hub.picture.noted(event.ID, event.Labels, e.Timestamp)
+		s.hub.mu.Unlock()
 		if err := s.startedMeanwhile(ctx, event.ID, e.Timestamp); err != nil {
 			return err
 		}
