@@ -13,12 +13,15 @@ type Exit struct {
 	// the main process, 0 for a virtual machine that was powered off.
 	Code int
 	// Signal is the name of the signal that ended the main process, such as
-	// "SIGKILL", where the backend can tell.
+	// "SIGKILL". It is empty where the backend tells no more than the code, as
+	// containerd does: a code above 128 may be the program's own. SIGKILL is told
+	// there where memory ran out.
 	Signal string
 	// OOM says that the main process was ended for want of memory.
 	OOM bool
 	// Reason is a short word where there is more to say, such as "stopped",
-	// "forced" or "crashed".
+	// "forced" or "crashed". A provider may leave it out, and containerd's does:
+	// nothing should be decided by it.
 	Reason string
 	// Started and Finished bound the run; zero where not known.
 	Started, Finished time.Time
