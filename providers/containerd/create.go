@@ -37,7 +37,7 @@ func (s instances) Create(ctx context.Context, spec compute.Spec) (compute.Insta
 		return nil, resource.Fail("create", ref, err)
 	}
 	defer done()
-	if err := checkSpec(spec); err != nil {
+	if err := s.p.checkSpec(spec); err != nil {
 		return nil, resource.Fail("create", ref, err)
 	}
 	id := resource.NewID()
@@ -50,11 +50,11 @@ func (s instances) Create(ctx context.Context, spec compute.Spec) (compute.Insta
 }
 
 // checkSpec finds every fault of a spec that shows without the backend.
-func checkSpec(spec compute.Spec) error {
+func (p *Provider) checkSpec(spec compute.Spec) error {
 	if err := checkValues(spec); err != nil {
 		return err
 	}
-	return fields.Refuse(spec)
+	return p.kind.Fields.Refuse(spec)
 }
 
 // checkValues finds what is wrong with a spec whatever is supported.

@@ -57,7 +57,7 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		},
 		Problems:    problems,
 		DefaultKind: compute.Container,
-		Kinds:       map[compute.Kind]univirt.KindDescription{compute.Container: Containers()},
+		Kinds:       map[compute.Kind]univirt.KindDescription{compute.Container: containersOn(p.host)},
 		Images:      ImageFeatures(),
 		Changes: map[resource.Kind]univirt.ChangeNotice{
 			resource.KindInstance: univirt.ByEvent,

@@ -13,11 +13,13 @@ const (
 	noFiles    = "this release's containerd provider writes no files"
 	noVM       = "containers have none"
 	onlyThem   = "containerd runs containers only"
+	noSwap     = "the kernel of the host does not count swap, so that swap is not bounded, where none is asked for neither"
 	noScale    = "there is one host"
 	noInput    = "a shim that gives the output to the log's writer gives a process without a terminal no input"
 )
 
-// Fields says what the provider does with each field of a compute.Spec.
+// Fields says what the provider does with each field of a compute.Spec. On a host
+// whose kernel cannot bound swap, Describe tells that resources.swap is refused.
 func Fields() resource.FieldTable {
 	return resource.FieldTable{}.Honored(
 		"name", "kind", "image", "pull",
@@ -40,7 +42,8 @@ func Fields() resource.FieldTable {
 	).Refused("the snapshotter does not bound a root filesystem", "rootDisk").Refused("a path below a source could be led out of it by links", "mounts[].subPath").Refused(noFiles, "files[].*").Refused(noNetworks, "networks[].*", "dns.*", "ports[].*").Refused("no supervisor runs", "restart.*", "health.*").Refused(noScale, "placement.*").Refused("root filesystems are not remapped yet", "security.userNamespace").Refused("host devices are not handed through yet", "devices[].*").Refused(noVM, "cloudInit.*", "boot.*")
 }
 
-// Changeable says what the provider does with each field of a compute.Change.
+// Changeable says what the provider does with each field of a compute.Change, with
+// the exception of Fields.
 func Changeable() resource.FieldTable {
 	return resource.FieldTable{}.Honored(
 		"resources.cpus", "resources.cpuWeight", "resources.cpuSet",
@@ -100,8 +103,12 @@ func Containers() univirt.KindDescription {
 	}
 }
 
-// fields is the table that every Create uses.
-var (
-	fields     = Fields()
-	changeable = Changeable()
-)
+// containersOn is Containers on a host, which may not be able to do everything.
+func containersOn(h host) univirt.KindDescription {
+	out := Containers()
+	if !h.swap {
+		out.Fields.Refused(noSwap, "resources.swap")
+		out.Changeable.Refused(noSwap, "resources.swap")
+	}
+	return out
+}

@@ -57,7 +57,7 @@ func (s instances) plan(ctx context.Context, spec compute.Spec) (compute.Plan, e
 	if err != nil {
 		return compute.Plan{}, err
 	}
-	return compute.Plan{Provider: Scheme, Format: "oci-runtime-spec", Native: text, Gaps: fields.Gaps(spec)}, nil
+	return compute.Plan{Provider: Scheme, Format: "oci-runtime-spec", Native: text, Gaps: s.p.kind.Fields.Gaps(spec)}, nil
 }
 
 // plannedUser resolves a user without looking into a root filesystem.

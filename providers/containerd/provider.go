@@ -31,6 +31,8 @@ type Provider struct {
 	state       stateDir
 	generation  *fileLock
 	host        host
+	// kind is what Create, Plan and Update go by, which nobody changes.
+	kind univirt.KindDescription
 
 	turns   turns
 	making  making
@@ -93,6 +95,7 @@ func openProvider(ctx context.Context, opts Options) (_ *Provider, err error) {
 		owner: resource.Owner{Name: opts.Owner, Generation: resource.NewID()},
 		host:  readHost(),
 	}
+	p.kind = containersOn(p.host)
 	p.alive, p.end = context.WithCancel(context.Background())
 	p.images = newImages(p)
 	defer func() {

@@ -25,7 +25,7 @@ func (i *instance) Update(ctx context.Context, change compute.Change) error {
 		if err := change.Validate().Err(); err != nil {
 			return err
 		}
-		if err := changeable.Refuse(change); err != nil {
+		if err := i.p.kind.Changeable.Refuse(change); err != nil {
 			return err
 		}
 		return i.p.locked(ctx, i.id, func() error { return i.update(ctx, change) })

@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"encoding/json"
+	"errors"
 	"testing"
 	"time"
 
@@ -82,4 +83,32 @@ func TestUpdate(t *testing.T) {
 	require.ErrorContains(t, err, "restart.mode")
 	field(t, inst.Update(ctx, compute.Change{Resources: &compute.Resources{CPUSet: "0,999"}}), errdefs.ErrInvalidArgument, "resources.cpuSet")
 	assert.Equal(t, guest.Limits{PIDs: 70}, limits(t, inst))
+}
+
+// TestHostThatDoesNotCountSwap holds that a bound which the kernel would ignore is
+// refused, and declared so.
+func TestHostThatDoesNotCountSwap(t *testing.T) {
+	t.Parallel()
+	p := openGuest(t, Options{})
+	p.host.swap = false
+	p.kind = containersOn(p.host)
+	description, err := p.Describe(t.Context())
+	require.NoError(t, err)
+	kind := description.Kinds[compute.Container]
+	assert.Equal(t, resource.FieldRefused, kind.Fields.Rule("resources.swap").Level)
+	assert.Equal(t, resource.FieldRefused, kind.Changeable.Rule("resources.swap").Level)
+
+	spec := guestSpec("web", "sleep", "1h")
+	spec.Resources.Memory, spec.Resources.Swap = 64*resource.MiB, resource.MiB
+	plan, err := compute.PlanOf(t.Context(), p.Instances(), spec)
+	require.NoError(t, err)
+	require.Len(t, plan.Gaps, 1)
+	assert.Equal(t, "resources.swap", plan.Gaps[0].Field)
+	_, err = p.Instances().Create(t.Context(), spec)
+	field(t, err, errors.ErrUnsupported, "resources.swap")
+
+	spec.Resources.Swap = 0
+	inst := create(t, p, spec)
+	field(t, inst.Update(t.Context(), compute.Change{Resources: &compute.Resources{Memory: 64 * resource.MiB, Swap: 1}}), errors.ErrUnsupported, "resources.swap")
+	require.NoError(t, inst.Update(t.Context(), compute.Change{Resources: &compute.Resources{Memory: 32 * resource.MiB}}))
 }
