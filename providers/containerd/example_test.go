@@ -110,7 +110,7 @@ func ExampleCalls() {
 		log.Fatal(err)
 	}
 	if calls, ok := containerd.Calls(p); ok {
-		fmt.Println(calls["Containers/List"])
+		fmt.Println(calls) // by method, such as "Tasks/Create"
 	}
 }
 
