@@ -11,21 +11,48 @@ import (
 // What is declared here is what the conformance suite proves.
 
 var (
-	// commonFields begin with everything: a program that is tested must be able to
-	// ask for all that a real provider gives. What isolates an instance from its
-	// host has no other effect than to be seen by programs.
+	// commonFields refuse little: a program that is tested must be able to ask for
+	// all that a real provider gives. What nothing acts on is a hint. What isolates
+	// an instance from its host has no other effect than to be seen by programs.
 	commonFields = resource.FieldTable{}.
 			Honored(resource.FieldPaths(compute.Spec{})...).
-			Hint("the fake is one host", "placement.zone", "placement.hosts", "placement.near", "placement.apart")
+			Hint("the fake is one host", "placement.zone", "placement.hosts", "placement.near", "placement.apart").
+			Hint(unsupervised, below("restart", "health")...).
+			Hint(unbraked, rates...).
+			Hint("programs are Go functions, which no process of the fake's has to reap", "init").
+			Hint("the fake has no kernel", below("sysctls", "rlimits")...).
+			Hint("the fake's host has no devices", below("devices")...)
 	containerFields = maps.Clone(commonFields).
 			Refused("only a virtual machine boots", below("cloudInit", "boot")...)
 	vmFields = maps.Clone(commonFields).
+			Refused("a virtual machine cannot share the host's network", "networkMode=host").
 			Refused("a virtual machine has a kernel of its own",
 			below("rlimits", "sysctls", "init", "resources.pids", "resources.shmSize", "security", "devices")...)
-	containerChanges = resource.FieldTable{}.Honored(resource.FieldPaths(compute.Change{})...)
-	vmChanges        = maps.Clone(containerChanges).
-				Refused("a virtual machine has a kernel of its own", "resources.pids", "resources.shmSize")
+	containerChanges = resource.FieldTable{}.Honored(resource.FieldPaths(compute.Change{})...).
+				Hint(unsupervised, "restart.mode", "restart.maxRetries", "restart.backoff").
+				Hint(unbraked, rates...)
+	vmChanges = maps.Clone(containerChanges).
+			Refused("a virtual machine has a kernel of its own", "resources.pids", "resources.shmSize")
 )
+
+const (
+	unsupervised = "nothing supervises the instances of the fake"
+	unbraked     = "programs of the fake run as fast as they can"
+	noNative     = "the fake has no native value"
+)
+
+var rates = []string{
+	"resources.cpuWeight", "resources.cpuSet", "resources.diskRead", "resources.diskWrite", "resources.netReceive", "resources.netTransmit",
+}
+
+// gapsOf lists what of a spec is not honoured.
+func gapsOf(spec *compute.Spec) []resource.Gap {
+	gaps := fieldsOf(kindOf(*spec)).Gaps(spec)
+	if spec.Native.For(Scheme) != nil {
+		gaps = append(gaps, resource.Gap{Field: "native", Level: resource.FieldRefused, Reason: noNative})
+	}
+	return gaps
+}
 
 func changesOf(kind compute.Kind) resource.FieldTable {
 	if kind == compute.VM {

@@ -62,15 +62,11 @@ func (p *Provider) checkSpec(spec compute.Spec) error {
 	if err := checkImage(spec).Err(); err != nil {
 		return err
 	}
-	kind := kindOf(spec)
-	if err := fieldsOf(kind).Refuse(&spec); err != nil {
+	if err := fieldsOf(kindOf(spec)).Refuse(&spec); err != nil {
 		return err
 	}
-	if kind == compute.VM && spec.NetworkMode == compute.NetworkHost {
-		return unsupportedField("networkMode", "a virtual machine cannot share the host's network")
-	}
 	if spec.Native.For(Scheme) != nil {
-		return unsupportedField("native", "the fake has no native value")
+		return unsupportedField("native", noNative)
 	}
 	return nil
 }
