@@ -2,6 +2,7 @@ package fake_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -405,21 +406,84 @@ func TestOpenByURL(t *testing.T) {
 	}
 }
 
+func TestFaultsOfOptionsAreInOrder(t *testing.T) {
+	opts := fake.Options{
+		Pools:    map[string]int64{"c": -1, "a": -1, "b": -1},
+		Programs: map[string]fake.Program{"c": nil, "a": nil, "b": nil},
+		Latency:  fake.Latency{"c": {}, "a": {}, "b": {}},
+	}
+	for range 10 {
+		var got []string
+		for _, fault := range opts.Validate() {
+			got = append(got, fault.Field)
+		}
+		assert.Equal(t, []string{
+			"pools[a]", "pools[b]", "pools[c]", "latency[a]", "latency[b]", "latency[c]", "programs[a]", "programs[b]", "programs[c]",
+		}, got)
+	}
+}
+
+func TestPlanTellsWhatIsRefusedAndWhatNothingActsOn(t *testing.T) {
+	p := fake.Test(t, fake.Options{})
+	type gap struct {
+		field string
+		level resource.FieldLevel
+	}
+	for _, c := range []struct {
+		spec compute.Spec
+		want []gap
+	}{
+		{compute.Spec{Kind: compute.VM, NetworkMode: compute.NetworkHost}, []gap{{"networkMode", resource.FieldRefused}}},
+		{compute.Spec{Native: compute.Natives{compute.RecordedNative{Provider: fake.Scheme, Version: "1"}}}, []gap{{"native", resource.FieldRefused}}},
+		{compute.Spec{NetworkMode: compute.NetworkHost}, nil},
+		{
+			compute.Spec{
+				Restart: compute.RestartPolicy{Mode: compute.RestartAlways}, Health: &compute.Probe{Exec: []string{"true"}},
+				Resources: compute.Resources{DiskRead: 1}, Init: true, Readiness: &compute.Probe{Exec: []string{"true"}},
+			},
+			[]gap{
+				{"init", resource.FieldHint}, {"resources.diskRead", resource.FieldHint},
+				{"restart.mode", resource.FieldHint}, {"health.exec", resource.FieldHint},
+			},
+		},
+	} {
+		c.spec.Name, c.spec.Image = "web", "app"
+		plan, err := compute.PlanOf(t.Context(), p.Instances(), c.spec)
+		require.NoError(t, err)
+		var gaps []gap
+		refused := false
+		for _, g := range plan.Gaps {
+			gaps = append(gaps, gap{g.Field, g.Level})
+			refused = refused || g.Level == resource.FieldRefused
+			assert.NotEmpty(t, g.Reason)
+		}
+		assert.Equal(t, c.want, gaps)
+		inst, err := p.Instances().Create(t.Context(), c.spec)
+		if refused {
+			failsAs(t, err, errors.ErrUnsupported, c.want[0].field)
+			continue
+		}
+		require.NoError(t, err)
+		require.NoError(t, inst.Delete(t.Context(), compute.DeleteOptions{}))
+	}
+}
+
 func TestOptionsThatMakeNoSense(t *testing.T) {
 	b := fake.NewBackend(fake.Options{})
 	defer b.Close()
 	for field, opts := range map[string]fake.Options{
-		"namespace":          {Namespace: "UPPER"},
-		"seed":               {Backend: b, Seed: 1},
-		"images":             {Backend: b, Images: []fake.Image{}},
-		"capacity.cpus":      {Capacity: fake.Capacity{CPUs: -1}},
-		"history":            {History: -1},
-		"latency[]":          {Latency: fake.Latency{"": {Min: 2, Max: 1}}},
-		"images[0].name":     {Images: []fake.Image{{Name: "::"}}},
-		"images[0].size":     {Images: []fake.Image{{Name: "a", Size: -1}}},
-		"images[0].disk":     {Images: []fake.Image{{Name: "a", Disk: []byte{1}, Files: emptyFS{}}}},
-		"programs[a]":        {Programs: map[string]fake.Program{"a": nil}},
-		"images[0].users[0]": {Images: []fake.Image{{Name: "a", Users: []fake.User{{}}}}},
+		"namespace":               {Namespace: "UPPER"},
+		"seed":                    {Backend: b, Seed: 1},
+		"images":                  {Backend: b, Images: []fake.Image{}},
+		"capacity.cpus":           {Capacity: fake.Capacity{CPUs: -1}},
+		"history":                 {History: -1},
+		"latency[]":               {Latency: fake.Latency{"": {Min: 2, Max: 1}}},
+		"latency[instance/strat]": {Latency: fake.Latency{"instance/strat": fake.Exactly(time.Second)}},
+		"images[0].name":          {Images: []fake.Image{{Name: "::"}}},
+		"images[0].size":          {Images: []fake.Image{{Name: "a", Size: -1}}},
+		"images[0].disk":          {Images: []fake.Image{{Name: "a", Disk: []byte{1}, Files: emptyFS{}}}},
+		"programs[a]":             {Programs: map[string]fake.Program{"a": nil}},
+		"images[0].users[0]":      {Images: []fake.Image{{Name: "a", Users: []fake.User{{}}}}},
 	} {
 		t.Run(field, func(t *testing.T) {
 			p := fake.New(opts)

@@ -1,6 +1,8 @@
 package fake
 
 import (
+	"maps"
+	"slices"
 	"time"
 
 	"github.com/univirt/univirt/resource"
@@ -151,14 +153,19 @@ func (o Options) Validate() resource.Faults {
 			f.Add(n.field, "must not be negative")
 		}
 	}
-	for name, size := range o.Pools {
+	for _, name := range slices.Sorted(maps.Keys(o.Pools)) {
+		size := o.Pools[name]
 		field := resource.MapField("pools", name)
 		f.AddReason(field, resource.CheckName(name))
 		if size < 0 {
 			f.Add(field, "must not be negative")
 		}
 	}
-	for op, spread := range o.Latency {
+	for _, op := range slices.Sorted(maps.Keys(o.Latency)) {
+		spread := o.Latency[op]
+		if op != "" && !slices.Contains(ops, op) {
+			f.Add("latency["+string(op)+"]", "is not an operation")
+		}
 		if spread.Min < 0 || spread.Max < spread.Min {
 			f.Add("latency["+string(op)+"]", "must be from a least to a most duration")
 		}
@@ -166,8 +173,8 @@ func (o Options) Validate() resource.Faults {
 	for i, image := range o.Images {
 		f.Under(at("images", i), image.Validate())
 	}
-	for name, program := range o.Programs {
-		if program == nil {
+	for _, name := range slices.Sorted(maps.Keys(o.Programs)) {
+		if o.Programs[name] == nil {
 			f.Add("programs["+name+"]", "must not be nil")
 		}
 	}
