@@ -71,9 +71,10 @@ func (r *Registry) Open(ctx context.Context, rawURL string) (Provider, error) {
 	if open == nil {
 		known := strings.Join(r.Schemes(), ", ")
 		if known == "" {
-			known = "none; import a package below providers/"
+			known = "none"
 		}
-		return nil, openFault("url.scheme", "is not registered: "+resource.Quote(u.Scheme)+"; registered are "+known)
+		return nil, openFault("url.scheme", "is not registered: "+resource.Quote(u.Scheme)+"; registered are "+known+
+			": the packages below providers/ that the program imports")
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, resource.Fail("open", resource.Ref{Provider: u.Scheme}, err)

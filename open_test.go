@@ -29,7 +29,7 @@ func TestRegistry(t *testing.T) {
 	assert.Empty(t, r.Schemes(), "the zero value is empty")
 	_, err := r.Open(t.Context(), "fake:")
 	assert.EqualError(t, err,
-		`open: url.scheme: is not registered: "fake"; registered are none; import a package below providers/`)
+		`open: url.scheme: is not registered: "fake"; registered are none: the packages below providers/ that the program imports`)
 
 	r.Register("beta", open)
 	r.Register("alpha", open)
@@ -64,9 +64,9 @@ func TestOpenRefuses(t *testing.T) {
 		"alpha":                                 {"url.scheme", ""},
 		"//user:hunter2@host":                   {"url.scheme", ""},
 		"/run/x.sock":                           {"url.scheme", ""},
-		"beta:":                                 {"url.scheme", `open: url.scheme: is not registered: "beta"; registered are alpha`},
+		"beta:":                                 {"url.scheme", `open: url.scheme: is not registered: "beta"; registered are alpha: the packages below providers/ that the program imports`},
 		"beta://user:hunter2@h/":                {"url.scheme", ""},
-		"user:hunter2@host":                     {"url.scheme", `open: url.scheme: is not registered: "user"; registered are alpha`},
+		"user:hunter2@host":                     {"url.scheme", `open: url.scheme: is not registered: "user"; registered are alpha: the packages below providers/ that the program imports`},
 		"+alpha:":                               {"url", ""},
 		"alpha ://x":                            {"url", ""},
 		":alpha":                                {"url", "open: url: is malformed"},

@@ -14,7 +14,7 @@ import (
 // RunOptions are the options of Run.
 type RunOptions struct {
 	// Stdout and Stderr get the main process's output, completely; nil discards
-	// it.
+	// it. They may be the same writer: neither is called while the other is.
 	Stdout, Stderr io.Writer
 	// Keep leaves the stopped instance there instead of deleting it.
 	Keep bool
@@ -28,7 +28,10 @@ const CleanupTimeout = 10 * time.Second
 // the run and deletes it. The context bounds the whole: when it is done, the
 // run is ended by force, and the error is of the operation "run". However Run
 // ends, the instance is deleted unless Keep is set; where that fails the error
-// says so.
+// says so. Sweep finds what a process that was killed left of a spec with the
+// lifetime resource.Ephemeral.
+//
+// Run gives the main process no input: Process.Stdin is InvalidArgument.
 //
 // An exit code other than 0 is not an error of Run. Where Run fails while the
 // main process runs, it returns besides the error how that ended by force, with
@@ -48,6 +51,10 @@ func Run(ctx context.Context, instances Instances, spec Spec, opts RunOptions) (
 		}
 		err = resource.Fail("run", ref, err)
 	}()
+	if spec.Process.Stdin {
+		return Exit{}, resource.Fail("run", resource.Ref{Kind: resource.KindInstance, Name: spec.Name},
+			resource.Faults{{Field: "process.stdin", Reason: "must not be set: Run has no input to give"}})
+	}
 	inst, err := instances.Create(ctx, spec)
 	if err != nil {
 		return Exit{}, err

@@ -264,3 +264,11 @@ func TestExitSuccess(t *testing.T) {
 	assert.False(t, compute.Exit{}.Success())
 	assert.False(t, compute.Exit{Known: true, Code: 1}.Success())
 }
+
+func TestRunGivesNoInput(t *testing.T) {
+	s := &machines{}
+	_, err := compute.Run(t.Context(), s, compute.Spec{Name: "web", Image: "cat", Process: compute.Process{Stdin: true}}, compute.RunOptions{})
+	require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
+	assert.ErrorContains(t, err, "process.stdin")
+	assert.Nil(t, s.m, "nothing was created")
+}

@@ -46,6 +46,9 @@ func connect(ctx context.Context, opts Options) (c *connection, err error) {
 	}()
 	if m := opts.Managed; m != nil {
 		c.daemon, err = managed.Start(ctx, managed.Config{Dir: m.Dir, Binary: m.Binary, StartTimeout: m.StartTimeout})
+		if done := ended(ctx); err != nil && done != nil {
+			return c, fmt.Errorf("managed: %w: %v", done, err)
+		}
 		if err != nil {
 			return c, atField("managed", err)
 		}

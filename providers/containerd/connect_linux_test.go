@@ -371,3 +371,25 @@ func TestCallTimeout(t *testing.T) {
 	p.conn.calls.timeout = 0
 	require.NoError(t, inst.Delete(t.Context(), compute.DeleteOptions{Force: true}))
 }
+
+// TestManagedStartEndsWithItsContext ends the context in the middle of a start, by
+// a cause of the caller's own: the error is a context's all the same.
+func TestManagedStartEndsWithItsContext(t *testing.T) {
+	startShared(t) // skips where there is none
+	dir, err := os.MkdirTemp("", "univirt-ends-")
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
+	for _, after := range []time.Duration{time.Millisecond, 10 * time.Millisecond, 50 * time.Millisecond} {
+		ctx, cancel := context.WithCancelCause(t.Context())
+		timer := time.AfterFunc(after, func() { cancel(errors.New("interrupt")) })
+		p, err := New(ctx, Options{Managed: &Managed{Dir: filepath.Join(dir, "d"), Binary: os.Getenv(binaryVariable)}})
+		timer.Stop()
+		if err == nil {
+			// A fast machine was faster.
+			require.NoError(t, p.Close())
+			continue
+		}
+		require.ErrorIs(t, err, context.Canceled, "after %s", after)
+	}
+	require.NoError(t, Remove(t.Context(), filepath.Join(dir, "d")))
+}
