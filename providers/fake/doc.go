@@ -43,5 +43,7 @@
 //
 // Identities, run tokens, hardware addresses, addresses and the faults that
 // strike by chance depend on [Options.Seed] and on what was asked for, so the same
-// test gives the same [Backend.Dump].
+// test gives the same [Backend.Dump]. Where goroutines race, that holds too but
+// for what is counted over all calls, as [Site.Nth], [Site.First] and [Site.From]
+// do: [Site.Of] makes their count that of one resource.
 package fake

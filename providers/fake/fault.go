@@ -99,8 +99,9 @@ func (s Site) between(first, last int) Site {
 	return s
 }
 
-// Chance makes the fault strike with a probability from 0 to 1, by a generator
-// that Options.Seed begins.
+// Chance makes the fault strike with a probability from 0 to 1. Whether it
+// does depends on Options.Seed, on the operation and the resource, and on how many
+// such calls there were.
 func (s Site) Chance(probability float64) Site {
 	if !(probability >= 0 && probability <= 1) {
 		s.faults = append(slices.Clone(s.faults), resource.Fault{Field: "chance", Reason: "must be from 0 to 1"})

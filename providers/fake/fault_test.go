@@ -3,6 +3,8 @@ package fake_test
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -295,6 +297,40 @@ func TestChanceIsTheSameWithTheSameSeed(t *testing.T) {
 	assert.Equal(t, first, run(1))
 	assert.NotEqual(t, first, run(2))
 	assert.InDelta(t, 30, len(first), 20)
+}
+
+func TestChanceDoesNotDependOnTheOrderOfOthersCalls(t *testing.T) {
+	const count = 50
+	run := func(order func(calls []string)) map[string][]int {
+		p := fake.Test(t, fake.Options{Seed: 1})
+		insts := map[string]compute.Instance{}
+		var calls []string
+		for _, name := range []string{"a", "b", "c"} {
+			insts[name] = create(t, p, name)
+			for range count {
+				calls = append(calls, name)
+			}
+		}
+		order(calls)
+		p.Fail(fake.On(fake.OpInfo).Chance(0.5).With(errdefs.ErrUnavailable))
+		asked, struck := map[string]int{}, map[string][]int{}
+		for _, name := range calls {
+			asked[name]++
+			if _, err := insts[name].Info(t.Context()); err != nil {
+				struck[name] = append(struck[name], asked[name])
+			}
+		}
+		return struck
+	}
+	inTurn := run(func([]string) {})
+	assert.Equal(t, inTurn, run(slices.Reverse[[]string]))
+	assert.Equal(t, inTurn, run(func(calls []string) {
+		rand.Shuffle(len(calls), func(i, j int) { calls[i], calls[j] = calls[j], calls[i] })
+	}))
+	assert.NotEqual(t, inTurn["a"], inTurn["b"])
+	for name, struck := range inTurn {
+		assert.InDelta(t, count/2, len(struck), count/3, name)
+	}
 }
 
 func TestUnusedFaultsAreReported(t *testing.T) {

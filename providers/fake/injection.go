@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"hash/fnv"
 	"math/rand/v2"
 	"slices"
 	"sync"
@@ -15,11 +16,14 @@ type Injection struct {
 	fault Fault
 	from  *injections
 	// mu guards the counts; a fault that strikes takes no other lock meanwhile.
-	mu      sync.Mutex
-	random  *rand.Rand
-	matched int
-	struck  int
-	removed bool
+	mu sync.Mutex
+	// seed and number are what chance begins with, and draws counts the calls that
+	// it has decided on, by a hash of what they were about.
+	seed, number uint64
+	draws        map[uint64]uint64
+	matched      int
+	struck       int
+	removed      bool
 	// err says why the fault was not injected.
 	err error
 }
@@ -78,11 +82,28 @@ func (i *Injection) strikes(what Op, at target) bool {
 	if s.first > 0 && i.matched < s.first || s.last > 0 && i.matched > s.last {
 		return false
 	}
-	if s.chance < 1 && i.random.Float64() >= s.chance {
+	if s.chance < 1 && i.draw(what, at) >= s.chance {
 		return false
 	}
 	i.struck++
 	return true
+}
+
+// draw returns a number from 0 to 1 that depends on the seed, on what a call is
+// about, and on how many there were of the same before: so a test whose goroutines
+// race still sees the same calls struck. The injection is locked.
+func (i *Injection) draw(what Op, at target) float64 {
+	h := fnv.New64a()
+	for _, text := range []string{string(what), string(at.ref.Kind), at.ref.Namespace, at.ref.Name} {
+		h.Write([]byte(text))
+		h.Write([]byte{0})
+	}
+	key := h.Sum64()
+	if i.draws == nil {
+		i.draws = make(map[uint64]uint64)
+	}
+	i.draws[key]++
+	return rand.New(rand.NewPCG(i.seed^key, i.number<<32+i.draws[key])).Float64()
 }
 
 // injections are the faults of one value, or of a backend.
@@ -90,7 +111,7 @@ type injections struct {
 	mu     sync.RWMutex
 	calls  []*Injection
 	events []*Injection
-	// made counts all that there ever were, and seeds the next one's generator.
+	// made counts all that there ever were.
 	made uint64
 }
 
@@ -98,7 +119,7 @@ func (in *injections) add(f Fault, seed uint64) *Injection {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.made++
-	i := &Injection{fault: f, from: in, random: rand.New(rand.NewPCG(seed, in.made))}
+	i := &Injection{fault: f, from: in, seed: seed, number: in.made}
 	if f.event {
 		in.events = append(in.events, i)
 	} else {
