@@ -15,7 +15,9 @@ import (
 // cannot.
 type Images interface {
 	// Pull brings an image from a registry and returns it ready for use. What is
-	// there already is not fetched again. Unknown is NotFound, refused
+	// there already is not fetched again, and Pulls of the same reference at the
+	// same time share one download: each waits for it, and takes it over where the
+	// context of the one that was downloading ends. Unknown is NotFound, refused
 	// credentials Unauthenticated, forbidden PermissionDenied, too many requests
 	// ResourceExhausted, a registry that does not answer Unavailable, a layer
 	// that is not what its digest says DataLoss, an image for other platforms

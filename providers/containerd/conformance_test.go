@@ -2,9 +2,13 @@ package containerd
 
 import (
 	"context"
+	"fmt"
 	"io"
+	"net/http"
 	"path/filepath"
+	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/require"
@@ -33,6 +37,7 @@ func harness(t *testing.T) providertest.Harness {
 	archived := dataImage(t, 1, 512)
 	remote := push(t, registry, "team/remote:v1", dataImage(t, 2, 4096))
 	var lines sync.Map // of *Provider to *line
+	var fresh atomic.Int64
 	return providertest.Harness{
 		Open: func(ctx context.Context, opts providertest.OpenOptions) (univirt.Provider, error) {
 			l := new(line)
@@ -61,6 +66,11 @@ func harness(t *testing.T) providertest.Harness {
 		Foreign: plantForeign,
 		Remote:  remote,
 		Gone:    registry.Ref("team/gone:v1"),
+		Fresh: func() (string, func(string) int, error) {
+			name := fmt.Sprintf("team/fresh-%d", fresh.Add(1))
+			ref, err := registry.Push(name+":v1", dataImage(t, 3, 50_000))
+			return ref, func(string) int { return downloads(registry, name) }, err
+		},
 		Archive: func(w io.Writer, format compute.ImageFormat) (string, error) {
 			const name = "example.test/archived:v1"
 			if format == compute.DockerArchive {
@@ -69,4 +79,17 @@ func harness(t *testing.T) providertest.Harness {
 			return name, testimage.WriteOCI(w, name, archived)
 		},
 	}
+}
+
+// downloads is how often the content of a repository was asked for: of all blobs
+// the most frequent.
+func downloads(r *testregistry.Registry, repository string) int {
+	most, of := 0, map[string]int{}
+	for _, req := range r.Requests() {
+		if req.Method == http.MethodGet && strings.HasPrefix(req.Path, "/v2/"+repository+"/blobs/") {
+			of[req.Path]++
+			most = max(most, of[req.Path])
+		}
+	}
+	return most
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"testing/fstest"
 	"testing/synctest"
+	"time"
 
 	"github.com/containerd/errdefs"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -362,4 +363,60 @@ func TestImageEvents(t *testing.T) {
 		return e.Type == resource.EventDeleted
 	})
 	assert.Equal(t, []string{"synced", "added docker.io/library/app:latest create", "deleted docker.io/library/app:latest"}, told(events))
+}
+
+func TestPullsOfOneReferenceShareADownload(t *testing.T) {
+	for name, cancelled := range map[string]bool{"the first brings it": false, "the first is cancelled": true} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := fake.Test(t, fake.Options{})
+				release := make(chan struct{})
+				ctx, cancel := context.WithCancel(t.Context())
+				defer cancel()
+				var first, second error
+				var phases []string
+				done := make(chan struct{})
+				go func() {
+					_, first = p.Images().Pull(ctx, "app", compute.PullOptions{Progress: func(r resource.Progress) {
+						if r.Phase == "downloading" {
+							<-release
+						}
+					}})
+					done <- struct{}{}
+				}()
+				synctest.Wait()
+				go func() {
+					_, second = p.Images().Pull(t.Context(), "docker.io/library/app:latest", compute.PullOptions{Progress: func(r resource.Progress) {
+						for _, item := range r.Items {
+							phases = append(phases, item.Phase)
+						}
+					}})
+					done <- struct{}{}
+				}()
+				given, giveUp := context.WithTimeout(t.Context(), time.Minute)
+				defer giveUp()
+				_, err := p.Images().Pull(given, "app", compute.PullOptions{})
+				require.ErrorIs(t, err, context.DeadlineExceeded, "who waits need not")
+				_, err = p.Images().Get(t.Context(), "app")
+				require.ErrorIs(t, err, errdefs.ErrNotFound)
+				if cancelled {
+					cancel()
+				}
+				close(release)
+				<-done
+				<-done
+				require.NoError(t, second)
+				if cancelled {
+					assert.ErrorIs(t, first, context.Canceled)
+					assert.Contains(t, phases, "downloading", "it brings the image in its place")
+				} else {
+					assert.NoError(t, first)
+					assert.NotContains(t, phases, "downloading")
+				}
+				img, err := p.Images().Get(t.Context(), "app")
+				require.NoError(t, err)
+				assert.Equal(t, 1, p.Backend().Downloads(img.Ref.ID))
+			})
+		})
+	}
 }

@@ -33,6 +33,8 @@ type imageStore struct {
 	// asked are the images by what callers write, so that the same reference is not
 	// parsed for each of a thousand instances. It is emptied at every change.
 	asked map[string]named
+	// downloads are under way, by digest.
+	downloads map[string]*download
 }
 
 // named is an image with the name in full that it was found by; the empty name
@@ -244,21 +246,71 @@ func (p *Provider) pull(ctx context.Context, name string, opts compute.PullOptio
 			return nil, err
 		}
 	}
-	p.backend.mu.Lock()
-	_, there := p.space.images.byID[found.digest]
-	p.backend.mu.Unlock()
-	report.layers(found, there)
-	if err := p.open(ctx); err != nil {
-		return nil, err
-	}
-	p.backend.mu.Lock()
-	img, err := p.space.keep(found, ref.String())
-	p.backend.mu.Unlock()
+	img, err := p.bring(ctx, ref.String(), found, report)
 	if err := c.done(err); err != nil {
 		return nil, err
 	}
 	report.phase("done")
 	return img, nil
+}
+
+// bring downloads the content of an image, unless it is there. Whoever wants the
+// same content meanwhile waits, and then finds it there or brings it instead.
+func (p *Provider) bring(ctx context.Context, name string, content *artifact, report *reporter) (*image, error) {
+	b := p.backend
+	d := p.want(content.digest)
+	defer p.unwant(content.digest, d)
+	if err := p.take(ctx, &d.turn); err != nil {
+		return nil, err
+	}
+	defer p.leave(&d.turn)
+	b.mu.Lock()
+	_, there := p.space.images.byID[content.digest]
+	b.mu.Unlock()
+	report.layers(content, there)
+	if err := p.open(ctx); err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	img, err := p.space.keep(content, name)
+	if err == nil && !there {
+		b.registry.served(content.digest)
+	}
+	return img, err
+}
+
+// download is the right to bring the content of an image, and how many want it.
+type download struct {
+	turn   turn
+	wanted int
+}
+
+// want returns the download of some content for one more that wants it. The
+// backend is not locked.
+func (p *Provider) want(digest string) *download {
+	p.backend.mu.Lock()
+	defer p.backend.mu.Unlock()
+	s := &p.space.images
+	if s.downloads == nil {
+		s.downloads = make(map[string]*download)
+	}
+	d := s.downloads[digest]
+	if d == nil {
+		d = &download{}
+		s.downloads[digest] = d
+	}
+	d.wanted++
+	return d
+}
+
+// unwant is the undo of want.
+func (p *Provider) unwant(digest string, d *download) {
+	p.backend.mu.Lock()
+	defer p.backend.mu.Unlock()
+	if d.wanted--; d.wanted == 0 {
+		delete(p.space.images.downloads, digest)
+	}
 }
 
 // verified gives a refusal without a kind of its own the kind PermissionDenied.

@@ -25,6 +25,8 @@ type registry struct {
 	// local are the images that every namespace has from its beginning on. They
 	// are set once.
 	local []localImage
+	// downloads counts how often content was brought, by digest.
+	downloads map[string]int
 }
 
 type localImage struct {
@@ -99,6 +101,25 @@ func (r *registry) push(images []Image) {
 		})
 		r.offers[name] = append(offers, newOffer(i))
 	}
+}
+
+// served counts a download.
+func (r *registry) served(digest string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.downloads == nil {
+		r.downloads = make(map[string]int)
+	}
+	r.downloads[digest]++
+}
+
+// Downloads returns how often the content of an image, named by its ID, was
+// brought from the registry, into all namespaces together. A pull of what is there
+// already brings nothing, and of pulls at the same time one does.
+func (b *Backend) Downloads(id string) int {
+	b.registry.mu.Lock()
+	defer b.registry.mu.Unlock()
+	return b.registry.downloads[id]
 }
 
 // find returns what the registry has under a reference.

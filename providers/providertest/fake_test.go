@@ -3,8 +3,10 @@ package providertest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/fstest"
 
@@ -56,6 +58,7 @@ func fakeHarness(t testing.TB, kind compute.Kind) Harness {
 		require.NoError(t, b.Close())
 		require.Empty(t, b.Abandoned(), "programs that did not return")
 	})
+	var fresh atomic.Int64
 	open := func(namespace, owner string) *fake.Provider {
 		return fake.New(fake.Options{Backend: b, Namespace: namespace, Owner: owner})
 	}
@@ -129,6 +132,10 @@ func fakeHarness(t testing.TB, kind compute.Kind) Harness {
 		},
 		Remote: "docker.io/library/remote:1",
 		Gone:   "docker.io/library/gone:1",
+		Fresh: func() (string, func(string) int, error) {
+			name := fmt.Sprintf("docker.io/library/fresh:%d", fresh.Add(1))
+			return name, b.Downloads, b.Push(fake.Image{Name: name, Files: fstest.MapFS{"name": {Data: []byte(name)}}})
+		},
 		Archive: func(w io.Writer, format compute.ImageFormat) (string, error) {
 			const name = "docker.io/library/archived:1"
 			image, err := testimage.Data(testimage.Options{

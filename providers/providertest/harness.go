@@ -56,6 +56,10 @@ type Harness struct {
 	// Remote is the reference of an image that can be pulled and that no
 	// namespace has. Gone is one of the same registry that does not exist.
 	Remote, Gone string
+	// Fresh puts an image into the registry that no namespace has ever had. It
+	// returns its reference, and how often an image of that ID has been downloaded
+	// so far: the largest number over its layers.
+	Fresh func() (ref string, downloads func(id string) int, err error)
 	// Archive writes an image with some name as a stream of a format that the
 	// provider imports, and returns the name. The image is not Image.
 	Archive func(w io.Writer, format compute.ImageFormat) (name string, err error)
@@ -113,6 +117,7 @@ func (h Harness) hooks() map[string]bool {
 		"Force":     h.Force != nil,
 		"Remote":    h.Remote != "",
 		"Gone":      h.Gone != "",
+		"Fresh":     h.Fresh != nil,
 		"Archive":   h.Archive != nil,
 	}
 }

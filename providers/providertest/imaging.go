@@ -6,7 +6,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
 	"slices"
+	"sync"
 	"testing/iotest"
 
 	"github.com/containerd/errdefs"
@@ -29,6 +31,8 @@ func imageCases() []testCase {
 		{"Pull brings an image that is ready for use", pull, pullImage},
 		{"Pull of what is there brings the same", pull, pullTwice},
 		{"Many Pulls of one image at the same time bring one", pull, pullRace},
+		{"Pulls of one reference at the same time share one download", all(pull, hook("Fresh")), pullShared},
+		{"A Pull that is cancelled leaves those alone that share its download", all(pull, hook("Fresh"), hasImages(compute.FeatureProgress)), pullSharedCancelled},
 		{"Create pulls what is missing, where the policy says so", pull, createPulls},
 		{"Pull tells its progress, layer by layer, and the end of it", all(pull, hasImages(compute.FeatureProgress)), pullProgress},
 		{"Pull asks Verify before it unpacks, and a refusal leaves nothing behind", pull, pullVerify},
@@ -205,6 +209,69 @@ func pullRace(e *env) {
 	}
 	for _, id := range ids {
 		require.Equal(e, ids[0], id)
+	}
+	require.Len(e, e.imageIDs(), len(e.lane.images)+1)
+}
+
+func pullShared(e *env) {
+	ref, downloads, err := e.s.h.Fresh()
+	require.NoError(e, err)
+	ids := make([]string, crowd)
+	// None of them downloads before all have come as far, and who downloads lets
+	// the others have a try.
+	var ready sync.WaitGroup
+	ready.Add(crowd)
+	opts := compute.PullOptions{
+		Verify: func(context.Context, string, string) error {
+			ready.Done()
+			ready.Wait()
+			return nil
+		},
+		Progress: func(resource.Progress) { runtime.Gosched() },
+	}
+	for _, err := range e.together(crowd, func(i int) error {
+		image, err := e.p.Images().Pull(e.ctx, ref, opts)
+		ids[i] = image.Ref.ID
+		return err
+	}) {
+		require.NoError(e, err)
+	}
+	for _, id := range ids {
+		require.Equal(e, ids[0], id)
+	}
+	require.Equal(e, 1, downloads(ids[0]))
+	_, err = e.p.Images().Pull(e.ctx, ref, compute.PullOptions{})
+	require.NoError(e, err)
+	require.Equal(e, 1, downloads(ids[0]), "what is there is not downloaded again")
+}
+
+func pullSharedCancelled(e *env) {
+	ref, _, err := e.s.h.Fresh()
+	require.NoError(e, err)
+	// Half of them are given up as soon as anything of the image has come in, or
+	// when they are done: all of these at most.
+	for i, err := range e.together(crowd, func(i int) error {
+		ctx, cancel := context.WithCancel(e.ctx)
+		defer cancel()
+		opts := compute.PullOptions{}
+		if i%2 == 0 {
+			opts.Progress = func(p resource.Progress) {
+				if p.Phase != "resolving" {
+					cancel()
+				}
+			}
+		}
+		image, err := e.p.Images().Pull(ctx, ref, opts)
+		if err == nil && image.Ref.ID == "" {
+			return errors.New("an image without an ID")
+		}
+		return err
+	}) {
+		if err != nil && i%2 == 0 {
+			e.cancelled(err, context.Canceled)
+			continue
+		}
+		require.NoError(e, err, "pull %d", i)
 	}
 	require.Len(e, e.imageIDs(), len(e.lane.images)+1)
 }
