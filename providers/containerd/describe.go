@@ -1,6 +1,7 @@
 package containerd
 
 import (
+	"cmp"
 	"context"
 	"path/filepath"
 	"runtime"
@@ -52,6 +53,7 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 				"runtime":     p.opts.Runtime,
 				"state":       p.state.root,
 				"cgroup":      map[bool]string{false: "v1", true: "v2"}[p.host.unified],
+				"apparmor":    cmp.Or(p.host.apparmor, "none"),
 				"managed":     strconv.FormatBool(p.conn.daemon != nil),
 			},
 		},

@@ -51,6 +51,22 @@
 // the last user shuts the daemon down, and instances run on: the next New on the
 // folder finds them. [Remove] ends and deletes all.
 //
+// # AppArmor
+//
+// Where the host has AppArmor, with its program apparmor_parser, instances that are
+// not privileged run under containerd's default profile, which New loads into the
+// kernel under the name univirt-default; it stays there. Describe tells under
+// "apparmor" which profile it is; where the host has no AppArmor, or the profile
+// cannot be loaded, it is "none", and the rest of the hardening stands alone.
+//
+// # Images
+//
+// Images.Delete asks which instances use an image before it removes the last name.
+// Containerd has no transaction over both, so that an instance that is created in
+// between, by whoever uses the namespace, is not seen: it works, as its root
+// filesystem keeps the layers that it is made of, but its image is gone. Programs
+// that delete images while instances are made should hold a lock of their own.
+//
 // # Names
 //
 // A name is taken by preparing the snapshot of the root filesystem, whose key is

@@ -4,7 +4,9 @@ import (
 	"os"
 
 	"github.com/containerd/cgroups/v3"
+	"github.com/containerd/containerd/v2/contrib/apparmor"
 	"github.com/containerd/containerd/v2/contrib/seccomp"
+	hostapparmor "github.com/containerd/containerd/v2/pkg/apparmor"
 	"github.com/containerd/containerd/v2/pkg/cap"
 	"github.com/containerd/containerd/v2/pkg/oci"
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -22,6 +24,8 @@ type host struct {
 	files uint64
 	// capabilities are those that exist here, in full.
 	capabilities []string
+	// apparmor is the profile for what is not privileged; empty where there is none.
+	apparmor string
 	// devices returns the host's devices, for a privileged instance.
 	devices func() ([]specs.LinuxDevice, error)
 	// seccomp returns the default filter for a process with the capabilities of
@@ -48,3 +52,19 @@ func readHost() host {
 	h.capabilities, _ = cap.Current()
 	return h
 }
+
+// loadAppArmor puts containerd's default profile into the kernel, unless it is
+// there, and returns its name; empty where the host has no AppArmor.
+func loadAppArmor() (string, error) {
+	if !hostapparmor.HostSupports() {
+		return "", nil
+	}
+	if err := apparmor.LoadDefaultProfile(appArmorProfile); err != nil {
+		return "", err
+	}
+	return appArmorProfile, nil
+}
+
+// appArmorProfile stays in the kernel until the host is started anew, for all
+// users of this module.
+const appArmorProfile = "univirt-default"

@@ -13,7 +13,8 @@ import (
 
 // Delete removes a name, and the image's content before it returns where that
 // was the last. Instances keep an image by its ID: while one uses it, the last
-// name stays, whichever the instance was made with.
+// name stays, whichever the instance was made with. One that is made at the same
+// time may not be seen, see the package's documentation.
 func (s *imageStore) Delete(ctx context.Context, nameOrID string, opts compute.DeleteImageOptions) error {
 	// All images of the namespace are ours, so that there is nothing to force.
 	_ = opts

@@ -94,6 +94,7 @@ func (t translation) runtimeSpec() (*specs.Spec, error) {
 		out.Linux.Devices = devices
 		out.Linux.Resources.Devices = []specs.LinuxDeviceCgroup{{Allow: true, Access: "rwm"}}
 	} else {
+		out.Process.ApparmorProfile = t.host.apparmor
 		out.Linux.MaskedPaths = slices.Clone(maskedPaths)
 		out.Linux.ReadonlyPaths = slices.Clone(readonlyPaths)
 		if !t.host.unified {

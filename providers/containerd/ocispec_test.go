@@ -135,6 +135,23 @@ func TestChoices(t *testing.T) {
 	assert.Equal(t, "SIGTERM", withChoices(spec, compute.ImageConfig{StopSignal: "nonsense"}).StopSignal)
 }
 
+func TestAppArmorProfile(t *testing.T) {
+	h := testHost(true)
+	for _, profile := range []string{"", "loaded"} {
+		h.apparmor = profile
+		for _, privileged := range []bool{false, true} {
+			spec := compute.Spec{Name: "web", Security: compute.Security{Privileged: privileged}}
+			out, err := translation{spec: withChoices(spec, testConfig), image: testConfig, host: h}.runtimeSpec()
+			require.NoError(t, err)
+			want := profile
+			if privileged {
+				want = ""
+			}
+			assert.Equal(t, want, out.Process.ApparmorProfile)
+		}
+	}
+}
+
 func TestCapabilities(t *testing.T) {
 	all := testHost(false).capabilities
 	for name, c := range map[string]struct {

@@ -96,6 +96,10 @@ func openProvider(ctx context.Context, opts Options) (_ *Provider, err error) {
 		host:  readHost(),
 	}
 	p.kind = containersOn(p.host)
+	var unloaded error
+	if p.host.apparmor, unloaded = loadAppArmor(); unloaded != nil {
+		opts.Logger.Warn("instances run without an AppArmor profile", "error", unloaded)
+	}
 	p.alive, p.end = context.WithCancel(context.Background())
 	p.images = newImages(p)
 	defer func() {
