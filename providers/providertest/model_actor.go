@@ -337,8 +337,11 @@ func (a *actor) ended() ([]*pendingWait, []outcome) {
 func (a *actor) logs(t target, _ step) outcome {
 	ctx, cancel := context.WithTimeout(a.ctx, a.s.h.Patience)
 	defer cancel()
-	// What a run that is over has printed is complete only for who follows.
-	lines, err := resource.Collect(compute.Logs(ctx, t.inst, compute.LogOptions{Follow: t.seen.State == compute.Stopped}))
+	// What a run that is over has printed is complete only for who follows; and it
+	// may be over since the instance was looked at.
+	info, err := t.inst.Info(ctx)
+	follow := err == nil && info.State == compute.Stopped
+	lines, err := resource.Collect(compute.Logs(ctx, t.inst, compute.LogOptions{Follow: follow}))
 	return outcome{err: err, lines: lines}
 }
 
