@@ -47,6 +47,8 @@ func TestCloseWithinCallbacks(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := openGuest(t, Options{})
+			before, err := inventory(t.Context(), p.space)
+			require.NoError(t, err)
 			over := make(chan struct{})
 			release := sync.OnceFunc(func() { close(over) })
 			defer release()
@@ -61,7 +63,7 @@ func TestCloseWithinCallbacks(t *testing.T) {
 			require.ErrorIs(t, <-called, resource.ErrClosed)
 			all, err := inventory(t.Context(), p.space)
 			require.NoError(t, err)
-			require.Len(t, all, 1, "what is left beside the image: %s", all)
+			require.Equal(t, before, all)
 		})
 	}
 }
