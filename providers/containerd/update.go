@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
 	"github.com/containerd/containerd/v2/core/containers"
@@ -65,6 +66,10 @@ func (i *instance) update(ctx context.Context, change compute.Change) error {
 	}
 	if had != has {
 		if err := i.p.limit(ctx, i.id, had, has); err != nil {
+			if i.p.endsMeanwhile(ctx, i.id, err) {
+				// Nothing runs any more that had limits.
+				return i.update(ctx, change)
+			}
 			return err
 		}
 	}
@@ -103,6 +108,28 @@ func (i *instance) liveAfter(k *known, change compute.Change, spec compute.Spec)
 			Err: errors.New("a running container takes it at its next start")}
 	}
 	return had, has, nil
+}
+
+// endsMeanwhile reports whether what failed did so because the run has ended, of
+// which the task may be slow to tell where nothing says what is wrong.
+func (p *Provider) endsMeanwhile(ctx context.Context, id string, failure error) bool {
+	for begun := time.Now(); ; {
+		t, err := p.loadTask(ctx, id)
+		if err != nil {
+			return false
+		}
+		if stateOf(t) == compute.Stopped {
+			return true
+		}
+		if resource.KindOf(failure) != nil || time.Since(begun) > endTime {
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
 }
 
 // limit changes the limits of the run under way. Where that fails in the middle

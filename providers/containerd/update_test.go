@@ -1,14 +1,20 @@
 package containerd
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
+	"sync"
 	"testing"
 	"time"
 
+	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
+	"github.com/containerd/containerd/v2/client"
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/providers/providertest/guest"
@@ -111,4 +117,42 @@ func TestHostThatDoesNotCountSwap(t *testing.T) {
 	inst := create(t, p, spec)
 	field(t, inst.Update(t.Context(), compute.Change{Resources: &compute.Resources{Memory: 64 * resource.MiB, Swap: 1}}), errors.ErrUnsupported, "resources.swap")
 	require.NoError(t, inst.Update(t.Context(), compute.Change{Resources: &compute.Resources{Memory: 32 * resource.MiB}}))
+}
+
+// lateUpdate does something in front of each update of a task.
+type lateUpdate struct {
+	tasksapi.TasksClient
+	before func()
+}
+
+func (l lateUpdate) Update(ctx context.Context, in *tasksapi.UpdateTaskRequest, opts ...grpc.CallOption) (*emptypb.Empty, error) {
+	l.before()
+	return l.TasksClient.Update(ctx, in, opts...)
+}
+
+// TestUpdateOfARunThatEnds: the limits of a run that ends meanwhile are those of
+// the next one, unless they were for this one alone.
+func TestUpdateOfARunThatEnds(t *testing.T) {
+	for apply, want := range map[compute.ApplyMode]error{compute.ApplyAuto: nil, compute.ApplyLive: errdefs.ErrFailedPrecondition} {
+		t.Run(string(apply), func(t *testing.T) {
+			p := openGuest(t, Options{})
+			inst := start(t, p, guestSpec("a", "sleep", "1h"))
+			tasks := p.client.TaskService()
+			late := lateUpdate{TasksClient: tasks, before: func() {
+				_, err := tasks.Kill(p.dress(t.Context()), &tasksapi.KillRequest{ContainerID: inst.ID(), Signal: 9, All: true})
+				assert.NoError(t, err)
+			}}
+			late.before = sync.OnceFunc(late.before)
+			slow, err := client.New(p.conn.address, client.WithServices(client.WithTaskClient(late)))
+			require.NoError(t, err)
+			fast := p.client
+			p.client = slow
+			t.Cleanup(func() { p.client = fast; assert.NoError(t, slow.Close()) })
+			err = inst.Update(t.Context(), compute.Change{Resources: &compute.Resources{Memory: 32 * resource.MiB}, Apply: apply})
+			require.ErrorIs(t, err, want)
+			if want == nil {
+				assert.EqualValues(t, 32*resource.MiB, info(t, inst).Spec.Resources.Memory)
+			}
+		})
+	}
 }
