@@ -38,7 +38,7 @@ func main() {
 Read next:
   README.md                                  what there is, and what each provider can do
   examples/quickstart/main.go                what you have just seen
-  go doc github.com/univirt/univirt/compute  the API; examples are in compute/example_test.go
+  go doc github.com/univirt/univirt/compute  the API; examples are in compute/example*_test.go
 `)
 }
 
