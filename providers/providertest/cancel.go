@@ -34,7 +34,7 @@ func cancelCases() []testCase {
 		if !cutElsewhere[o.name] {
 			cases = append(cases, testCase{
 				name:  "A context that ends in the middle of " + o.name + ", or after it, leaves a state of the table",
-				needs: append(cutFrom(o).needs, o.needs...),
+				needs: all(cutFrom(o).needs, o.needs),
 				run:   func(e *env) { cutOperation(e, o) },
 			})
 		}
