@@ -36,6 +36,7 @@ func dockerRun(t *testing.T) []contestant {
 	dir, err := os.MkdirTemp("", "univirt-docker-")
 	require.NoError(t, err)
 	t.Cleanup(func() { assert.NoError(t, os.RemoveAll(dir)) })
+	removeNew(t, "/etc/docker", "/etc/docker/key.json", "/run/docker", "/run/docker/plugins")
 	home := filepath.Join(dir, "engine")
 	config := filepath.Join(dir, "engine.json")
 	require.NoError(t, os.WriteFile(config, []byte("{}"), 0o600))
@@ -80,4 +81,21 @@ func dockerRun(t *testing.T) []contestant {
 		}
 		return nil
 	}, 0}}
+}
+
+// removeNew removes at the end of the test what was not there at its beginning: an
+// engine makes a few files outside of its folders, and no option changes that.
+// Folders stand before what they hold, and one that holds more than that stays.
+func removeNew(t *testing.T, paths ...string) {
+	t.Helper()
+	for _, path := range paths {
+		if _, err := os.Lstat(path); !os.IsNotExist(err) {
+			continue
+		}
+		t.Cleanup(func() {
+			if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
+				t.Log("left by the engine: ", err)
+			}
+		})
+	}
 }
