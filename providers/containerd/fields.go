@@ -13,7 +13,7 @@ const (
 	noFiles    = "this release's containerd provider writes no files"
 	noVM       = "containers have none"
 	onlyThem   = "containerd runs containers only"
-	noSwap     = "the kernel of the host does not count swap, so that swap is not bounded, where none is asked for neither"
+	noSwap     = "the kernel of the host does not count swap, and so cannot bound it"
 	noScale    = "there is one host"
 	noInput    = "a shim that gives the output to the log's writer gives a process without a terminal no input"
 )
@@ -30,16 +30,30 @@ func Fields() resource.FieldTable {
 		"rlimits", "sysctls",
 		"mounts[].type", "mounts[].source", "mounts[].path", "mounts[].readOnly", "mounts[].size",
 		"networkMode",
-
 		"lifetime.ephemeral", "lifetime.until",
 		"security.privileged", "security.addCapabilities", "security.dropCapabilities", "security.seccomp",
 		"security.readOnlyRoot", "security.allowPrivilegeEscalation",
 		"labels", "annotations", "native",
-	).Hint("only the caller's own waits act on it", "readiness.exec", "readiness.tcp", "readiness.interval", "readiness.timeout",
-		"readiness.startPeriod", "readiness.failures", "readiness.http.port", "readiness.http.path", "readiness.http.https",
-	).Refused(onlyThem, "kind=vm").Refused(noVolumes, "mounts[].type=volume", "mounts[].type=device").Refused(noInput, "process.stdin").Refused("the helper has no such role yet", "init").Refused("limits of block devices and networks need to know the device", "resources.diskRead", "resources.diskWrite",
-		"resources.netReceive", "resources.netTransmit",
-	).Refused("the snapshotter does not bound a root filesystem", "rootDisk").Refused("a path below a source could be led out of it by links", "mounts[].subPath").Refused(noFiles, "files[].*").Refused(noNetworks, "networks[].*", "dns.*", "ports[].*").Refused("no supervisor runs", "restart.*", "health.*").Refused(noScale, "placement.*").Refused("root filesystems are not remapped yet", "security.userNamespace").Refused("host devices are not handed through yet", "devices[].*").Refused(noVM, "cloudInit.*", "boot.*")
+	).
+		Hint("only the caller's own waits act on it", "readiness.exec", "readiness.tcp", "readiness.interval", "readiness.timeout",
+			"readiness.startPeriod", "readiness.failures", "readiness.http.port", "readiness.http.path", "readiness.http.https",
+		).
+		Refused(onlyThem, "kind=vm").
+		Refused(noVolumes, "mounts[].type=volume", "mounts[].type=device").
+		Refused(noInput, "process.stdin").
+		Refused("the helper has no such role yet", "init").
+		Refused("limits of block devices and networks need to know the device", "resources.diskRead", "resources.diskWrite",
+			"resources.netReceive", "resources.netTransmit",
+		).
+		Refused("the snapshotter does not bound a root filesystem", "rootDisk").
+		Refused("a path below a source could be led out of it by links", "mounts[].subPath").
+		Refused(noFiles, "files[].*").
+		Refused(noNetworks, "networks[].*", "dns.*", "ports[].*").
+		Refused("no supervisor runs", "restart.*", "health.*").
+		Refused(noScale, "placement.*").
+		Refused("root filesystems are not remapped yet", "security.userNamespace").
+		Refused("host devices are not handed through yet", "devices[].*").
+		Refused(noVM, "cloudInit.*", "boot.*")
 }
 
 // Changeable says what the provider does with each field of a compute.Change, with
