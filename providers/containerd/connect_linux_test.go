@@ -294,10 +294,7 @@ func everyCall(p *Provider, inst compute.Instance) map[string]func(context.Conte
 func TestDaemonThatHangs(t *testing.T) {
 	p, inst := ownDaemon(t)
 	status, _ := p.conn.daemon.Status()
-	process, err := os.FindProcess(status.PID)
-	require.NoError(t, err)
-	freeze, thaw := stopSignals()
-	require.NoError(t, process.Signal(freeze))
+	thaw := freeze(t, status.PID)
 	for name, call := range everyCall(p, inst) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -307,7 +304,7 @@ func TestDaemonThatHangs(t *testing.T) {
 			assert.Less(t, time.Since(begun), 15*time.Second)
 		})
 	}
-	require.NoError(t, process.Signal(thaw))
+	thaw()
 	// What was asked for meanwhile is done, or it is not: both are states.
 	require.Eventually(t, func() bool {
 		i, err := inst.Info(t.Context())
@@ -333,12 +330,11 @@ func testDeath(t *testing.T, p *Provider, inst compute.Instance, name string) {
 		status, _ := p.conn.daemon.Status()
 		process, err := os.FindProcess(status.PID)
 		require.NoError(t, err)
-		freeze, _ := stopSignals()
 		if name == "wait" {
 			go func() { outcome <- everyCall(p, inst)[name](t.Context()) }()
 			require.Eventually(t, func() bool { n, _ := Calls(p); return n["Tasks/Wait"] > 0 }, 10*time.Second, time.Millisecond)
 		} else {
-			require.NoError(t, process.Signal(freeze))
+			freeze(t, status.PID)
 			go func() { outcome <- everyCall(p, inst)[name](t.Context()) }()
 		}
 		require.NoError(t, process.Kill())
@@ -366,14 +362,11 @@ func TestCallTimeout(t *testing.T) {
 	p, inst := ownDaemon(t)
 	p.conn.calls.timeout = 50 * time.Millisecond
 	status, _ := p.conn.daemon.Status()
-	process, err := os.FindProcess(status.PID)
-	require.NoError(t, err)
-	freeze, thaw := stopSignals()
-	require.NoError(t, process.Signal(freeze))
-	_, err = inst.Info(t.Context())
+	thaw := freeze(t, status.PID)
+	_, err := inst.Info(t.Context())
 	require.ErrorIs(t, err, errdefs.ErrUnavailable)
 	assert.ErrorContains(t, err, "50ms")
-	require.NoError(t, process.Signal(thaw))
+	thaw()
 	p.conn.calls.timeout = 0
 	require.NoError(t, inst.Delete(t.Context(), compute.DeleteOptions{Force: true}))
 }
