@@ -58,8 +58,9 @@ type Info struct {
 
 	Labels      resource.Labels
 	Annotations resource.Annotations
-	// Revision changes with every change of the instance's spec or labels, not
-	// with its state.
+	// Revision changes with every change of the instance's spec or labels, and
+	// with an update that has what waited for the next start take effect at once;
+	// not with the state.
 	Revision string
 }
 

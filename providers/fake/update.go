@@ -56,6 +56,7 @@ func (i *instance) update(change compute.Change) error {
 		i.run.limits = limits
 	}
 	i.postpone(pending)
+	i.revision++
 	if same {
 		// What waited has taken effect.
 		i.space.emit(i, resource.EventChanged, resource.ReasonUpdate)
@@ -66,7 +67,6 @@ func (i *instance) update(change compute.Change) error {
 	i.spec = &spec
 	i.annotations = spec.Annotations
 	i.space.instances.relabel(i, spec.Labels)
-	i.revision++
 	i.space.emitRelabeled(i, resource.EventChanged, resource.ReasonUpdate, was, true)
 	return nil
 }

@@ -28,6 +28,7 @@ func updateCases() []testCase {
 		{"Update of a stopped instance's resources is there at its start", all(memory, has(compute.FeatureExec)), updateStopped},
 		{"Update of a running instance's resources takes effect at once", all(memory, has(compute.FeatureUpdateLive, compute.FeatureExec)), updateLive},
 		{"Update for the next start leaves the run alone and stands in Pending", all(memory, has(compute.FeatureExec)), updateNextStart},
+		{"Update of what waits for the next start has it take effect, and changes the revision", all(memory, has(compute.FeatureUpdateLive, compute.FeatureExec)), updateWhatWaits},
 		{"Another provider value sees the change", changes("labels"), updateOther},
 	}
 }
@@ -201,6 +202,20 @@ func updateNextStart(e *env) {
 	e.start(inst)
 	require.Equal(e, smallMemory, e.memoryLimit(inst))
 	require.Empty(e, e.info(inst).Pending)
+}
+
+func updateWhatWaits(e *env) {
+	inst := e.running("web")
+	require.NoError(e, inst.Update(e.ctx, memoryOf(smallMemory, compute.ApplyNextStart)))
+	waits := e.info(inst)
+	require.Equal(e, []string{"resources.memory"}, waits.Pending)
+	require.NoError(e, inst.Update(e.ctx, memoryOf(smallMemory, compute.ApplyLive)))
+	require.Equal(e, smallMemory, e.memoryLimit(inst))
+	info := e.info(inst)
+	require.Empty(e, info.Pending)
+	require.NotEqual(e, waits.Revision, info.Revision)
+	require.NoError(e, inst.Update(e.ctx, memoryOf(smallMemory, compute.ApplyLive)))
+	require.Equal(e, info.Revision, e.info(inst).Revision, "nothing was left to change")
 }
 
 func updateOther(e *env) {
