@@ -40,8 +40,13 @@ func (i *instance) wait(ctx context.Context, run string) (compute.Exit, error) {
 		}
 	}
 	_, err := i.p.client.TaskService().Wait(ctx, &tasksapi.WaitRequest{ContainerID: i.id})
-	if err != nil && !errdefs.IsNotFound(translate(ctx, err)) {
-		return compute.Exit{}, translate(ctx, err)
+	err = translate(ctx, err)
+	if err != nil && resource.KindOf(err) == nil && ended(ctx) == nil && i.p.endsMeanwhile(ctx, i.id, err) {
+		// Whoever reaped the run was faster than the answer, and its shim is gone.
+		err = nil
+	}
+	if err != nil && !errdefs.IsNotFound(err) {
+		return compute.Exit{}, err
 	}
 	if err == nil {
 		t, err := i.p.loadTask(ctx, i.id)
