@@ -30,8 +30,9 @@ type Provider interface {
 	// Watch yields what is there as Added, then Synced, then changes, in order
 	// for each resource. Calling it does nothing; each range starts anew. After a
 	// lost connection, an unknown cursor or a slow reader it yields a Gap, what is
-	// there, Deleted for what vanished, and Synced. It ends with its context,
-	// whose error is yielded last, or when the provider is closed.
+	// there, Deleted for what vanished, and Synced. What is gone before it could be
+	// looked at may be left out. It ends with its context, whose error is yielded
+	// last, or when the provider is closed.
 	Watch(ctx context.Context, opts resource.WatchOptions) iter.Seq2[resource.Event, error]
 	// Describe says what the provider is, how it is, and what it can do.
 	Describe(ctx context.Context) (Description, error)

@@ -55,7 +55,10 @@ func newPlayer(ctx context.Context, l *settler, offers []offer) (*player, error)
 // end takes down the events of everything there was, all of which is deleted.
 func (p *player) end() {
 	p.tape.await(p.ctx, p.s, func() bool {
-		return !slices.ContainsFunc(p.all, func(i *incarnation) bool { return !p.tape.deleted(i.inst.ID()) })
+		return !slices.ContainsFunc(p.all, func(i *incarnation) bool {
+			id := i.inst.ID()
+			return !p.tape.deleted(id) && !i.fleeting(p.tape.events[id])
+		})
 	})
 	p.tape.stop()
 	for _, i := range p.all {
@@ -212,6 +215,9 @@ func (p *player) over() []fact {
 func (p *player) told(i *incarnation) []fact {
 	var facts []fact
 	events := settledEvents(i.program, p.tape.events[i.inst.ID()])
+	if len(i.tokens) == 0 && len(i.revisions) < 2 {
+		return []fact{{about: "event", text: "of what came and went, if any"}}
+	}
 	for n, e := range events {
 		last := n == len(events)-1
 		switch {

@@ -58,6 +58,12 @@ func (i *incarnation) String() string {
 	return fmt.Sprintf("%s (%d)", modelNames[i.name], i.number)
 }
 
+// fleeting reports whether no event need tell of the instance: it never ran, and
+// was gone when whoever heard of it looked.
+func (i *incarnation) fleeting(events []resource.Event) bool {
+	return i.gone && len(i.tokens) == 0 && len(events) == 0
+}
+
 // pendingWait is a call of Wait in the background.
 type pendingWait struct {
 	of   *incarnation

@@ -272,7 +272,7 @@ func (w *world) close() *disagreement {
 	w.tape.await(w.ctx, w.s, func() bool {
 		late = ""
 		for _, i := range w.all {
-			if !w.tape.deleted(i.inst.ID()) {
+			if !w.tape.deleted(i.inst.ID()) && !i.fleeting(w.tape.events[i.inst.ID()]) {
 				late = i.String()
 			}
 		}
@@ -302,6 +302,9 @@ func (w *world) close() *disagreement {
 
 // told compares the events of an instance with those of its histories.
 func (th *thing) told(all []resource.Event) *disagreement {
+	if th.fleeting(all) {
+		return nil
+	}
 	events := settledEvents(th.program, all)
 	d := th.narrow("events", "the events: "+joined(events, eventString), func(t truth) string {
 		if tellsAll(t.told, events) {
