@@ -55,10 +55,7 @@ func newPlayer(ctx context.Context, l *settler, offers []offer) (*player, error)
 // end takes down the events of everything there was, all of which is deleted.
 func (p *player) end() {
 	p.tape.await(p.ctx, p.s, func() bool {
-		return !slices.ContainsFunc(p.all, func(i *incarnation) bool {
-			id := i.inst.ID()
-			return !p.tape.deleted(id) && !i.fleeting(p.tape.events[id])
-		})
+		return !slices.ContainsFunc(p.all, func(i *incarnation) bool { return !p.tape.deleted(i.inst.ID()) })
 	})
 	p.tape.stop()
 	for _, i := range p.all {

@@ -271,12 +271,18 @@ func (w *world) close() *disagreement {
 	var late string
 	w.tape.await(w.ctx, w.s, func() bool {
 		late = ""
+		all := true
 		for _, i := range w.all {
-			if !w.tape.deleted(i.inst.ID()) && !i.fleeting(w.tape.events[i.inst.ID()]) {
+			id := i.inst.ID()
+			if w.tape.deleted(id) {
+				continue
+			}
+			all = false
+			if !i.fleeting(w.tape.events[id]) {
 				late = i.String()
 			}
 		}
-		return late == ""
+		return all
 	})
 	w.tape.stop()
 	if w.tape.err != nil && !contextError(w.tape.err) {
