@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 
+	"github.com/univirt/univirt/internal/turns"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -23,7 +24,7 @@ const (
 // serves all its creates, so that none pays for making and deleting one.
 type leaseKeeper struct {
 	// renewal is whose turn it is to make a lease; mu is never held over a call.
-	renewal turns
+	renewal turns.Queue
 	mu      sync.Mutex
 	current leases.Lease
 	made    time.Time
@@ -62,7 +63,7 @@ func (p *Provider) lease(ctx context.Context) (context.Context, error) {
 	if id := k.valid(); id != "" {
 		return leases.WithLease(ctx, id), nil
 	}
-	pass, err := k.renewal.take(ctx, "")
+	pass, err := k.renewal.Take(ctx, "")
 	if err != nil {
 		return ctx, err
 	}

@@ -12,7 +12,7 @@ import (
 // does not wait past its context for a daemon that does not answer the other.
 func TestLeaseEndsWithItsContext(t *testing.T) {
 	var p Provider
-	pass, err := p.leases.renewal.take(t.Context(), "")
+	pass, err := p.leases.renewal.Take(t.Context(), "")
 	require.NoError(t, err)
 	defer pass()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)

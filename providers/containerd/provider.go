@@ -14,6 +14,7 @@ import (
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/logfile"
+	"github.com/univirt/univirt/internal/turns"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 	"github.com/univirt/univirt/storage"
@@ -34,7 +35,7 @@ type Provider struct {
 	// kind is what Create, Plan and Update go by, which nobody changes.
 	kind univirt.KindDescription
 
-	turns   turns
+	turns   turns.Queue
 	making  making
 	leases  leaseKeeper
 	users   userCache

@@ -49,9 +49,7 @@ func TestReapingMakesNoFolder(t *testing.T) {
 			reaped <- err
 		}()
 		require.Eventually(t, func() bool {
-			q.turns.mu.Lock()
-			defer q.turns.mu.Unlock()
-			return q.turns.byID[id] != nil
+			return q.turns.Busy(id)
 		}, 30*time.Second, time.Millisecond)
 		ctx := p.dress(t.Context())
 		require.NoError(t, p.deleteTask(ctx, id))

@@ -26,7 +26,7 @@ func (i *instance) Stop(ctx context.Context, opts compute.StopOptions) error {
 // hurry shortens the patience of a Stop that waits already, and sends the signal
 // in its place.
 func (i *instance) hurry(ctx context.Context, opts compute.StopOptions) error {
-	if !i.p.turns.waited(i.id) {
+	if !i.p.turns.Waited(i.id) {
 		return nil
 	}
 	k, err := i.load(ctx)
@@ -37,11 +37,11 @@ func (i *instance) hurry(ctx context.Context, opts compute.StopOptions) error {
 		return nil // it will be told when its turn has come
 	}
 	if opts.Force {
-		i.p.turns.hurry(i.id, time.Now())
+		i.p.turns.Hurry(i.id, time.Now())
 		return nil
 	}
 	number, grace, err := stopping(opts, k)
-	if err != nil || !i.p.turns.hurry(i.id, time.Now().Add(grace)) {
+	if err != nil || !i.p.turns.Hurry(i.id, time.Now().Add(grace)) {
 		return err
 	}
 	return i.p.kill(ctx, i.id, number, false)
@@ -120,13 +120,13 @@ func (i *instance) endRun(ctx context.Context, k *known, opts compute.StopOption
 		if err != nil {
 			return err
 		}
-		patience, done := i.p.turns.wait(i.id, time.Now().Add(grace))
+		patience, done := i.p.turns.Wait(i.id, time.Now().Add(grace))
 		defer done()
 		if err := i.ask(ctx, k, number); err != nil {
 			return err
 		}
 		for over := false; !over; {
-			timer := time.NewTimer(i.p.turns.remaining(patience))
+			timer := time.NewTimer(patience.Remaining())
 			select {
 			case err := <-exit:
 				timer.Stop()
@@ -134,7 +134,7 @@ func (i *instance) endRun(ctx context.Context, k *known, opts compute.StopOption
 			case <-asked(ctx).Done():
 				timer.Stop()
 				return givenUp(ctx)
-			case <-patience.shortened:
+			case <-patience.Shortened():
 				timer.Stop()
 			case <-timer.C:
 				over = true

@@ -44,9 +44,9 @@ func (i *instance) change(ctx context.Context, op string, do func(context.Contex
 // known.
 func (p *Provider) through(ctx context.Context, id string, do func(context.Context) error) error {
 	ctx = withEffects(ctx)
-	pass, err := p.turns.take(ctx, id)
+	pass, err := p.turns.Take(ctx, id)
 	if err != nil {
-		return err
+		return ended(ctx)
 	}
 	outcome := make(chan error, 1)
 	p.detached.Go(func() {
