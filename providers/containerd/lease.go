@@ -65,7 +65,7 @@ func (p *Provider) lease(ctx context.Context) (context.Context, error) {
 	}
 	pass, err := k.renewal.Take(ctx, "")
 	if err != nil {
-		return ctx, err
+		return ctx, ended(ctx)
 	}
 	defer pass()
 	id := k.valid()
