@@ -153,6 +153,6 @@ func underField(outer string, err error) error {
 		return err
 	}
 	out := *e
-	out.Field = outer + "." + e.Field
+	out.Field = strings.TrimSuffix(outer+"."+e.Field, ".")
 	return &out
 }
