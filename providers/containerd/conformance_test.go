@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -10,7 +11,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/univirt/univirt"
@@ -71,6 +74,15 @@ func harness(t *testing.T) providertest.Harness {
 			ref, err := registry.Push(name+":v1", dataImage(t, 3, 50_000))
 			return ref, func(string) int { return downloads(registry, name) }, err
 		},
+		Refusing: func(kind error) (string, error) {
+			effect, ok := refusing[kind]
+			if !ok {
+				return "", fmt.Errorf("a registry that fails with %w: %w", kind, errors.ErrUnsupported)
+			}
+			name := fmt.Sprintf("team/refused-%d", fresh.Add(1))
+			registry.Inject(testregistry.Fault{On: testregistry.Path("/v2/" + name + "/*/*"), Effect: effect})
+			return registry.Push(name+":v1", dataImage(t, 1, 50_000))
+		},
 		Archive: func(w io.Writer, format compute.ImageFormat) (string, error) {
 			const name = "example.test/archived:v1"
 			if format == compute.DockerArchive {
@@ -79,6 +91,26 @@ func harness(t *testing.T) providertest.Harness {
 			return name, testimage.WriteOCI(w, name, archived)
 		},
 	}
+}
+
+// refusing are how a registry makes a Pull fail.
+var refusing = map[error]testregistry.Effect{
+	errdefs.ErrUnauthenticated: func(w http.ResponseWriter, req *http.Request, next http.Handler) {
+		w.Header().Set("WWW-Authenticate", `Basic realm="team"`)
+		testregistry.Status(http.StatusUnauthorized)(w, req, next)
+	},
+	errdefs.ErrPermissionDenied:  testregistry.Status(http.StatusForbidden),
+	errdefs.ErrResourceExhausted: testregistry.RateLimit(time.Minute),
+	errdefs.ErrDataLoss: func(w http.ResponseWriter, req *http.Request, next http.Handler) {
+		if testregistry.Blobs(req) {
+			next = corrupted(next)
+		}
+		next.ServeHTTP(w, req)
+	},
+}
+
+func corrupted(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { testregistry.Corrupt()(w, req, next) })
 }
 
 // downloads is how often the content of a repository was asked for: of all blobs

@@ -49,6 +49,7 @@ func fakeHarness(t testing.TB, kind compute.Kind) Harness {
 	programs := map[string]fake.Program{GuestPath: fakeguest.Program()}
 	b := fake.NewBackend(fake.Options{
 		Programs: programs,
+		Pools:    map[string]int64{"default": 0, "small": 16 * resource.MiB},
 		Images: []fake.Image{
 			{Name: fakeImage, Local: true},
 			{Name: "docker.io/library/remote:1", Files: fstest.MapFS{"data/0": {Data: make([]byte, 1<<16)}}},
@@ -136,6 +137,12 @@ func fakeHarness(t testing.TB, kind compute.Kind) Harness {
 			name := fmt.Sprintf("docker.io/library/fresh:%d", fresh.Add(1))
 			return name, b.Downloads, b.Push(fake.Image{Name: name, Files: fstest.MapFS{"name": {Data: []byte(name)}}})
 		},
+		Refusing: func(kind error) (string, error) {
+			name := fmt.Sprintf("docker.io/library/refused:%d", fresh.Add(1))
+			return name, b.Push(fake.Image{Name: name, Files: fstest.MapFS{"name": {Data: []byte(name)}},
+				Allow: func(string, resource.Secret) error { return kind }})
+		},
+		SmallPool: "small",
 		Archive: func(w io.Writer, format compute.ImageFormat) (string, error) {
 			const name = "docker.io/library/archived:1"
 			image, err := testimage.Data(testimage.Options{

@@ -60,9 +60,17 @@ type Harness struct {
 	// returns its reference, and how often an image of that ID has been downloaded
 	// so far: the largest number over its layers.
 	Fresh func() (ref string, downloads func(id string) int, err error)
+	// Refusing makes an image of which every Pull fails with a kind of error, and
+	// returns its reference. It returns errors.ErrUnsupported for the kinds that it
+	// cannot bring about.
+	Refusing func(kind error) (ref string, err error)
 	// Archive writes an image with some name as a stream of a format that the
 	// provider imports, and returns the name. The image is not Image.
 	Archive func(w io.Writer, format compute.ImageFormat) (name string, err error)
+
+	// SmallPool is the name of a pool for volumes whose bound is so low that a case
+	// may fill it. Nothing else uses it.
+	SmallPool string
 
 	// Patience is how long the suite waits for what must happen. The zero value
 	// means 30 seconds.
@@ -118,6 +126,8 @@ func (h Harness) hooks() map[string]bool {
 		"Remote":    h.Remote != "",
 		"Gone":      h.Gone != "",
 		"Fresh":     h.Fresh != nil,
+		"Refusing":  h.Refusing != nil,
 		"Archive":   h.Archive != nil,
+		"SmallPool": h.SmallPool != "",
 	}
 }

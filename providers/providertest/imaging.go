@@ -22,7 +22,7 @@ func imageCases() []testCase {
 	images := hasImages(compute.FeatureRootFS)
 	pull := all(hasImages(compute.FeaturePull), hook("Remote"))
 	imports := all(hasImages(compute.FeatureImport), hook("Archive"))
-	return []testCase{
+	cases := []testCase{
 		{"Get finds an image by a name, its full name, and its ID", images, getImage},
 		{"Get of an unknown image is NotFound", images, getNoImage},
 		{"List yields the images that match", images, listImages},
@@ -55,6 +55,7 @@ func imageCases() []testCase {
 		{"Export to a writer that fails tells so", hasImages(compute.FeatureExport), exportFailing},
 		{"An image may be a disk", hasImages(compute.FeatureDisk, compute.FeatureImport), importDisk},
 	}
+	return slices.Concat(cases, imageNameCases(), pullingCases())
 }
 
 // image reads the test image.

@@ -42,6 +42,10 @@ func networkCases() []testCase {
 		{"A network that is not there is NotFound at Create and named", plugged, networkMissing},
 		{"A port is published on the host, by choice or not", all(plugged, hasNetworks(network.FeaturePublish)), publish},
 		{"A published port that is taken is AlreadyExists at Start", all(plugged, hasNetworks(network.FeaturePublish)), publishTaken},
+		{"Of many Starts that publish one port of the host one succeeds", all(plugged, hasNetworks(network.FeaturePublish)), publishRace},
+		{"Of many Creates with one address one succeeds",
+			all(plugged, hasNetworks(network.FeatureFixedAddress), fields("networks[].addresses")), addressRace},
+		{"Create on a network without an address left is ResourceExhausted and leaves nothing behind", all(plugged, hasNetworks(network.FeatureIPv4)), addressesGone},
 		{"A reserved endpoint may be plugged in", all(plugged, hasNetworks(network.FeatureReserve), fields("networks[].endpoint")), plugReserved},
 	}
 	for feature, external := range map[resource.Feature]network.External{
@@ -481,6 +485,73 @@ func publishTaken(e *env) {
 	e.inState(second, compute.Stopped)
 	e.kill(first)
 	e.start(second)
+}
+
+func publishRace(e *env) {
+	e.network(network.Spec{Name: "lan"})
+	first := e.create(e.publishing("first", 0))
+	e.start(first)
+	host := e.info(first).Ports[0].Host
+	e.kill(first)
+	all := make([]compute.Instance, crowd)
+	for i := range all {
+		all[i] = e.create(e.publishing(fmt.Sprintf("web-%d", i), host))
+	}
+	started := 0
+	for i, err := range e.together(crowd, func(i int) error { return all[i].Start(e.ctx, compute.StartOptions{}) }) {
+		if err == nil {
+			started++
+			continue
+		}
+		e.failsField(err, errdefs.ErrAlreadyExists, "ports[0].host")
+		e.inState(all[i], compute.Stopped)
+	}
+	require.Equal(e, 1, started)
+}
+
+func addressRace(e *env) {
+	n := e.network(network.Spec{Name: "lan", Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix("10.213.4.0/24")}}})
+	address := netip.MustParseAddr("10.213.4.77")
+	other := e.open(OpenOptions{})
+	made := 0
+	for _, err := range e.together(crowd, func(i int) error {
+		instances := e.instances()
+		if i%2 == 1 {
+			instances = other.Instances()
+		}
+		spec := e.spec(fmt.Sprintf("web-%d", i), "sleep", "1h")
+		spec.Networks = []compute.NetworkAttachment{{Network: "lan", Addresses: []netip.Addr{address}}}
+		_, err := instances.Create(e.ctx, spec)
+		return err
+	}) {
+		if err == nil {
+			made++
+			continue
+		}
+		e.failsField(err, errdefs.ErrAlreadyExists, "networks[0].addresses[0]")
+	}
+	require.Equal(e, 1, made)
+	names := e.names(e.instances(), compute.Filter{})
+	require.Len(e, names, 1, "those that failed left nothing behind")
+	require.Equal(e, 1, e.networkInfo(n).Endpoints)
+	inst, err := e.instances().Get(e.ctx, names[0])
+	require.NoError(e, err)
+	require.Equal(e, address, e.info(inst).Address())
+}
+
+func addressesGone(e *env) {
+	// A /30 has two addresses, one of which is the gateway's.
+	n := e.network(network.Spec{Name: "lan", Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix("10.213.5.0/30")}}})
+	spec := e.spec("first", "sleep", "1h")
+	spec.Networks = []compute.NetworkAttachment{{Network: "lan"}}
+	first := e.create(spec)
+	spec.Name = "second"
+	_, err := e.instances().Create(e.ctx, spec)
+	e.failsField(err, errdefs.ErrResourceExhausted, "networks[0]")
+	require.Equal(e, []string{"first"}, e.names(e.instances(), compute.Filter{}))
+	require.Equal(e, 1, e.networkInfo(n).Endpoints)
+	e.delete(first)
+	e.create(spec)
 }
 
 func plugReserved(e *env) {

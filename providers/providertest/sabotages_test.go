@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"iter"
 	"net"
+	"slices"
 	"strings"
 	"sync"
 
@@ -23,7 +24,7 @@ import (
 )
 
 func sabotages() []sabotage {
-	all := append(wrongLives(), wrongRest()...)
+	all := slices.Concat(wrongLives(), wrongRest(), wrongResources())
 	for _, l := range leaks() {
 		all = append(all, l.sabotage)
 	}
@@ -381,15 +382,6 @@ func wrongRest() []sabotage {
 				return real.Create(ctx, spec)
 			}
 		}, ""},
-		{"an image in use that can be deleted", "images", "Delete of an image in use is FailedPrecondition", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
-			s.images = func(real compute.Images) compute.Images { return wrongImages{real} }
-		}, ""},
-		{"a volume that is created twice", "volumes", "A volume's name is unique", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
-			s.volumes = func(real storage.Volumes) storage.Volumes { return wrongVolumes{real} }
-		}, ""},
-		{"a network that is created twice", "networks", "A network's name is unique", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
-			s.networks = func(real network.Networks) network.Networks { return wrongNetworks{real} }
-		}, ""},
 	}
 }
 
@@ -503,26 +495,4 @@ type wrongConsole struct {
 
 func (c wrongConsole) Close() error {
 	return errors.Join(c.ReadWriteCloser.Close(), c.inst.Stop(context.Background(), compute.StopOptions{Force: true}))
-}
-
-type wrongImages struct{ compute.Images }
-
-func (wrongImages) Delete(context.Context, string, compute.DeleteImageOptions) error { return nil }
-
-type wrongVolumes struct{ storage.Volumes }
-
-func (v wrongVolumes) Create(ctx context.Context, spec storage.Spec) (storage.Volume, error) {
-	if got, err := v.Volumes.Get(ctx, spec.Name); err == nil {
-		return got, nil
-	}
-	return v.Volumes.Create(ctx, spec)
-}
-
-type wrongNetworks struct{ network.Networks }
-
-func (n wrongNetworks) Create(ctx context.Context, spec network.Spec) (network.Network, error) {
-	if got, err := n.Networks.Get(ctx, spec.Name); err == nil {
-		return got, nil
-	}
-	return n.Networks.Create(ctx, spec)
 }

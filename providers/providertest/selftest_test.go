@@ -3,6 +3,7 @@ package providertest
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -74,7 +75,7 @@ func TestTheSuiteSeesWhatIsWrong(t *testing.T) {
 // TestEveryGroupAndLeakIsSabotaged holds that nothing is left out of the above.
 func TestEveryGroupAndLeakIsSabotaged(t *testing.T) {
 	wrong := map[string]bool{}
-	for _, s := range append(wrongLives(), wrongRest()...) {
+	for _, s := range slices.Concat(wrongLives(), wrongRest(), wrongResources()) {
 		wrong[s.group] = true
 	}
 	kinds := map[string]bool{}

@@ -45,6 +45,8 @@ func volumeCases() []testCase {
 		{"A volume whose operation is cancelled in its middle is as it was or as it was to be", volumes, volumeCancelled},
 		{"A transfer that is cancelled in its middle ends, and the volume can be used on", hasVolumes(storage.FeatureTransfer), volumeTransferCancelled},
 		{"A transfer whose stream blocks ends with its context, and the volume can be used on", hasVolumes(storage.FeatureTransfer), volumeTransferStuck},
+		{"A pool that is full is ResourceExhausted and left as it was, until there is room again",
+			all(hasVolumes(storage.FeaturePools, storage.FeatureQuota), hook("SmallPool")), volumePoolFull},
 		{"There is a default pool", hasVolumes(storage.FeaturePools), volumePools},
 		{"An ephemeral volume goes with its maker", volumes, volumeEphemeral},
 	}
@@ -481,6 +483,37 @@ func volumePools(e *env) {
 		}
 	}
 	require.Equal(e, 1, defaults, "the number of default pools")
+}
+
+func volumePoolFull(e *env) {
+	pool := func() storage.Pool {
+		e.Helper()
+		pools, err := resource.Collect(storage.Pools(e.ctx, e.p.Volumes()))
+		require.NoError(e, err)
+		for _, p := range pools {
+			if p.Name == e.s.h.SmallPool {
+				return p
+			}
+		}
+		require.Fail(e, "the pool is not listed", e.s.h.SmallPool)
+		return storage.Pool{}
+	}
+	before := pool()
+	require.Positive(e, before.Available, "the room that is left")
+	all := e.volume(storage.Spec{Name: "all", Pool: before.Name, Size: before.Available})
+	full := pool()
+	more := storage.Spec{Name: "more", Pool: before.Name, Size: before.Available}
+	_, err := e.p.Volumes().Create(e.ctx, more)
+	e.fails(err, errdefs.ErrResourceExhausted)
+	require.Equal(e, []string{"all"}, e.volumeNames(storage.Filter{}))
+	if e.missing(hasVolumes(storage.FeatureResize)[0]) == "" {
+		err := storage.Resize(e.ctx, all, 2*before.Available, storage.ResizeOptions{})
+		e.fails(err, errdefs.ErrResourceExhausted)
+		require.Equal(e, before.Available, e.volumeInfo(all).Spec.Size)
+	}
+	require.Equal(e, full, pool(), "what failed took nothing")
+	require.NoError(e, all.Delete(e.ctx, storage.DeleteOptions{}))
+	e.volume(more)
 }
 
 func volumeEphemeral(e *env) {
