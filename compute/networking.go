@@ -24,7 +24,9 @@ type NetworkAttachment struct {
 	// Network is a network's name or ID. Required, unless Endpoint is set.
 	Network string `json:"network,omitempty"`
 	// Endpoint is the ID of an endpoint that was reserved before, perhaps on
-	// another provider's network; its own address, names and MAC are used.
+	// another provider's network; its own address, names and MAC are used. One that
+	// is not there is NotFound; one that another instance has, or that is not meant
+	// for this one, is FailedPrecondition.
 	Endpoint string `json:"endpoint,omitempty"`
 	// MAC is the fixed hardware address; empty lets the network choose.
 	MAC network.HardwareAddr `json:"mac,omitempty"`

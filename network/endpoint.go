@@ -37,7 +37,11 @@ type EndpointSpec struct {
 	// Addresses are fixed addresses, at most one a subnet; the subnets without
 	// one assign theirs.
 	Addresses []netip.Addr `json:"addresses,omitempty"`
-	// For is the instance, of any provider, that the endpoint is meant for.
+	// For is the instance, of any provider, that the endpoint is meant for, which
+	// need not exist yet: no other can be plugged in. It has a name or an ID; of the
+	// fields that are empty nothing is asked. The zero value means any instance.
+	// Where the provider has not FeatureReserve, another provider's instance is
+	// errors.ErrUnsupported.
 	For resource.Ref `json:"for,omitzero"`
 }
 
@@ -53,6 +57,13 @@ func (s EndpointSpec) Validate() resource.Faults {
 	faults.AddReason("mac", CheckMAC(s.MAC))
 	for i, a := range s.Addresses {
 		faults.AddReason(fmt.Sprintf("addresses[%d]", i), CheckHostAddress(a))
+	}
+	switch {
+	case s.For.IsZero():
+	case s.For.Kind != "" && s.For.Kind != resource.KindInstance:
+		faults.Add("for.kind", "must be %q", resource.KindInstance)
+	case s.For.Name == "" && s.For.ID == "":
+		faults.Add("for", "must have a name or an ID")
 	}
 	return faults
 }
@@ -120,8 +131,9 @@ type EndpointInfo struct {
 	MAC HardwareAddr
 	// Addresses are the addresses with the lengths of their subnets.
 	Addresses []netip.Prefix
-	// Source says how the addresses are known: "assigned", "lease", "agent",
-	// "arp"; empty where there are none.
+	// Source says how the addresses are known: "assigned" by the network, "lease"
+	// where the guest has asked for what was assigned by DHCP, "agent", "arp"; empty
+	// where there are none.
 	Source string
 	// Reason says why there are no addresses yet.
 	Reason string
@@ -135,6 +147,14 @@ type EndpointInfo struct {
 	PluggedIn bool
 	// Attachment is where a provider plugs an instance in.
 	Attachment Attachment
+}
+
+// Admits reports whether the endpoint is meant for an instance: every field of For
+// that is not empty is the instance's.
+func (i EndpointInfo) Admits(instance resource.Ref) bool {
+	is := func(want, have string) bool { return want == "" || want == have }
+	return is(i.For.Provider, instance.Provider) && is(string(i.For.Kind), string(instance.Kind)) &&
+		is(i.For.Namespace, instance.Namespace) && is(i.For.Name, instance.Name) && is(i.For.ID, instance.ID)
 }
 
 // Attachment is the point at which an endpoint is plugged in, in terms that

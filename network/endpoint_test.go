@@ -34,6 +34,42 @@ func TestEndpointSpecValidate(t *testing.T) {
 	}.Validate())
 }
 
+func TestEndpointSpecValidateFor(t *testing.T) {
+	for want, ref := range map[string]resource.Ref{
+		"":         {Name: "web"},
+		"for":      {Provider: "elsewhere", Kind: resource.KindInstance},
+		"for.kind": {Kind: resource.KindVolume, Name: "web"},
+	} {
+		faults := network.EndpointSpec{For: ref}.Validate()
+		if want == "" {
+			assert.Empty(t, faults)
+			continue
+		}
+		require.Len(t, faults, 1, "%v", ref)
+		assert.Equal(t, want, faults[0].Field)
+	}
+}
+
+func TestEndpointInfoAdmits(t *testing.T) {
+	web := resource.Ref{Provider: "fake", Kind: resource.KindInstance, Namespace: "default", Name: "web", ID: someID}
+	for says, c := range map[string]struct {
+		meant resource.Ref
+		want  bool
+	}{
+		"anybody":           {resource.Ref{}, true},
+		"itself":            {web, true},
+		"its name":          {resource.Ref{Name: "web"}, true},
+		"its ID":            {resource.Ref{ID: someID}, true},
+		"another provider":  {resource.Ref{Provider: "elsewhere", Name: "web"}, false},
+		"another kind":      {resource.Ref{Kind: resource.KindVolume, Name: "web"}, false},
+		"another namespace": {resource.Ref{Namespace: "other", Name: "web"}, false},
+		"another name":      {resource.Ref{Name: "db"}, false},
+		"a later instance":  {resource.Ref{Name: "web", ID: "1f8fad5b-d9cb-469f-a165-70867728950e"}, false},
+	} {
+		assert.Equal(t, c.want, network.EndpointInfo{For: c.meant}.Admits(web), says)
+	}
+}
+
 func TestCheckMAC(t *testing.T) {
 	for text, reason := range map[string]string{
 		"02:00:00:00:00:01":       "",

@@ -15,13 +15,15 @@ const (
 	FeatureBridged resource.Feature = "networks.bridged"
 	// FeatureDNS says that instances find each other by name.
 	FeatureDNS resource.Feature = "networks.dns"
-	// FeatureDHCP says that Subnet.DHCP works.
+	// FeatureDHCP says that Subnet.DHCP works: a guest that asks is given the
+	// address that the network has assigned to its endpoint.
 	FeatureDHCP resource.Feature = "networks.dhcp"
 	// FeatureStableAddress says that an address lasts from Create to Delete.
 	FeatureStableAddress resource.Feature = "networks.address.stable"
 	// FeatureFixedAddress says that addresses and MACs can be chosen.
 	FeatureFixedAddress resource.Feature = "networks.address.fixed"
-	// FeatureReserve says that Reserve works for instances of other providers.
+	// FeatureReserve says that Reserve works for instances of other providers: the
+	// endpoint has its addresses, and its names are found.
 	FeatureReserve resource.Feature = "networks.reserve"
 	// FeaturePublish says that ports can be published on the host.
 	FeaturePublish resource.Feature = "networks.publish"

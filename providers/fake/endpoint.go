@@ -49,7 +49,7 @@ func (e *endpoint) text() string {
 // info tells what is known. The backend is locked.
 func (e *endpoint) info() network.EndpointInfo {
 	info := network.EndpointInfo{
-		Ref: e.ref, Network: e.segment.ref(), MAC: e.mac, Addresses: e.addresses, Source: "assigned",
+		Ref: e.ref, Network: e.segment.ref(), MAC: e.mac, Addresses: e.addresses, Source: e.source(),
 		Aliases: e.aliases, For: e.meant, PluggedIn: e.plugged,
 		Attachment: network.Attachment{MTU: e.segment.spec.MTU},
 	}
@@ -57,6 +57,17 @@ func (e *endpoint) info() network.EndpointInfo {
 		info.Gateways = append(info.Gateways, s.Gateway)
 	}
 	return info
+}
+
+// source says how the addresses are known. A virtual machine has asked for them
+// when it has booted; programs in a container find them there. The backend is
+// locked.
+func (e *endpoint) source() string {
+	dhcp := slices.ContainsFunc(e.segment.subnets, func(s network.Subnet) bool { return s.DHCP })
+	if i := e.instance; dhcp && e.plugged && i.spec.Kind == compute.VM && i.run != nil && i.run.ready {
+		return "lease"
+	}
+	return "assigned"
 }
 
 // reserve makes an endpoint; where it fails it has done nothing. The backend is
@@ -312,6 +323,8 @@ func (i *instance) attachEndpoint(n compute.NetworkAttachment) (*endpoint, error
 			return nil, fieldError("endpoint", errdefs.ErrNotFound, "there is no endpoint %s", n.Endpoint)
 		case e.instance != nil:
 			return nil, fieldError("endpoint", errdefs.ErrFailedPrecondition, "instance %q has it", e.instance.name)
+		case !e.info().Admits(i.ref()):
+			return nil, fieldError("endpoint", errdefs.ErrFailedPrecondition, "it is meant for %s", e.meant)
 		}
 		e.instance = i
 		return e, nil
