@@ -46,7 +46,6 @@ func networkCases() []testCase {
 		{"Of many Creates with one address one succeeds",
 			all(plugged, hasNetworks(network.FeatureFixedAddress), fields("networks[].addresses")), addressRace},
 		{"Create on a network without an address left is ResourceExhausted and leaves nothing behind", all(plugged, hasNetworks(network.FeatureIPv4)), addressesGone},
-		{"A reserved endpoint may be plugged in", all(plugged, hasNetworks(network.FeatureReserve), fields("networks[].endpoint")), plugReserved},
 	}
 	for feature, external := range map[resource.Feature]network.External{
 		network.FeatureNAT: network.NAT, network.FeatureRouted: network.Routed,
@@ -87,7 +86,7 @@ func networkCases() []testCase {
 			},
 		})
 	}
-	return cases
+	return append(cases, endpointCases()...)
 }
 
 var badNetworks = []struct {
@@ -552,23 +551,4 @@ func addressesGone(e *env) {
 	require.Equal(e, 1, e.networkInfo(n).Endpoints)
 	e.delete(first)
 	e.create(spec)
-}
-
-func plugReserved(e *env) {
-	n := e.network(network.Spec{Name: "lan"})
-	endpoint, err := n.Reserve(e.ctx, network.EndpointSpec{Name: "host"})
-	require.NoError(e, err)
-	spec := e.spec("web", "sleep", "1h")
-	spec.Networks = []compute.NetworkAttachment{{Endpoint: endpoint.ID()}}
-	inst := e.create(spec)
-	e.start(inst)
-	info, err := endpoint.Info(e.ctx)
-	require.NoError(e, err)
-	require.True(e, info.PluggedIn)
-	require.Equal(e, info.Addresses[0].Addr(), e.info(inst).Address())
-	e.fails(endpoint.Release(e.ctx), errdefs.ErrFailedPrecondition)
-	e.delete(inst)
-	info, err = endpoint.Info(e.ctx)
-	require.NoError(e, err, "a reserved endpoint outlives the instance")
-	require.False(e, info.PluggedIn)
 }

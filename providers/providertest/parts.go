@@ -24,9 +24,11 @@ type part struct {
 	need need
 	// whole is what the feature is a part of.
 	whole []need
-	// kind is the error where the feature is not declared.
-	kind error
-	do   func(ctx context.Context, e *env) error
+	// kind is the error where the feature is not declared, and field what it names,
+	// where it names one.
+	kind  error
+	field string
+	do    func(ctx context.Context, e *env) error
 }
 
 // asDeclared uses the part. Where it is declared it may fail, but not as something
@@ -34,7 +36,10 @@ type part struct {
 func (p part) asDeclared(e *env) {
 	err := e.returns(p.need.String(), func() error { return p.do(e.ctx, e) })
 	if e.missing(p.need) != "" {
-		e.fails(err, p.kind)
+		re := e.fails(err, p.kind)
+		if p.field != "" {
+			require.Equal(e, p.field, re.Field, "the field at fault in: %v", err)
+		}
 		return
 	}
 	if err != nil {
@@ -57,12 +62,12 @@ func sortedParts(all []part) []part {
 func instanceParts() []part {
 	unsupported := errors.ErrUnsupported
 	return []part{
-		{has(compute.FeatureExecSignal)[0], has(compute.FeatureExec), unsupported, func(ctx context.Context, e *env) error {
+		{has(compute.FeatureExecSignal)[0], has(compute.FeatureExec), unsupported, "", func(ctx context.Context, e *env) error {
 			x, err := compute.Exec(ctx, e.running("web"), guestExec("sleep", "1h"))
 			require.NoError(e, err)
 			return x.Signal(ctx, "SIGKILL")
 		}},
-		{has(compute.FeatureAttachStdin)[0], all(has(compute.FeatureAttach), fields("process.stdin")), unsupported, func(ctx context.Context, e *env) error {
+		{has(compute.FeatureAttachStdin)[0], all(has(compute.FeatureAttach), fields("process.stdin")), unsupported, "", func(ctx context.Context, e *env) error {
 			spec := e.spec("web", "cat")
 			spec.Process.Stdin = true
 			inst := e.create(spec)
@@ -73,19 +78,19 @@ func instanceParts() []part {
 			}
 			return a.Close()
 		}},
-		{has(compute.FeatureSnapshotMemory)[0], has(compute.FeatureSnapshot), unsupported, func(ctx context.Context, e *env) error {
+		{has(compute.FeatureSnapshotMemory)[0], has(compute.FeatureSnapshot), unsupported, "", func(ctx context.Context, e *env) error {
 			_, err := e.snapshots(e.running("web")).CreateSnapshot(ctx, compute.SnapshotSpec{Name: "one", Memory: true})
 			return err
 		}},
 		// It is not never, but not while it runs.
-		{has(compute.FeatureUpdateLive)[0], changes("resources.memory"), errdefs.ErrFailedPrecondition, func(ctx context.Context, e *env) error {
+		{has(compute.FeatureUpdateLive)[0], changes("resources.memory"), errdefs.ErrFailedPrecondition, "", func(ctx context.Context, e *env) error {
 			spec := e.spec("web", "sleep", "1h")
 			spec.Resources.Memory = smallMemory
 			inst := e.create(spec)
 			e.start(inst)
 			return inst.Update(ctx, compute.Change{Resources: &compute.Resources{Memory: largeMemory}, Apply: compute.ApplyLive})
 		}},
-		{hasImages(compute.FeatureDisk)[0], hasImages(compute.FeatureImport), unsupported, func(ctx context.Context, e *env) error {
+		{hasImages(compute.FeatureDisk)[0], hasImages(compute.FeatureImport), unsupported, "", func(ctx context.Context, e *env) error {
 			_, err := e.p.Images().Import(ctx, compute.ImageSource{Reader: bytes.NewReader(make([]byte, 1<<20)), Format: compute.RawDisk},
 				compute.ImportOptions{Name: "localhost/disk:1"})
 			return err
@@ -130,35 +135,46 @@ func volumeParts() []part {
 			return err
 		},
 	} {
-		all = append(all, part{hasVolumes(feature)[0], hasVolumes(storage.FeatureVolumes), errors.ErrUnsupported, do})
+		all = append(all, part{hasVolumes(feature)[0], hasVolumes(storage.FeatureVolumes), errors.ErrUnsupported, "", do})
 	}
 	return sortedParts(all)
 }
 
 func networkParts() []part {
-	create := func(spec network.Spec) func(context.Context, *env) error {
+	type attempt = func(ctx context.Context, e *env) error
+	create := func(spec network.Spec) attempt {
 		return func(ctx context.Context, e *env) error {
 			spec.Name = "made"
 			_, err := e.p.Networks().Create(ctx, spec)
 			return err
 		}
 	}
-	var all []part
-	for feature, do := range map[resource.Feature]func(context.Context, *env) error{
-		network.FeatureIPv4:    create(network.Spec{Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix("10.213.9.0/24")}}}),
-		network.FeatureIPv6:    create(network.Spec{Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix("fd00:213:9::/64")}}}),
-		network.FeatureNAT:     create(network.Spec{External: network.NAT}),
-		network.FeatureRouted:  create(network.Spec{External: network.Routed}),
-		network.FeatureBridged: create(network.Spec{External: network.Bridged, Bridge: "no-such-bridge"}),
-		network.FeatureDHCP:    create(network.Spec{Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix("10.213.9.0/24"), DHCP: true}}}),
-		network.FeatureMTU:     create(network.Spec{MTU: 1400}),
-		network.FeatureFixedAddress: func(ctx context.Context, e *env) error {
-			n := e.network(network.Spec{Name: "lan"})
-			_, err := n.Reserve(ctx, network.EndpointSpec{MAC: network.HardwareAddr{2, 0, 0, 1, 2, 3}})
+	subnet := func(cidr string, dhcp bool) attempt {
+		return create(network.Spec{Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix(cidr), DHCP: dhcp}}})
+	}
+	reserve := func(spec network.EndpointSpec) attempt {
+		return func(ctx context.Context, e *env) error {
+			_, err := e.network(network.Spec{Name: "lan"}).Reserve(ctx, spec)
 			return err
-		},
+		}
+	}
+	var all []part
+	for _, p := range []struct {
+		feature resource.Feature
+		field   string
+		do      attempt
+	}{
+		{network.FeatureIPv4, "subnets[0].cidr", subnet("10.213.9.0/24", false)},
+		{network.FeatureIPv6, "subnets[0].cidr", subnet("fd00:213:9::/64", false)},
+		{network.FeatureDHCP, "subnets[0].dhcp", subnet("10.213.9.0/24", true)},
+		{network.FeatureNAT, "external", create(network.Spec{External: network.NAT})},
+		{network.FeatureRouted, "external", create(network.Spec{External: network.Routed})},
+		{network.FeatureBridged, "bridge", create(network.Spec{External: network.Bridged, Bridge: "no-such-bridge"})},
+		{network.FeatureMTU, "mtu", create(network.Spec{MTU: 1400})},
+		{network.FeatureFixedAddress, "mac", reserve(network.EndpointSpec{MAC: network.HardwareAddr{2, 0, 0, 1, 2, 3}})},
+		{network.FeatureReserve, "for", reserve(network.EndpointSpec{For: elsewhere})},
 	} {
-		all = append(all, part{hasNetworks(feature)[0], hasNetworks(network.FeatureNetworks), errors.ErrUnsupported, do})
+		all = append(all, part{hasNetworks(p.feature)[0], hasNetworks(network.FeatureNetworks), errors.ErrUnsupported, p.field, p.do})
 	}
 	return sortedParts(all)
 }
