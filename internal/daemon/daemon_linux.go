@@ -192,10 +192,14 @@ func (f *folder) adopt() (*process, bool, error) {
 	return nil, false, nil
 }
 
+// undoGrace is the time in which a process that was started in vain may end what
+// it has itself started.
+const undoGrace = 3 * time.Second
+
 // undo ends a process that was started in vain. Its record stays, so that other
 // users of the folder see a daemon that died, not one that was shut down.
 func (p *process) undo(ctx context.Context, err error) error {
-	return errors.Join(err, p.terminate(context.WithoutCancel(ctx), 0))
+	return errors.Join(err, p.terminate(context.WithoutCancel(ctx), undoGrace))
 }
 
 // await returns when the process is ready, has exited, or its time is up.

@@ -9,6 +9,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/univirt/univirt/internal/daemon"
 )
 
 func TestParseVersion(t *testing.T) {
@@ -99,13 +101,13 @@ func TestFindPrograms(t *testing.T) {
 func TestMissingProgramsAreNamed(t *testing.T) {
 	dir := t.TempDir()
 	for _, program := range []string{Name, shim, "runc"} {
-		_, err := look(program, []string{dir})
+		_, err := daemon.Look(program, []string{dir}, install)
 		require.ErrorIs(t, err, errdefs.ErrNotFound)
 		assert.ErrorContains(t, err, program+" is not in "+dir)
 		assert.ErrorContains(t, err, "apt-get install containerd runc")
 		// A file that cannot be executed is none.
 		require.NoError(t, os.WriteFile(filepath.Join(dir, program), nil, 0o600))
-		_, err = look(program, []string{dir})
+		_, err = daemon.Look(program, []string{dir}, install)
 		require.ErrorIs(t, err, errdefs.ErrNotFound)
 	}
 }

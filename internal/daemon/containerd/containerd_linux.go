@@ -1,11 +1,8 @@
 package containerd
 
 import (
-	"bytes"
 	"context"
-	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -103,30 +100,10 @@ func prepare(ctx context.Context, l layout, found programs) error {
 	if err != nil {
 		return err
 	}
-	if err := afterBoot(l); err != nil {
+	if err := daemon.DropAfterBoot(l.boot(), l.state()); err != nil {
 		return err
 	}
 	return os.WriteFile(l.config(), []byte(settings(l, major)), 0o600)
-}
-
-// afterBoot drops the state of an earlier boot: containerd expects that folder
-// to be volatile, and what it says of shims and mounts is no longer true.
-func afterBoot(l layout) error {
-	now, err := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	if err != nil {
-		return err
-	}
-	last, err := os.ReadFile(l.boot())
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if bytes.Equal(now, last) {
-		return nil
-	}
-	if err := os.RemoveAll(l.state()); err != nil {
-		return err
-	}
-	return os.WriteFile(l.boot(), now, 0o600)
 }
 
 // probe asks the daemon for its version. It dials once by itself, because a gRPC

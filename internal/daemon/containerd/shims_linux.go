@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -16,8 +15,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/containerd/errdefs"
-	"golang.org/x/sys/unix"
+	"github.com/univirt/univirt/internal/daemon"
 )
 
 // deleteTime bounds the clean-up of one container.
@@ -30,7 +28,7 @@ const writerTime = 2 * time.Second
 // would report and restart nothing but race with the rest, then the containers,
 // by the same call with which containerd cleans up after a shim that crashed.
 func endContainers(ctx context.Context, l layout) error {
-	if err := endAll(ctx, 0, func(pid int) bool { return isShim(pid, l.socket()) }); err != nil {
+	if err := daemon.EndAll(ctx, 0, func(pid int) bool { return isShim(pid, l.socket()) }); err != nil {
 		return fmt.Errorf("shims: %w", err)
 	}
 	err := eachFolder(l.bundles(), func(namespace string) error {
@@ -46,7 +44,7 @@ func endContainers(ctx context.Context, l layout) error {
 	}
 	// The writers of the containers' logs, which end with what they read from, and
 	// must not write into a folder that is being removed.
-	if err := endAll(ctx, writerTime, func(pid int) bool { return isProgramBelow(pid, l.dir) }); err != nil {
+	if err := daemon.EndAll(ctx, writerTime, func(pid int) bool { return isProgramBelow(pid, l.dir) }); err != nil {
 		return fmt.Errorf("programs in the folder: %w", err)
 	}
 	return nil
@@ -70,41 +68,8 @@ func eachFolder(dir string, do func(path string) error) error {
 	return nil
 }
 
-// endAll ends all processes that belong, and returns when they are gone. Each gets
-// some time to end by itself, and is killed then. One that is started by another
-// meanwhile is found by the next round.
-func endAll(ctx context.Context, patience time.Duration, belongs func(pid int) bool) error {
-	for range 10 {
-		pids, err := processes(belongs)
-		if err != nil || len(pids) == 0 {
-			return err
-		}
-		for _, pid := range pids {
-			if err := end(ctx, pid, patience, belongs); err != nil {
-				return fmt.Errorf("process %d: %w", pid, err)
-			}
-		}
-	}
-	return fmt.Errorf("new ones keep coming: %w", errdefs.ErrUnavailable)
-}
-
-func processes(belongs func(pid int) bool) ([]int, error) {
-	entries, err := os.ReadDir("/proc")
-	if err != nil {
-		return nil, err
-	}
-	var pids []int
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err == nil && belongs(pid) {
-			pids = append(pids, pid)
-		}
-	}
-	return pids, nil
-}
-
 func shims(address string) ([]int, error) {
-	return processes(func(pid int) bool { return isShim(pid, address) })
+	return daemon.Processes(func(pid int) bool { return isShim(pid, address) })
 }
 
 // isProgramBelow says whether the program of a process lies in a folder, or lay
@@ -141,46 +106,6 @@ func shimOf(argv []string, address string) bool {
 	}
 	i := slices.Index(argv, "-address")
 	return i > 0 && i+1 < len(argv) && argv[i+1] == address
-}
-
-// end looks again once it holds a pidfd, since the pid may have passed on.
-func end(ctx context.Context, pid int, patience time.Duration, belongs func(pid int) bool) error {
-	fd, err := unix.PidfdOpen(pid, 0)
-	if errors.Is(err, unix.ESRCH) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
-	if !belongs(pid) {
-		return nil
-	}
-	if gone, err := awaitEnd(ctx, fd, patience); gone || err != nil {
-		return err
-	}
-	if err := unix.PidfdSendSignal(fd, unix.SIGKILL, nil, 0); err != nil && !errors.Is(err, unix.ESRCH) {
-		return err
-	}
-	// A killed process ends at once unless it hangs in the kernel.
-	_, err = awaitEnd(ctx, fd, math.MaxInt64)
-	return err
-}
-
-// awaitEnd waits for the end of a process, at most so long, and reports whether it
-// has ended.
-func awaitEnd(ctx context.Context, pidfd int, most time.Duration) (bool, error) {
-	fds := []unix.PollFd{{Fd: int32(pidfd), Events: unix.POLLIN}}
-	const slice = 100 * time.Millisecond // after which the context is looked at
-	for ; most > 0; most -= slice {
-		if ctx.Err() != nil {
-			return false, ctx.Err()
-		}
-		if n, err := unix.Poll(fds, int(min(most, slice).Milliseconds())); n > 0 || err != nil && !errors.Is(err, unix.EINTR) {
-			return n > 0, err
-		}
-	}
-	return false, nil
 }
 
 // deleteBundle kills the container of a bundle whose shim is gone, takes its
@@ -238,10 +163,10 @@ func shimProgram(dir string) (program, path string, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", "", err
 	}
-	folders := searchPath(os.Getenv("PATH"))
-	if program = string(noted); filepath.IsAbs(program) && executable(program) {
+	folders := daemon.SearchPath(os.Getenv("PATH"))
+	if program = string(noted); filepath.IsAbs(program) && daemon.Executable(program) {
 		folders = append([]string{filepath.Dir(program)}, folders...)
-	} else if program, err = look(shim, folders); err != nil {
+	} else if program, err = daemon.Look(shim, folders, install); err != nil {
 		return "", "", err
 	}
 	return program, strings.Join(folders, string(filepath.ListSeparator)), nil
