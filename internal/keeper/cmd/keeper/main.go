@@ -4,7 +4,9 @@
 // it. Its arguments are pairs of a key and a value in any order, because that is
 // how containerd's shim starts a log writer; the key "role" says what it is:
 //
-//	log    stores what is read from file descriptors 3 and 4
+//	log       stores what is read from file descriptors 3 and 4
+//	libvirtd  runs a private libvirtd and is the parent of its VMs
+//	kvm       runs a loop on /dev/kvm and prints what came of it
 //
 // It is embedded in package keeper, which documents its arguments in Go.
 package main
@@ -14,7 +16,8 @@ import (
 	"os"
 )
 
-// The exit codes; nobody reads what the helper prints, and it prints nothing.
+// The exit codes. Nobody reads what the log writer prints, and it prints nothing;
+// what the other roles print ends up in a log or is an answer.
 const (
 	exitFailed = 1
 	exitUsage  = 2
@@ -28,6 +31,10 @@ func main() {
 		switch args["role"] {
 		case "log":
 			err = runLog(args)
+		case "libvirtd":
+			err = report(runLibvirtd(args))
+		case "kvm":
+			err = report(runKVM(args))
 		default:
 			err = errUsage
 		}
@@ -38,6 +45,14 @@ func main() {
 	case err != nil:
 		os.Exit(exitFailed)
 	}
+}
+
+// report prints an error for those who read it.
+func report(err error) error {
+	if err != nil && !errors.Is(err, errUsage) {
+		_, _ = os.Stderr.WriteString("keeper: " + err.Error() + "\n")
+	}
+	return err
 }
 
 // parseArgs refuses what is not a list of pairs with different keys.
