@@ -162,6 +162,10 @@ func (f *folder) enter(ctx context.Context, name string, made bool) error {
 	err = f.check(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = f.mark(name, made)
+	} else if err == nil && made && !f.owner.Made {
+		// Somebody else was first to mark the folder that we had made.
+		f.owner.Made = true
+		err = writeRecord(f.path(ownerFile), f.owner)
 	}
 	if err != nil {
 		f.unlock()

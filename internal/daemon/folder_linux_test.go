@@ -309,3 +309,21 @@ func TestCheckSocketPath(t *testing.T) {
 	require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
 	assert.ErrorContains(t, err, "Dir is 2 bytes too long")
 }
+
+func TestFolderMadeByOneAndMarkedByAnotherIsRemoved(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "d")
+	made, err := makeFolder(dir)
+	require.NoError(t, err)
+	require.True(t, made)
+	// Another start comes between.
+	f, err := claim(background, dir, "fake")
+	require.NoError(t, err)
+	require.False(t, f.owner.Made)
+	f.unlock()
+
+	f = &folder{dir: dir}
+	require.NoError(t, f.enter(background, "fake", made))
+	f.unlock()
+	require.NoError(t, Remove(background, RemoveOptions{Dir: dir, Name: "fake"}))
+	assert.NoDirExists(t, dir)
+}

@@ -58,3 +58,25 @@ func TestLogURIRefuses(t *testing.T) {
 	_, err := keeper.LogURI("/k", keeper.LogOptions{Dir: "/logs", Run: "../r"})
 	assert.ErrorIs(t, err, logfile.ErrRun)
 }
+
+func TestLibvirtdCommand(t *testing.T) {
+	o := keeper.LibvirtdOptions{Dir: "/a b", Libvirtd: "/sbin/libvirtd", Virtlogd: "/sbin/virtlogd"}
+	argv, err := keeper.LibvirtdCommand("/keeper", o)
+	require.NoError(t, err)
+	plain := []string{"/keeper", "role", "libvirtd", "dir", "/a b", "libvirtd", "/sbin/libvirtd", "virtlogd", "/sbin/virtlogd"}
+	assert.Equal(t, plain, argv)
+
+	o.HideKVM, o.PrivateNetwork = true, true
+	argv, err = keeper.LibvirtdCommand("/keeper", o)
+	require.NoError(t, err)
+	assert.Equal(t, append(plain, "hide-kvm", "true", "network", "private"), argv)
+
+	for _, o := range []keeper.LibvirtdOptions{
+		{Dir: "a", Libvirtd: "/l", Virtlogd: "/v"},
+		{Dir: "/a", Libvirtd: "libvirtd", Virtlogd: "/v"},
+		{Dir: "/a", Libvirtd: "/l"},
+	} {
+		_, err := keeper.LibvirtdCommand("/keeper", o)
+		assert.Error(t, err, "%+v", o)
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -90,7 +91,12 @@ func TestKilledParentIsSucceeded(t *testing.T) {
 
 	// The helper is not the parent of this log daemon, and replaces it all the same.
 	kill(t, virtlogd)
-	require.Eventually(t, func() bool { return virtlogdOf(t, d) != virtlogd }, 20*time.Second, 5*time.Millisecond)
+	require.Eventually(t, func() bool {
+		// The file is empty for a moment.
+		data, err := os.ReadFile(filepath.Join(d.layout.run(), "virtlogd.pid"))
+		pid, _ := strconv.Atoi(strings.TrimSpace(string(data)))
+		return err == nil && pid != 0 && pid != virtlogd
+	}, 20*time.Second, 5*time.Millisecond)
 	second := vm(t, d, "b")
 	assert.Equal(t, after.PID, parentOf(t, second))
 	virsh(t, d, "destroy", "a")

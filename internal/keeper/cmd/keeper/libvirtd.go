@@ -34,7 +34,8 @@ func init() { runtime.LockOSThread() }
 type program struct {
 	argv  []string
 	death syscall.Signal // what it gets when this process dies
-	pid   int
+	pid   int            // 0: it has ended
+	group int            // of processes that it began last
 	began time.Time
 }
 
@@ -48,7 +49,7 @@ func (p *program) start() error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", p.argv[0], err)
 	}
-	p.pid, p.began = pid, time.Now()
+	p.pid, p.group, p.began = pid, pid, time.Now()
 	return nil
 }
 
@@ -101,7 +102,7 @@ func runLibvirtd(args map[string]string) error {
 // begin starts what does not run in the namespaces yet.
 func (h *host) begin(logger int) (err error) {
 	if logger != 0 {
-		h.virtlogd.pid, h.virtlogd.began = logger, time.Now()
+		h.virtlogd.pid, h.virtlogd.group = logger, logger
 		err = h.watchLogger(logger)
 	} else {
 		err = h.virtlogd.start()
@@ -204,14 +205,16 @@ func (h *host) end() error {
 	return nil
 }
 
-// stop ends a program, with force if it does not listen.
+// stop ends a program, with force if it does not listen, and what it was running:
+// what it has started for good, such as a VM, has left its group of processes.
 func (h *host) stop(p *program) error {
-	killed := false
-	limit := time.After(patience)
 	if p.pid != 0 {
 		_ = unix.Kill(p.pid, unix.SIGTERM)
 	}
-	for p.pid != 0 {
+	for limit, killed := time.After(patience), false; ; {
+		if p.pid == 0 && (p.group == 0 || unix.Kill(-p.group, unix.SIGKILL) != nil) {
+			return nil
+		}
 		select {
 		case <-h.signals:
 			h.reap()
@@ -219,11 +222,10 @@ func (h *host) stop(p *program) error {
 			h.virtlogd.pid = 0
 		case <-limit:
 			if killed {
-				return fmt.Errorf("%s, process %d, is still there after SIGKILL", p.argv[0], p.pid)
+				return fmt.Errorf("%s, process %d, is still there after SIGKILL", p.argv[0], p.group)
 			}
 			killed, limit = true, time.After(patience)
-			_ = unix.Kill(p.pid, unix.SIGKILL)
+			_ = unix.Kill(-p.group, unix.SIGKILL)
 		}
 	}
-	return nil
 }
