@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -124,15 +125,13 @@ func (w *waiter) decide(ctx context.Context, info Info) (bool, error) {
 }
 
 func (w *waiter) healthy(ctx context.Context, info Info) (bool, error) {
-	var probe *Probe
+	var readiness, probe *Probe
 	if info.Spec != nil {
-		probe = info.Spec.Readiness
-		if probe == nil {
-			probe = info.Spec.Health
-		}
+		readiness = info.Spec.Readiness
+		probe = cmp.Or(readiness, info.Spec.Health)
 	}
 	switch {
-	case info.Level >= LevelHealthy || info.Health == HealthHealthy:
+	case info.Level >= LevelHealthy || readiness == nil && info.Health == HealthHealthy:
 		return true, nil
 	case probe == nil && info.Kind == VM:
 		return info.Level >= LevelBooted, nil

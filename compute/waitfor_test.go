@@ -57,6 +57,14 @@ func TestWaitFor(t *testing.T) {
 			func(m *machine) { m.info.Spec.Health, m.info.Supervised = probe, true },
 			func(i *compute.Info) { i.Health = compute.HealthHealthy },
 		},
+		"healthy, by the provider's level though the health check has passed": {
+			compute.LevelHealthy,
+			func(m *machine) {
+				m.info.Spec.Readiness, m.info.Spec.Health, m.info.Supervised = probe, probe, true
+				m.info.Health = compute.HealthHealthy
+			},
+			func(i *compute.Info) { i.Level = compute.LevelHealthy },
+		},
 		"healthy, by the provider's level": {
 			compute.LevelHealthy,
 			func(m *machine) { m.info.Spec.Readiness, m.info.Supervised = probe, true },
