@@ -18,18 +18,21 @@ const (
 )
 
 // RestartPolicy says what a supervisor does when a run ends. It acts only while
-// a supervisor runs; Info.Supervised says whether one does.
+// a supervisor runs; Info.Supervised says whether one does. Each restart is a run
+// of its own, and between two of them the instance is Stopped: a Stop then keeps
+// it so, and a Start does not wait.
 type RestartPolicy struct {
 	// Mode says after which exits; RestartNever by default.
 	Mode RestartMode `json:"mode,omitempty"`
-	// MaxRetries bounds restarts in a row; 0 means no bound.
+	// MaxRetries bounds restarts in a row; 0 means no bound. A Start begins a new
+	// row, and so does a run that lasts ten seconds.
 	MaxRetries int `json:"maxRetries,omitempty"`
 	// Backoff is the wait before the first restart, doubled each time up to five
 	// minutes; 0 means 100 ms.
 	Backoff time.Duration `json:"backoff,omitempty"`
 }
 
-// Probe is a check of an instance. Exactly one of Exec, TCP and HTTP is set.
+// Probe is a check of an instance. What is paused is not checked. Exactly one of Exec, TCP and HTTP is set.
 type Probe struct {
 	// Exec is a command that exits with 0 where all is well.
 	Exec []string `json:"exec,omitempty"`
@@ -56,7 +59,9 @@ type HTTPProbe struct {
 	HTTPS bool `json:"https,omitempty"`
 }
 
-// Health is the outcome of a health check.
+// Health is the outcome of a health check. It is HealthStarting from the start of
+// a run until the probe passes or has failed too often, and empty when the run is
+// over. It changes nothing but what is told: an unhealthy instance goes on.
 type Health string
 
 // The outcomes of a health check.

@@ -42,6 +42,8 @@ type Backend struct {
 	// implicit backends end with their last value.
 	implicit bool
 	closed   bool
+	// over is closed when the backend is.
+	over chan struct{}
 	// order numbers the records.
 	order uint64
 	used  usage
@@ -74,6 +76,9 @@ type space struct {
 	networks  table[*segment]
 	// endpoints are those of all networks, by ID.
 	endpoints map[string]*endpoint
+	// watchman is the value that supervises the instances; nil until there is one to
+	// supervise.
+	watchman *Provider
 }
 
 // NewBackend makes a backend that several values share through Options.Backend.
@@ -85,6 +90,7 @@ func NewBackend(opts Options) *Backend {
 		identities: identities{seed: opts.Seed},
 		spaces:     make(map[string]*space),
 		values:     make(map[*Provider]struct{}),
+		over:       make(chan struct{}),
 		sharing:    newSharing(),
 	}
 	b.opts.Programs = maps.Clone(opts.Programs)
@@ -207,7 +213,10 @@ func (b *Backend) Close() error {
 // shutDown ends every run and waits for the programs, as long as they may take.
 func (b *Backend) shutDown() {
 	b.mu.Lock()
-	b.closed = true
+	if !b.closed {
+		b.closed = true
+		close(b.over)
+	}
 	for _, s := range b.spaces {
 		for _, i := range s.instances.byID {
 			if r := i.run; r != nil && !r.over {

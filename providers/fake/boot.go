@@ -54,6 +54,8 @@ func (i *instance) level() compute.Level {
 		return compute.LevelCreated
 	case !i.run.ready:
 		return compute.LevelRunning
+	case i.run.healthy():
+		return compute.LevelHealthy
 	case i.addressed():
 		return compute.LevelAddress
 	}

@@ -41,7 +41,7 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 	}
 	for _, kind := range []compute.Kind{compute.Container, compute.VM} {
 		d.Kinds[kind] = univirt.KindDescription{
-			Features: featuresOf(kind), Fields: fieldsOf(kind), Changeable: changesOf(kind), DefaultNetwork: "none",
+			Features: featuresOf(kind), Fields: p.backend.fieldsOf(kind), Changeable: p.backend.changesOf(kind), DefaultNetwork: "none",
 		}
 	}
 	for _, kind := range []resource.Kind{resource.KindInstance, resource.KindImage, resource.KindVolume, resource.KindNetwork} {

@@ -39,6 +39,13 @@
 // host: what one makes the others see, and [Provider.Crash] ends one as kill -9
 // would.
 //
+// # Supervision
+//
+// With [Options.Supervised] the backend acts on restart policies, health checks and
+// readiness probes, whoever made the instance and whether or not that value is
+// still open. Its calls are struck by the faults of [Backend.Fail], not by those of
+// a value.
+//
 // # Determinism
 //
 // Identities, run tokens, hardware addresses, addresses and the faults that

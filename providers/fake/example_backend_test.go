@@ -33,6 +33,40 @@ func ExampleNew() {
 	// start instance "two": resources.memory: the host has 256MiB of memory left
 }
 
+// A supervisor begins another run when one has failed. In a testing/synctest bubble
+// the waits between them take no time.
+func ExampleOptions_supervised() {
+	ctx := context.Background()
+	p := fake.New(fake.Options{Supervised: true, Programs: map[string]fake.Program{
+		"job": func(context.Context, *fake.Process) int { return 1 },
+	}})
+	defer p.Close()
+	inst, err := p.Instances().Create(ctx, compute.Spec{
+		Name: "job", Image: "job",
+		Restart: compute.RestartPolicy{Mode: compute.RestartOnFailure, MaxRetries: 2, Backoff: time.Millisecond},
+	})
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := inst.Start(ctx, compute.StartOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	for _, err := range p.Watch(ctx, resource.WatchOptions{}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		info, err := inst.Info(ctx)
+		if err != nil {
+			log.Fatal(err)
+		}
+		if info.Runs == 3 && info.State == compute.Stopped {
+			fmt.Println(info.Runs, "runs")
+			break
+		}
+	}
+	// Output: 3 runs
+}
+
 // printer is a *testing.T that prints.
 type printer struct {
 	failed  bool

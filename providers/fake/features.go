@@ -17,7 +17,6 @@ var (
 	commonFields = resource.FieldTable{}.
 			Honored(resource.FieldPaths(compute.Spec{})...).
 			Hint("the fake is one host", "placement.zone", "placement.hosts", "placement.near", "placement.apart").
-			Hint(unsupervised, below("restart", "health")...).
 			Hint(unbraked, rates...).
 			Hint("programs are Go functions, which no process of the fake's has to reap", "init").
 			Hint("the fake has no kernel", below("sysctls", "rlimits")...).
@@ -29,14 +28,28 @@ var (
 			Refused("a virtual machine has a kernel of its own",
 			below("rlimits", "sysctls", "init", "resources.pids", "resources.shmSize", "security", "devices")...)
 	containerChanges = resource.FieldTable{}.Honored(resource.FieldPaths(compute.Change{})...).
-				Hint(unsupervised, "restart.mode", "restart.maxRetries", "restart.backoff").
 				Hint(unbraked, rates...)
 	vmChanges = maps.Clone(containerChanges).
 			Refused("a virtual machine has a kernel of its own", "resources.pids", "resources.shmSize")
+
+	supervisedFields  = map[compute.Kind]resource.FieldTable{compute.Container: containerFields, compute.VM: vmFields}
+	supervisedChanges = map[compute.Kind]resource.FieldTable{compute.Container: containerChanges, compute.VM: vmChanges}
+	// plainFields and plainChanges are those where there is no supervisor.
+	plainFields  = withHints(supervisedFields, below("restart", "health"))
+	plainChanges = withHints(supervisedChanges, below("restart"))
 )
 
+// withHints returns tables in which fields are hints for want of a supervisor.
+func withHints(tables map[compute.Kind]resource.FieldTable, fields []string) map[compute.Kind]resource.FieldTable {
+	out := map[compute.Kind]resource.FieldTable{}
+	for kind, table := range tables {
+		out[kind] = maps.Clone(table).Hint(unsupervised, fields...)
+	}
+	return out
+}
+
 const (
-	unsupervised = "nothing supervises the instances of the fake"
+	unsupervised = "no supervisor runs: see Options.Supervised"
 	unbraked     = "programs of the fake run as fast as they can"
 	noNative     = "the fake has no native value"
 )
@@ -46,19 +59,19 @@ var rates = []string{
 }
 
 // gapsOf lists what of a spec is not honoured.
-func gapsOf(spec *compute.Spec) []resource.Gap {
-	gaps := fieldsOf(kindOf(*spec)).Gaps(spec)
+func (b *Backend) gapsOf(spec *compute.Spec) []resource.Gap {
+	gaps := b.fieldsOf(kindOf(*spec)).Gaps(spec)
 	if spec.Native.For(Scheme) != nil {
 		gaps = append(gaps, resource.Gap{Field: "native", Level: resource.FieldRefused, Reason: noNative})
 	}
 	return gaps
 }
 
-func changesOf(kind compute.Kind) resource.FieldTable {
-	if kind == compute.VM {
-		return vmChanges
+func (b *Backend) changesOf(kind compute.Kind) resource.FieldTable {
+	if b.opts.Supervised {
+		return supervisedChanges[kind]
 	}
-	return containerChanges
+	return plainChanges[kind]
 }
 
 // below lists the paths of a spec's fields that are one of these or lie below.
@@ -74,11 +87,11 @@ func below(tops ...string) []string {
 	return out
 }
 
-func fieldsOf(kind compute.Kind) resource.FieldTable {
-	if kind == compute.VM {
-		return vmFields
+func (b *Backend) fieldsOf(kind compute.Kind) resource.FieldTable {
+	if b.opts.Supervised {
+		return supervisedFields[kind]
 	}
-	return containerFields
+	return plainFields[kind]
 }
 
 // featuresOf says what an instance of a kind can do.

@@ -148,8 +148,12 @@ func (h *handle) change(ctx context.Context, op Op, does compute.Operation, revi
 			t, err = i.check(does, revision)
 		}
 	}
-	if err == nil && !t.NoOp {
+	switch {
+	case err != nil:
+	case !t.NoOp:
 		err = effect(i, t)
+	case does == compute.OpStop:
+		i.rest()
 	}
 	i.turn.pass()
 	p.backend.mu.Unlock()
@@ -226,6 +230,7 @@ func (h *handle) Start(ctx context.Context, opts compute.StartOptions) error {
 		if i.state == compute.Suspended {
 			return h.p.wake(i)
 		}
+		i.rest()
 		c, err := h.p.backend.commandOf(i.image, i.spec.Process, nil)
 		if err != nil {
 			return err
@@ -283,8 +288,10 @@ func (h *handle) Delete(ctx context.Context, opts compute.DeleteOptions) error {
 func (p *Provider) endRun(ctx context.Context, i *instance, meanwhile compute.State) error {
 	r := i.run
 	if r == nil || r.over {
+		i.rest()
 		return nil
 	}
+	r.stopped = true
 	r.thaw(time.Now())
 	if i.state != compute.Suspended {
 		i.state = meanwhile

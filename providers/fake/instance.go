@@ -48,6 +48,8 @@ type parts struct {
 	// content was last kept in or set back to.
 	snapshots []*snapshot
 	head      string
+	// row is the row of restarts that the supervisor is at; nil without.
+	row *row
 }
 
 // keptRuns is how many earlier runs an instance remembers the ends of.
@@ -139,6 +141,7 @@ func (i *instance) info() compute.Info {
 		Annotations: i.annotations,
 		Revision:    i.revisionText(),
 		Pending:     i.pending(),
+		Supervised:  i.managed && i.space.backend.opts.Supervised,
 		Endpoints:   i.endpointInfos(),
 		Ports:       i.portInfos(),
 	}
@@ -154,6 +157,9 @@ func (i *instance) info() compute.Info {
 	if r := i.run; r != nil {
 		info.Run, info.Started = r.exit.Run, r.exit.Started
 		if !r.over {
+			if r.checks != nil {
+				info.Health = r.checks.health
+			}
 			r = r.before
 		}
 		if r != nil {
@@ -175,6 +181,7 @@ func (s *space) removeInstance(i *instance) {
 
 // forgetInstance is removeInstance without a word.
 func (s *space) forgetInstance(i *instance) {
+	i.rest()
 	i.detachEndpoints()
 	i.detachVolumes()
 	if i.image != nil {

@@ -62,7 +62,7 @@ func (p *Provider) checkSpec(spec compute.Spec) error {
 	if err := checkImage(spec).Err(); err != nil {
 		return err
 	}
-	if err := fieldsOf(kindOf(spec)).Refuse(&spec); err != nil {
+	if err := p.backend.fieldsOf(kindOf(spec)).Refuse(&spec); err != nil {
 		return err
 	}
 	if spec.Native.For(Scheme) != nil {

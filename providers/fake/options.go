@@ -37,6 +37,11 @@ type Options struct {
 	// Programs are what can run in every instance, by the path or the last part
 	// of the path of the command.
 	Programs map[string]Program
+	// Supervised has a supervisor act on restart policies, health checks and
+	// readiness probes. Without, the restart policy and the health check are hints,
+	// and compute.WaitFor probes from the caller's process, as with a real provider
+	// that has no supervisor.
+	Supervised bool
 	// ProgramGrace is how long a program that has been killed may take to return
 	// before it is abandoned; 0 means one second.
 	ProgramGrace time.Duration
@@ -132,6 +137,7 @@ func (o Options) Validate() resource.Faults {
 		}{
 			{"seed", o.Seed == 0}, {"capacity", o.Capacity == Capacity{}}, {"latency", o.Latency == nil},
 			{"pools", o.Pools == nil}, {"images", o.Images == nil}, {"programs", o.Programs == nil}, {"programGrace", o.ProgramGrace == 0},
+			{"supervised", !o.Supervised},
 			{"history", o.History == 0}, {"logSize", o.LogSize == 0},
 		} {
 			if !set.zero {

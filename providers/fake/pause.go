@@ -136,5 +136,6 @@ func (r *run) relaunch() {
 	r.instance.space.emit(r.instance, resource.EventChanged, resource.ReasonReset)
 	r.launch(c)
 	r.by.bootUp(r)
+	r.supervise()
 	close(done)
 }

@@ -35,6 +35,6 @@ func (s instances) Plan(ctx context.Context, spec compute.Spec) (compute.Plan, e
 		Provider: Scheme,
 		Format:   "fake-spec",
 		Native:   native,
-		Gaps:     gapsOf(&spec),
+		Gaps:     s.p.backend.gapsOf(&spec),
 	}, nil
 }

@@ -24,6 +24,9 @@ type run struct {
 	ending, over bool
 	// ready says that the guest answers.
 	ready bool
+	// stopped says that a caller wanted the run to end, so that no policy begins
+	// another.
+	stopped bool
 	// done is closed when the run has ended; nil until somebody waits.
 	done chan struct{}
 	// limits are the resources that count, which lag behind the spec where a
@@ -31,6 +34,8 @@ type run struct {
 	limits *compute.Resources
 	// by is the value that began the run or reset it: its faults are the boot's.
 	by *Provider
+	// checks are what the supervisor's probes have found out; nil without.
+	checks *checks
 	// before is the run before this one, if it is still remembered.
 	before *run
 
@@ -121,6 +126,7 @@ func (p *Provider) begin(i *instance, c command) error {
 	r.launch(c)
 	i.space.emit(i, resource.EventChanged, resource.ReasonStart)
 	p.bootUp(r)
+	r.supervise()
 	return nil
 }
 
@@ -265,6 +271,9 @@ func (r *run) finish() {
 	}
 	if r.activity != idle {
 		r.main, r.processes = nil, nil
+	}
+	if !r.backend().closed {
+		i.follow(r)
 	}
 }
 

@@ -114,6 +114,7 @@ func (p *Provider) stop(ctx context.Context, i *instance, opts compute.StopOptio
 		i.settleStopped()
 		return nil
 	}
+	r.stopped = true
 	// What is frozen could not answer, and what lies on disk has nobody to ask.
 	suspended := i.state == compute.Suspended
 	r.thaw(time.Now())
@@ -207,5 +208,6 @@ func (r *run) ask(signal int) {
 // could not say what it does. The backend is locked.
 func (i *instance) settleStopped() {
 	i.state = compute.Stopped
+	i.rest()
 	i.space.emit(i, resource.EventChanged, resource.ReasonExit)
 }

@@ -30,7 +30,7 @@ func (h *handle) Update(ctx context.Context, change compute.Change) error {
 
 // update makes a change. The backend is locked.
 func (i *instance) update(change compute.Change) error {
-	if err := changesOf(i.spec.Kind).Refuse(&change); err != nil {
+	if err := i.space.backend.changesOf(i.spec.Kind).Refuse(&change); err != nil {
 		return err
 	}
 	spec := change.To(*i.spec)
