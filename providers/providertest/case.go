@@ -42,6 +42,7 @@ func groups() []caseGroup {
 		{"watch", watchCases()},
 		{"wait", waitCases()},
 		{"wait for", waitForCases()},
+		{"supervision", supervisionCases()},
 		{"update", updateCases()},
 		{"ensure", ensureCases()},
 		{"run", runCases()},

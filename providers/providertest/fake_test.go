@@ -24,7 +24,8 @@ import (
 
 func TestFake(t *testing.T) { Run(t, fakeHarness(t, compute.Container)) }
 
-func TestFakeVM(t *testing.T) { Run(t, fakeHarness(t, compute.VM)) }
+// TestFakeVM is without a supervisor, which all others have.
+func TestFakeVM(t *testing.T) { Run(t, fakeHarnessOf(t, compute.VM, false)) }
 
 // TestFakeBehindWrapper holds that a wrapper which knows of no extension hides
 // none.
@@ -44,12 +45,16 @@ func TestFakeBehindWrapper(t *testing.T) {
 
 const fakeImage = "docker.io/library/guest:1"
 
-// fakeHarness is a backend of the fake with the programs of package guest.
-func fakeHarness(t testing.TB, kind compute.Kind) Harness {
+// fakeHarness is a backend of the fake with a supervisor and the programs of
+// package guest.
+func fakeHarness(t testing.TB, kind compute.Kind) Harness { return fakeHarnessOf(t, kind, true) }
+
+func fakeHarnessOf(t testing.TB, kind compute.Kind, supervised bool) Harness {
 	programs := map[string]fake.Program{GuestPath: fakeguest.Program()}
 	b := fake.NewBackend(fake.Options{
-		Programs: programs,
-		Pools:    map[string]int64{"default": 0, "small": 16 * resource.MiB},
+		Programs:   programs,
+		Pools:      map[string]int64{"default": 0, "small": 16 * resource.MiB},
+		Supervised: supervised,
 		Images: []fake.Image{
 			{Name: fakeImage, Local: true},
 			{Name: "docker.io/library/remote:1", Files: fstest.MapFS{"data/0": {Data: make([]byte, 1<<16)}}},

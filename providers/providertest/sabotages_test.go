@@ -24,7 +24,7 @@ import (
 )
 
 func sabotages() []sabotage {
-	all := slices.Concat(wrongLives(), wrongRest(), wrongResources())
+	all := slices.Concat(wrongLives(), wrongRest(), wrongResources(), wrongSupervision())
 	for _, l := range leaks() {
 		all = append(all, l.sabotage)
 	}

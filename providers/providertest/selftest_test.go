@@ -75,7 +75,7 @@ func TestTheSuiteSeesWhatIsWrong(t *testing.T) {
 // TestEveryGroupAndLeakIsSabotaged holds that nothing is left out of the above.
 func TestEveryGroupAndLeakIsSabotaged(t *testing.T) {
 	wrong := map[string]bool{}
-	for _, s := range slices.Concat(wrongLives(), wrongRest(), wrongResources()) {
+	for _, s := range slices.Concat(wrongLives(), wrongRest(), wrongResources(), wrongSupervision()) {
 		wrong[s.group] = true
 	}
 	kinds := map[string]bool{}

@@ -1,0 +1,337 @@
+package providertest
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/stretchr/testify/require"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// supervisionCases are of what happens without a call: a provider that declares
+// that it honours a policy or a probe has somebody who acts on it.
+func supervisionCases() []testCase {
+	restart := all(fields("restart.mode"), fields("restart.backoff"))
+	health := all(fields("health.exec", "health.interval"), has(compute.FeatureExec))
+	return []testCase{
+		{"Info says that an instance is supervised where policies and health checks are honoured, and only there", nil, supervisedAsDeclared},
+		{"A run that fails is followed by another where the policy is on-failure, and one that does not is not", restart, restartOnFailure},
+		{"Every run is followed by another where the policy is always", restart, restartAlways},
+		{"No run is followed by another where there is no policy", restart, restartNever},
+		{"Restarts in a row are bounded", all(restart, fields("restart.maxRetries")), restartBounded},
+		{"A Start begins a new row of restarts", all(restart, fields("restart.maxRetries")), restartRow},
+		{"The wait before a restart doubles", restart, restartBackoff},
+		{"A Stop is not followed by a restart, of what runs and of what waits for one", restart, restartStopped},
+		{"A Start does not wait for the restart that is due", restart, restartStarted},
+		{"What waits for a restart can be deleted", restart, restartDeleted},
+		{"A policy that is changed holds from the next end of a run on", all(restart, changes("restart.mode")), restartChanged},
+		{"Restarts go on when the value that began the run is closed", restart, restartOrphaned},
+		{"Health is starting, then unhealthy or healthy as the check says, and gone with the run", health, healthFollows},
+		{"An instance without a health check has no health", health, healthNone},
+		{"As many checks in a row must fail as the spec says", all(health, fields("health.failures")), healthFailures},
+		{"Checks that fail in the start period do not count", all(health, fields("health.startPeriod", "health.failures")), healthStartPeriod},
+		{"A check that takes too long has failed", all(health, fields("health.timeout", "health.failures")), healthTimeout},
+		{"A port is checked", all(health, fields("health.tcp", "health.failures"), has(compute.FeatureDial)), healthPort},
+		{"Info tells the level healthy when the readiness probe has passed", all(health, fields("readiness.exec")), readinessLevel},
+		{"Info tells the level healthy by the health check where there is no readiness probe", health, healthLevel},
+	}
+}
+
+// soon is how long the suite lets a supervisor wait.
+const soon = 10 * time.Millisecond
+
+func supervisedAsDeclared(e *env) {
+	honoured := e.missing(fields("restart.mode")[0]) == "" || e.missing(fields("health.exec")[0]) == ""
+	require.Equal(e, honoured, e.info(e.running("web")).Supervised)
+}
+
+// policed makes a running instance with a restart policy.
+func (e *env) policed(name string, policy compute.RestartPolicy, program ...string) compute.Instance {
+	e.Helper()
+	spec := e.spec(name, program...)
+	spec.Restart = policy
+	inst := e.create(spec)
+	e.start(inst)
+	return inst
+}
+
+// nextRun waits until another run than one has begun, and returns its token.
+func (e *env) nextRun(inst compute.Instance, run string) string {
+	e.Helper()
+	next := ""
+	e.eventually("another run than "+run, func() bool {
+		next = e.info(inst).Run
+		return next != run
+	})
+	return next
+}
+
+// pass has a supervisor restart another instance, after a wait that is longer than
+// one that would have led to what is no restart.
+func (e *env) pass(wait time.Duration) {
+	e.Helper()
+	policy := compute.RestartPolicy{Mode: compute.RestartAlways, Backoff: 2 * max(wait, 50*time.Millisecond)}
+	inst := e.policed("other-"+resource.NewID()[:8], policy, "exit", "0")
+	e.nextRun(inst, e.info(inst).Run)
+	e.delete(inst)
+}
+
+// rests requires that no other run follows the last, as one would after a wait.
+func (e *env) rests(inst compute.Instance, wait time.Duration) {
+	e.Helper()
+	before := e.awaitState(inst, compute.Stopped)
+	e.pass(wait)
+	after := e.info(inst)
+	require.Equal(e, compute.Stopped, after.State)
+	require.Equal(e, before.Run, after.Run, "another run has begun")
+}
+
+func restartOnFailure(e *env) {
+	policy := compute.RestartPolicy{Mode: compute.RestartOnFailure, Backoff: soon}
+	failing := e.policed("failing", policy, "exit", "3")
+	run := e.info(failing).Run
+	exit, err := failing.Wait(e.ctx, compute.WaitOptions{Run: run})
+	require.NoError(e, err)
+	require.Equal(e, 3, exit.Code)
+	next := e.nextRun(failing, run)
+	exit, err = failing.Wait(e.ctx, compute.WaitOptions{Run: next})
+	require.NoError(e, err)
+	require.Equal(e, next, exit.Run)
+	e.nextRun(failing, next)
+	fine := e.policed("fine", policy, "exit", "0")
+	e.wait(fine)
+	e.rests(fine, soon)
+}
+
+func restartAlways(e *env) {
+	policy := compute.RestartPolicy{Mode: compute.RestartAlways, Backoff: soon}
+	for _, code := range []string{"0", "3"} {
+		inst := e.policed("web-"+code, policy, "exit", code)
+		e.nextRun(inst, e.nextRun(inst, e.info(inst).Run))
+	}
+}
+
+func restartNever(e *env) {
+	e.rests(e.policed("plain", compute.RestartPolicy{}, "exit", "3"), soon)
+	e.rests(e.policed("never", compute.RestartPolicy{Mode: compute.RestartNever, Backoff: soon}, "exit", "3"), soon)
+}
+
+// rowOf requires an instance of the policy below to run so often by one Start, and
+// then to rest. The first run is given with how many there were with it.
+func (e *env) rowOf(runs int, inst compute.Instance, first string, counted int) {
+	e.Helper()
+	seen := map[string]bool{first: true}
+	count := func() int {
+		info := e.info(inst)
+		seen[info.Run] = true
+		if info.Runs > 0 {
+			// The provider counts: none can have been missed.
+			return info.Runs - counted + 1
+		}
+		return len(seen)
+	}
+	e.eventually(fmt.Sprintf("%d runs", runs), func() bool { return count() >= runs })
+	e.rests(inst, bounded.Backoff<<(runs-1))
+	require.Equal(e, runs, count(), "the runs")
+}
+
+// bounded is a policy of two restarts, which are so far apart that each is seen.
+var bounded = compute.RestartPolicy{Mode: compute.RestartOnFailure, MaxRetries: 2, Backoff: 50 * time.Millisecond}
+
+func restartBounded(e *env) {
+	inst := e.policed("web", bounded, "exit", "3")
+	e.rowOf(3, inst, e.info(inst).Run, 1)
+}
+
+func restartRow(e *env) {
+	inst := e.policed("web", bounded, "exit", "3")
+	e.rowOf(3, inst, e.info(inst).Run, 1)
+	e.start(inst)
+	e.rowOf(3, inst, e.info(inst).Run, 4)
+}
+
+func restartBackoff(e *env) {
+	const backoff = 50 * time.Millisecond
+	inst := e.policed("web", compute.RestartPolicy{Mode: compute.RestartOnFailure, Backoff: backoff}, "exit", "3")
+	run := e.info(inst).Run
+	before, err := inst.Wait(e.ctx, compute.WaitOptions{Run: run})
+	require.NoError(e, err)
+	for wait := backoff; wait <= 4*backoff; wait *= 2 {
+		run = e.nextRun(inst, run)
+		after, err := inst.Wait(e.ctx, compute.WaitOptions{Run: run})
+		require.NoError(e, err)
+		// Clocks of backends are coarse.
+		require.GreaterOrEqual(e, after.Started.Sub(before.Finished), wait-wait/10, "the wait before the restart")
+		before = after
+	}
+}
+
+func restartStopped(e *env) {
+	const backoff = 200 * time.Millisecond
+	policy := compute.RestartPolicy{Mode: compute.RestartAlways, Backoff: backoff}
+	running := e.policed("running", policy, "sleep", "1h")
+	require.NoError(e, running.Stop(e.ctx, compute.StopOptions{Force: true}))
+	e.inState(running, compute.Stopped)
+	waiting := e.policed("waiting", policy, "exit", "0")
+	e.wait(waiting)
+	require.NoError(e, waiting.Stop(e.ctx, compute.StopOptions{}))
+	e.inState(waiting, compute.Stopped)
+	e.rests(waiting, backoff)
+	e.inState(running, compute.Stopped)
+	run := e.info(waiting).Run
+	e.start(waiting)
+	require.NotEqual(e, run, e.info(waiting).Run)
+}
+
+func restartStarted(e *env) {
+	inst := e.policed("web", compute.RestartPolicy{Mode: compute.RestartAlways, Backoff: time.Hour}, "exit", "0")
+	run := e.info(inst).Run
+	e.awaitState(inst, compute.Stopped)
+	e.start(inst)
+	require.NotEqual(e, run, e.info(inst).Run)
+}
+
+func restartDeleted(e *env) {
+	inst := e.policed("web", compute.RestartPolicy{Mode: compute.RestartAlways, Backoff: 50 * time.Millisecond}, "exit", "0")
+	e.awaitState(inst, compute.Stopped)
+	e.delete(inst)
+	e.pass(50 * time.Millisecond)
+	require.Empty(e, e.names(e.instances(), compute.Filter{}))
+}
+
+func restartChanged(e *env) {
+	inst := e.stopped("web", "exit", "0")
+	require.NoError(e, inst.Update(e.ctx, compute.Change{Restart: &compute.RestartPolicy{Mode: compute.RestartAlways, Backoff: soon}}))
+	e.start(inst)
+	e.nextRun(inst, e.info(inst).Run)
+	require.NoError(e, inst.Update(e.ctx, compute.Change{Restart: &compute.RestartPolicy{Mode: compute.RestartNever}}))
+	// A run may be under way, or have been about to begin.
+	e.pass(soon)
+	e.rests(inst, soon)
+}
+
+func restartOrphaned(e *env) {
+	maker := e.open(OpenOptions{})
+	spec := e.spec("web", "exit", "3")
+	spec.Restart = compute.RestartPolicy{Mode: compute.RestartOnFailure, Backoff: 50 * time.Millisecond}
+	made, err := maker.Instances().Create(e.ctx, spec)
+	require.NoError(e, err)
+	require.NoError(e, made.Start(e.ctx, compute.StartOptions{}))
+	require.NoError(e, maker.Close())
+	inst := e.instances().Handle(made.ID())
+	e.nextRun(inst, e.nextRun(inst, e.info(inst).Run))
+}
+
+// checked makes a running instance with a health check, which passes when there is
+// a file at wellFile.
+func (e *env) checked(name string, change func(*compute.Spec)) compute.Instance {
+	e.Helper()
+	spec := e.spec(name, "sleep", "1h")
+	spec.Health = &compute.Probe{Exec: []string{GuestPath, "read", wellFile}, Interval: soon, Timeout: e.s.h.Patience}
+	if change != nil {
+		change(&spec)
+	}
+	inst := e.create(spec)
+	e.start(inst)
+	return inst
+}
+
+const wellFile = "/well"
+
+func (e *env) awaitHealth(inst compute.Instance, health compute.Health) {
+	e.Helper()
+	e.eventually("the instance is "+string(health), func() bool { return e.info(inst).Health == health })
+}
+
+// othersIll has a supervisor find another instance ill, after as many checks as
+// others fail in.
+func (e *env) othersIll(failures int) {
+	e.Helper()
+	e.awaitHealth(e.checked("other", func(s *compute.Spec) { s.Health.Failures = failures }), compute.HealthUnhealthy)
+}
+
+func healthFollows(e *env) {
+	inst := e.checked("web", nil)
+	require.Contains(e, []compute.Health{compute.HealthStarting, compute.HealthUnhealthy}, e.info(inst).Health)
+	e.awaitHealth(inst, compute.HealthUnhealthy)
+	e.inState(inst, compute.Running)
+	e.output(inst, "write", wellFile, "x")
+	e.awaitHealth(inst, compute.HealthHealthy)
+	e.kill(inst)
+	require.Empty(e, e.info(inst).Health)
+	e.start(inst)
+	require.NotEqual(e, compute.HealthUnhealthy, e.info(inst).Health, "of another run")
+	e.awaitHealth(inst, compute.HealthHealthy)
+}
+
+func healthNone(e *env) {
+	inst := e.running("web")
+	require.Empty(e, e.info(inst).Health)
+	e.othersIll(1)
+	require.Empty(e, e.info(inst).Health)
+	e.inState(inst, compute.Running)
+}
+
+func healthFailures(e *env) {
+	e.awaitHealth(e.checked("few", func(s *compute.Spec) { s.Health.Failures = 1 }), compute.HealthUnhealthy)
+	many := e.checked("many", func(s *compute.Spec) { s.Health.Failures = 1_000_000 })
+	e.othersIll(5)
+	require.Equal(e, compute.HealthStarting, e.info(many).Health)
+}
+
+func healthStartPeriod(e *env) {
+	inst := e.checked("web", func(s *compute.Spec) { s.Health.Failures, s.Health.StartPeriod = 1, time.Hour })
+	e.othersIll(5)
+	require.Equal(e, compute.HealthStarting, e.info(inst).Health)
+	e.output(inst, "write", wellFile, "x")
+	e.awaitHealth(inst, compute.HealthHealthy)
+}
+
+func healthTimeout(e *env) {
+	e.awaitHealth(e.checked("web", func(s *compute.Spec) {
+		s.Health.Exec, s.Health.Timeout, s.Health.Failures = []string{GuestPath, "sleep", "1h"}, 50*time.Millisecond, 1
+	}), compute.HealthUnhealthy)
+}
+
+func healthPort(e *env) {
+	port := func(program ...string) compute.Instance {
+		spec := e.spec("web", program...)
+		spec.Health = &compute.Probe{TCP: "80", Interval: soon, Failures: 1_000_000}
+		inst := e.create(spec)
+		e.start(inst)
+		return inst
+	}
+	inst := port("listen", "0.0.0.0:80")
+	e.awaitHealth(inst, compute.HealthHealthy)
+	e.delete(inst)
+	inst = port("sleep", "1h")
+	e.othersIll(5)
+	require.Equal(e, compute.HealthStarting, e.info(inst).Health, "nothing listens")
+}
+
+func readinessLevel(e *env) {
+	inst := e.checked("web", func(s *compute.Spec) {
+		s.Readiness, s.Health = s.Health, &compute.Probe{Exec: []string{GuestPath, "exit", "0"}, Interval: soon}
+	})
+	e.awaitHealth(inst, compute.HealthHealthy)
+	e.othersIll(3)
+	require.Less(e, e.info(inst).Level, compute.LevelHealthy)
+	e.output(inst, "write", wellFile, "x")
+	_, err := e.waitFor(inst, compute.LevelHealthy)
+	require.NoError(e, err)
+	require.Equal(e, compute.LevelHealthy, e.info(inst).Level)
+	e.kill(inst)
+	require.Equal(e, compute.LevelCreated, e.info(inst).Level)
+}
+
+func healthLevel(e *env) {
+	inst := e.checked("web", nil)
+	e.awaitHealth(inst, compute.HealthUnhealthy)
+	require.Less(e, e.info(inst).Level, compute.LevelHealthy)
+	e.output(inst, "write", wellFile, "x")
+	info, err := e.waitFor(inst, compute.LevelHealthy)
+	require.NoError(e, err)
+	require.Equal(e, compute.LevelHealthy, info.Level)
+}
