@@ -131,10 +131,25 @@ func (l layout) uri() string {
 // inside is what the daemon calls a path of the folder.
 func (l layout) inside(path string) string {
 	for _, b := range bound {
-		outside := filepath.Join(l.dir, b.name)
-		if rest, ok := strings.CutPrefix(path, outside); ok && (rest == "" || rest[0] == '/') {
-			return b.inside + rest
+		if moved, ok := move(path, filepath.Join(l.dir, b.name), b.inside); ok {
+			return moved
 		}
 	}
 	return path
+}
+
+// outside is the path of what the daemon calls so.
+func (l layout) outside(path string) string {
+	for _, b := range bound {
+		if moved, ok := move(path, b.inside, filepath.Join(l.dir, b.name)); ok {
+			return moved
+		}
+	}
+	return path
+}
+
+// move replaces the folder from, with which path begins, by the folder to.
+func move(path, from, to string) (string, bool) {
+	rest, ok := strings.CutPrefix(path, from)
+	return to + rest, ok && (rest == "" || rest[0] == '/')
 }

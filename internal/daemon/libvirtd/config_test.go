@@ -56,9 +56,9 @@ func TestConfigCheck(t *testing.T) {
 	}
 }
 
-func TestInside(t *testing.T) {
+func TestInsideAndOutside(t *testing.T) {
 	l := layout{dir: "/a"}
-	for path, want := range map[string]string{
+	for outside, inside := range map[string]string{
 		"/a/lib":            "/var/lib/libvirt",
 		"/a/lib/images/b":   "/var/lib/libvirt/images/b",
 		"/a/run/s":          "/run/libvirt/s",
@@ -66,7 +66,8 @@ func TestInside(t *testing.T) {
 		"/a/bin/x":          "/a/bin/x",
 		"/b/lib/images":     "/b/lib/images",
 	} {
-		assert.Equal(t, want, l.inside(path), path)
+		assert.Equal(t, inside, l.inside(outside), outside)
+		assert.Equal(t, outside, l.outside(inside), inside)
 	}
 }
 

@@ -181,6 +181,10 @@ func (d *Daemon) Version() string { return d.version.Load().(string) }
 // enter the folder on the path outside. Any other path is returned as it is.
 func (d *Daemon) Inside(path string) string { return d.layout.inside(path) }
 
+// Outside is the path, for this program, of a file that the daemon calls so, the
+// reverse of Inside.
+func (d *Daemon) Outside(path string) string { return d.layout.outside(path) }
+
 // NetworkNamespace is the path of the daemon's network namespace, such as
 // "/proc/123/ns/net", or empty while the daemon does not run. It is the host's
 // unless the daemon was started with PrivateNetwork. It holds for as long as the

@@ -106,6 +106,20 @@ func TestKilledParentIsSucceeded(t *testing.T) {
 	assert.Empty(t, sockets(t, d.layout.run()))
 }
 
+func TestKilledWithItsLogDaemon(t *testing.T) {
+	dir := folder(t)
+	d := begin(t, testConfig(dir))
+	pid, network := vm(t, d, "a"), namespaceOf(t, d)
+	before, _ := d.Status()
+	kill(t, virtlogdOf(t, d))
+	kill(t, before.PID)
+	await(t, d, func(s daemon.Status) bool { return s.State == daemon.Running && s.Restarts > 0 })
+	assert.Equal(t, network, namespaceOf(t, d), "the VM keeps it")
+	assert.Equal(t, "running", virsh(t, d, "domstate", "a"))
+	require.NoError(t, d.Destroy(background))
+	assert.False(t, alive(pid))
+}
+
 func TestKilledOwnerLeavesDaemonToAdopt(t *testing.T) {
 	dir := folder(t)
 	owner := startOwner(t, dir)

@@ -35,6 +35,9 @@ func (d *Daemon) Version() string { return "" }
 // Inside returns path.
 func (d *Daemon) Inside(path string) string { return path }
 
+// Outside returns path.
+func (d *Daemon) Outside(path string) string { return path }
+
 // NetworkNamespace returns "".
 func (d *Daemon) NetworkNamespace() string { return "" }
 

@@ -114,7 +114,7 @@ func folder(t *testing.T) string {
 		}
 	}
 	// The name of the test would make the path too long for a socket.
-	parent, err := os.MkdirTemp("", "managed")
+	parent, err := os.MkdirTemp("", "managed%&'é")
 	require.NoError(t, err)
 	dir := filepath.Join(parent, "v")
 	before := cgroups(t)

@@ -64,7 +64,7 @@ type host struct {
 
 // runLibvirtd starts libvirtd in namespaces of its own, starts it again when it
 // dies, and ends it with SIGTERM. If this process is killed libvirtd dies with it.
-// The log daemon lives on then, with the VMs that write to it: it holds the
+// The log daemon lives on then, with the VMs that write to it: they hold the
 // namespaces into which the next process of this role goes.
 func runLibvirtd(args map[string]string) error {
 	s := space{dir: args["dir"], hideKVM: args["hide-kvm"] == "true", network: args["network"] == "private"}
@@ -89,11 +89,11 @@ func runLibvirtd(args map[string]string) error {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the reaper: %w", err)
 	}
-	logger, err := s.enter()
-	if err != nil {
+	if err := s.enter(); err != nil {
 		return err
 	}
-	if err = h.begin(logger); err == nil {
+	err := h.begin(s.logger())
+	if err == nil {
 		err = h.watch()
 	}
 	return errors.Join(err, h.end())
@@ -189,7 +189,7 @@ func (h *host) end() error {
 		return err
 	}
 	sockets := []string{"libvirt-sock", "libvirt-sock-ro", "libvirt-admin-sock"}
-	others, err := inhabitants(os.Getpid(), h.virtlogd.pid)
+	others, err := inhabited(os.Getpid(), h.virtlogd.pid)
 	if err != nil {
 		return err
 	}

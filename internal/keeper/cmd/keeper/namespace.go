@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -38,34 +39,34 @@ type space struct {
 	network bool // one of its own
 }
 
-// enter moves this thread into the namespaces of the log daemon that runs for the
-// folder, whose pid it returns, else into new ones.
-func (s space) enter() (logger int, err error) {
+// enter moves this thread into the namespaces in which something still runs for the
+// folder, else into new ones.
+func (s space) enter() error {
 	// What is shared with other threads cannot get a root of its own.
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
-		return 0, fmt.Errorf("unshare the root folder: %w", err)
+		return fmt.Errorf("unshare the root folder: %w", err)
 	}
-	if logger = s.logger(); logger != 0 {
-		return logger, join(logger)
+	if joined, err := s.rejoin(); joined || err != nil {
+		return err
 	}
 	flags := unix.CLONE_NEWNS
 	if s.network {
 		flags |= unix.CLONE_NEWNET
 	}
 	if err := unix.Unshare(flags); err != nil {
-		return 0, fmt.Errorf("unshare namespaces: %w", err)
+		return fmt.Errorf("unshare namespaces: %w", err)
 	}
 	// What the host mounts and unmounts later is to be seen in here, not the other
 	// way round.
 	if err := mount("", "/", unix.MS_SLAVE|unix.MS_REC); err != nil {
-		return 0, err
+		return err
 	}
 	if s.network {
 		if err := s.furnish(); err != nil {
-			return 0, err
+			return err
 		}
 	}
-	return 0, s.bind()
+	return s.bind()
 }
 
 // bind puts the private folders in the place of the host's.
@@ -147,53 +148,82 @@ func (s space) logger() int {
 	return int(peer.Pid)
 }
 
-// join moves this thread into the namespaces of a process.
-func join(pid int) error {
-	var files []*os.File
-	kinds := []int{unix.CLONE_NEWNET, unix.CLONE_NEWNS}
-	for _, name := range []string{"net", "mnt"} {
-		f, err := os.Open(filepath.Join("/proc", strconv.Itoa(pid), "ns", name))
-		if err != nil {
-			return err
-		}
-		defer func() { _ = f.Close() }()
-		files = append(files, f)
+// rejoin moves this thread into the namespaces of a process that sees our folder in
+// the place of the host's.
+func (s space) rejoin() (bool, error) {
+	run, err := os.Stat(filepath.Join(s.dir, "run"))
+	if err != nil {
+		return false, err
 	}
-	for i, f := range files {
-		if err := unix.Setns(int(f.Fd()), kinds[i]); err != nil {
-			return fmt.Errorf("enter %s: %w", f.Name(), err)
+	pids, err := processes()
+	if err != nil {
+		return false, err
+	}
+	for _, pid := range pids {
+		seen, err := os.Stat(procPath(pid, "root"+runFolder))
+		if err != nil || !os.SameFile(seen, run) {
+			continue
 		}
+		// One that is ending has no namespaces any more.
+		if err := join(pid); !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ESRCH) {
+			return true, err
+		}
+	}
+	return false, nil
+}
+
+// join moves this thread into the namespaces of a process, into both or none.
+func join(pid int) error {
+	network, err := os.Open(procPath(pid, "ns/net"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = network.Close() }()
+	mounts, err := os.Open(procPath(pid, "ns/mnt"))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = mounts.Close() }()
+	if err := unix.Setns(int(network.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter %s: %w", network.Name(), err)
+	}
+	if err := unix.Setns(int(mounts.Fd()), unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("enter %s: %w", mounts.Name(), err)
 	}
 	return nil
 }
 
-// inhabitants says whether a process other than these is in our mount namespace.
-func inhabitants(known ...int) (bool, error) {
+// inhabited says whether a process other than these is in our mount namespace.
+func inhabited(known ...int) (bool, error) {
 	own, err := os.Readlink("/proc/thread-self/ns/mnt")
 	if err != nil {
 		return false, err
 	}
-	entries, err := os.ReadDir("/proc")
+	pids, err := processes()
 	if err != nil {
 		return false, err
 	}
-next:
-	for _, e := range entries {
-		pid, err := strconv.Atoi(e.Name())
-		if err != nil {
-			continue
-		}
-		for _, k := range known {
-			if pid == k {
-				continue next
-			}
-		}
-		// A process that has ended has no namespaces any more.
-		if ns, err := os.Readlink(filepath.Join("/proc", e.Name(), "ns", "mnt")); err == nil && ns == own {
+	for _, pid := range pids {
+		ns, err := os.Readlink(procPath(pid, "ns/mnt"))
+		if err == nil && ns == own && !slices.Contains(known, pid) {
 			return true, nil
 		}
 	}
 	return false, nil
+}
+
+func processes() (pids []int, err error) {
+	entries, err := os.ReadDir("/proc")
+	for _, e := range entries {
+		if pid, err := strconv.Atoi(e.Name()); err == nil {
+			pids = append(pids, pid)
+		}
+	}
+	return pids, err
+}
+
+func procPath(pid int, name string) string {
+	return filepath.Join("/proc", strconv.Itoa(pid), name)
 }
 
 // awaitUnlocked waits until nobody holds the lock of a pid file.
