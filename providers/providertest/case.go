@@ -53,6 +53,7 @@ func groups() []caseGroup {
 		{"capabilities", capabilityCases()},
 		{"fields", fieldCases()},
 		{"effects", effectCases()},
+		{"rates", rateCases()},
 		{"close", closeCases()},
 		{"loops", loopCases()},
 		{"exec", execCases()},

@@ -4,6 +4,8 @@ package fakeguest
 
 import (
 	"context"
+	"errors"
+	"io"
 	"io/fs"
 	"strings"
 
@@ -31,6 +33,7 @@ func Program() fake.Program {
 			TTY:      [3]bool{p.TTY, p.TTY, p.TTY},
 			Signals:  signals,
 			Files:    files{p.Files()},
+			Disk:     disk{p.Files()},
 			Hostname: func() (string, error) { return p.Hostname(), nil },
 			Listen:   p.Listen,
 			Dial:     p.Dial,
@@ -91,6 +94,25 @@ func translate(p *fake.Process) (signals <-chan guest.Signal, stop func()) {
 type files struct{ *fake.Tree }
 
 var _ guest.Files = files{}
+
+// disk is below the same tree: the fake keeps everything in memory.
+type disk struct{ tree *fake.Tree }
+
+var _ guest.Disk = disk{}
+
+func (d disk) Fill(path string, bytes int64) error {
+	f, err := d.tree.Create(path)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, guest.Flood("stdout", bytes))
+	return errors.Join(err, f.Close())
+}
+
+func (d disk) Drain(path string) error {
+	_, err := d.tree.ReadFile(path)
+	return err
+}
 
 // Stat does not follow a symbolic link at the end of the path.
 func (f files) Stat(path string) (fs.FileInfo, error) { return f.Lstat(path) }

@@ -3,6 +3,7 @@ package guest
 import (
 	"context"
 	"io/fs"
+	"strconv"
 )
 
 // fileCommands work on the file tree. Relative paths start at the working
@@ -12,6 +13,10 @@ var fileCommands = map[string]command{
 		help: "makes TEXT the content of a file"},
 	"read": {args: "PATH", min: 1, max: 1, run: read,
 		help: "prints the content of a file"},
+	"fill": {args: "PATH BYTES", min: 2, max: 2, run: fill,
+		help: "makes a file that long, and waits until it is on the disk"},
+	"drain": {args: "PATH", min: 1, max: 1, run: drain,
+		help: "reads a file from the disk, not from what memory keeps of it"},
 	"ls": {args: "PATH", min: 1, max: 1, run: list,
 		help: "prints the names in a folder, with a slash after those of folders"},
 	"stat": {args: "PATH", min: 1, max: 1, run: stat,
@@ -37,6 +42,30 @@ func read(_ context.Context, p *process, args []string) int {
 		return p.fail(err)
 	}
 	p.printf("%s", data)
+	return 0
+}
+
+func fill(_ context.Context, p *process, args []string) int {
+	n, err := strconv.ParseInt(args[1], 10, 64)
+	if err != nil || n < 0 {
+		return p.misused("size", args[1])
+	}
+	if p.env.Disk == nil {
+		return p.unsupported()
+	}
+	if err := p.env.Disk.Fill(p.path(args[0]), n); err != nil {
+		return p.fail(err)
+	}
+	return 0
+}
+
+func drain(_ context.Context, p *process, args []string) int {
+	if p.env.Disk == nil {
+		return p.unsupported()
+	}
+	if err := p.env.Disk.Drain(p.path(args[0])); err != nil {
+		return p.fail(err)
+	}
 	return 0
 }
 

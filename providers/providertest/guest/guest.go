@@ -93,6 +93,9 @@ type Env struct {
 
 	// Files is the file tree. Nil: sub commands that need it are unsupported.
 	Files Files
+	// Disk is what lies below the file tree. Nil: sub commands that need it are
+	// unsupported.
+	Disk Disk
 	// Hostname returns the name of the machine.
 	Hostname func() (string, error)
 
@@ -143,6 +146,16 @@ type Files interface {
 	ReadDir(path string) ([]fs.DirEntry, error)
 	// Stat does not follow a symbolic link at the end of the path.
 	Stat(path string) (fs.FileInfo, error)
+}
+
+// Disk moves the content of files to and from the disk, past what memory keeps of
+// it.
+type Disk interface {
+	// Fill makes a file that long, or replaces it, and returns when it is on the
+	// disk.
+	Fill(path string, bytes int64) error
+	// Drain reads a file from the disk, to its end.
+	Drain(path string) error
 }
 
 // command is one sub command. Exactly one of run and handle is set: handle marks

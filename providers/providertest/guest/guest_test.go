@@ -131,6 +131,11 @@ var programs = []struct {
 	{name: "read what is absent", args: "read|none", want: outcome{1, "", "~guest read: "}},
 	{name: "write", args: "write|sub/new|text", want: outcome{code: 0}},
 	{name: "write without a folder", args: "write|none/new|text", want: outcome{1, "", "~guest write: "}},
+	{name: "fill", args: "fill|sub/new|100", want: outcome{code: 0}},
+	{name: "fill without a folder", args: "fill|none/new|100", want: outcome{1, "", "~guest fill: "}},
+	{name: "fill badly", args: "fill|new|-1", want: outcome{2, "", "guest fill: bad size \"-1\"\n"}},
+	{name: "drain", args: "drain|greeting", want: outcome{code: 0}},
+	{name: "drain what is absent", args: "drain|none", want: outcome{1, "", "~guest drain: "}},
 	{name: "ls", args: "ls|.", want: outcome{0, "greeting\nsub/\n", ""}},
 	{name: "ls what is absent", args: "ls|none", want: outcome{1, "", "~guest ls: "}},
 	{name: "stat of a file", args: "stat|greeting", want: outcome{0, "file 0644 6\n", ""}},
@@ -142,6 +147,8 @@ var programs = []struct {
 		want:  outcome{143, "~listening 127.0.0.1:", ""}},
 	{name: "listen badly", args: "listen|127.0.0.1:none", want: outcome{1, "", "~guest listen: "}},
 	{name: "dial badly", args: "dial|127.0.0.1:none|x", want: outcome{1, "", "~guest dial: "}},
+	{name: "send badly", args: "send|127.0.0.1:none|1", want: outcome{1, "", "~guest send: "}},
+	{name: "send too little", args: "send|127.0.0.1:1|-1", want: outcome{2, "", "guest send: bad size \"-1\"\n"}},
 	{name: "resolve", args: "resolve|localhost", want: outcome{0, "~127.0.0.1\n", ""}},
 	{name: "resolve an address", args: "resolve|192.0.2.1", want: outcome{0, "192.0.2.1\n", ""}},
 	{name: "resolve what is no name", args: "resolve|no name", want: outcome{1, "", "~guest resolve: "}},
@@ -302,8 +309,13 @@ func TestDial(t *testing.T) {
 				return start(t, invocation{args: []string{guestPath, "dial", address, "hello"}, dir: dir}).wait(t)
 			}
 			assert.Equal(t, outcome{stdout: "hello\n"}, dial())
+			// More than what lies between the two can hold.
+			sent := start(t, invocation{args: []string{guestPath, "send", address, "20000000"}, dir: dir}).wait(t)
+			assert.Equal(t, outcome{}, sent)
 			server.signal(t, guest.TERM)
 			require.Equal(t, 143, server.wait(t).code)
+			sent = start(t, invocation{args: []string{guestPath, "send", address, "1"}, dir: dir}).wait(t)
+			assert.Equal(t, 1, sent.code)
 			got := dial()
 			assert.Equal(t, 1, got.code)
 			assert.Contains(t, got.stderr, "refused")

@@ -105,6 +105,15 @@ func (m *memory) WriteFile(name string, data []byte, perm fs.FileMode) error {
 	return nil
 }
 
+func (m *memory) Fill(name string, bytes int64) error {
+	return m.WriteFile(name, make([]byte, bytes), 0o644)
+}
+
+func (m *memory) Drain(name string) error {
+	_, err := m.ReadFile(name)
+	return err
+}
+
 func (m *memory) ReadDir(name string) ([]fs.DirEntry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -164,7 +173,7 @@ func (p *inProcess) start(t *testing.T, in invocation, stdout io.Writer) {
 		Args: in.args, Environ: in.environ, Dir: in.dir,
 		User: guest.User{UID: os.Getuid(), GID: os.Getgid()}, PID: 1,
 		Stdin: in.stdin, Stdout: stdout, Stderr: p.stderr,
-		Signals: p.signals, Files: files.(guest.Files), Hostname: os.Hostname,
+		Signals: p.signals, Files: files.(guest.Files), Disk: files.(guest.Disk), Hostname: os.Hostname,
 		Listen: net.Listen, Dial: dialer.DialContext,
 		LookupHost: func(_ context.Context, name string) ([]string, error) {
 			switch name {

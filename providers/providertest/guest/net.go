@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"time"
 )
@@ -18,6 +19,8 @@ var netCommands = map[string]command{
 		help: `echoes every TCP connection; prints "listening ADDRESS" first`},
 	"dial": {args: "ADDRESS TEXT", min: 2, max: 2, run: dial,
 		help: "sends a line to a TCP address and prints the line that comes back"},
+	"send": {args: "ADDRESS BYTES", min: 2, max: 2, run: send,
+		help: "sends that many bytes to a TCP address and reads as many that come back"},
 	"resolve": {args: "NAME", min: 1, max: 1, run: resolve,
 		help: "prints the addresses of a name, sorted"},
 }
@@ -79,6 +82,36 @@ func dial(ctx context.Context, p *process, args []string) int {
 		return p.fail(fmt.Errorf("no answer from %s: %w", args[0], err))
 	}
 	p.printf("%s", line)
+	return 0
+}
+
+func send(ctx context.Context, p *process, args []string) int {
+	n, err := strconv.ParseInt(args[1], 10, 64)
+	if err != nil || n < 0 {
+		return p.misused("size", args[1])
+	}
+	if p.env.Dial == nil {
+		return p.unsupported()
+	}
+	conn, err := p.env.Dial(ctx, "tcp", args[0])
+	if err != nil {
+		return p.fail(err)
+	}
+	defer conn.Close()
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	sent := make(chan error, 1)
+	go func() {
+		_, err := io.Copy(conn, Flood("stdout", n))
+		sent <- err
+	}()
+	_, err = io.CopyN(io.Discard, conn, n)
+	if err != nil {
+		// What sends would wait for the other side, which reads no more.
+		conn.Close()
+	}
+	if err := errors.Join(err, <-sent); err != nil {
+		return p.fail(err)
+	}
 	return 0
 }
 

@@ -39,6 +39,7 @@ func main() {
 		Signals:    signals,
 		Raise:      raise,
 		Files:      files{},
+		Disk:       disk{},
 		Hostname:   os.Hostname,
 		Listen:     net.Listen,
 		Dial:       dialer.DialContext,
