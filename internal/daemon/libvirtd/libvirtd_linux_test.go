@@ -191,6 +191,22 @@ func TestVMsOutliveTheDaemon(t *testing.T) {
 	require.NoError(t, Destroy(background, dir), "destroying twice")
 }
 
+func TestLogDaemonOfAnEarlierParentEndsToo(t *testing.T) {
+	dir := folder(t)
+	d := begin(t, testConfig(dir))
+	vm(t, d, "a")
+	virtlogd := virtlogdOf(t, d)
+	require.NoError(t, d.Close(background, false))
+	d = begin(t, testConfig(dir))
+	assert.Equal(t, virtlogd, virtlogdOf(t, d))
+	virsh(t, d, "destroy", "a")
+	began := time.Now()
+	require.NoError(t, d.Close(background, false))
+	assert.Less(t, time.Since(began), 1500*time.Millisecond, "nobody's patience was needed")
+	assert.Empty(t, inhabitantsOf(t, dir))
+	assert.Empty(t, sockets(t, d.layout.run()))
+}
+
 func TestLeavesAndAdopts(t *testing.T) {
 	dir := folder(t)
 	d := begin(t, testConfig(dir))

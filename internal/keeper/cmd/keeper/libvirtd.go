@@ -35,7 +35,7 @@ type program struct {
 	argv  []string
 	death syscall.Signal // what it gets when this process dies
 	pid   int            // 0: it has ended
-	group int            // of processes that it began last
+	group int            // the processes that it began, if it is our child
 	began time.Time
 }
 
@@ -102,7 +102,7 @@ func runLibvirtd(args map[string]string) error {
 // begin starts what does not run in the namespaces yet.
 func (h *host) begin(logger int) (err error) {
 	if logger != 0 {
-		h.virtlogd.pid, h.virtlogd.group = logger, logger
+		h.virtlogd.pid = logger
 		err = h.watchLogger(logger)
 	} else {
 		err = h.virtlogd.start()
@@ -222,10 +222,12 @@ func (h *host) stop(p *program) error {
 			h.virtlogd.pid = 0
 		case <-limit:
 			if killed {
-				return fmt.Errorf("%s, process %d, is still there after SIGKILL", p.argv[0], p.group)
+				return fmt.Errorf("%s, or what it began, is still there after SIGKILL", p.argv[0])
 			}
 			killed, limit = true, time.After(patience)
-			_ = unix.Kill(-p.group, unix.SIGKILL)
+			if p.pid != 0 {
+				_ = unix.Kill(p.pid, unix.SIGKILL)
+			}
 		}
 	}
 }
