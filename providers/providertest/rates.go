@@ -28,7 +28,7 @@ func rateCases() []testCase {
 // What is moved is what the rate lets through in a second, of which a half may be
 // a burst.
 const (
-	rateLimit = 2 * resource.MiB
+	rateLimit = 256 * resource.KiB
 	rateLeast = time.Second / 2
 )
 

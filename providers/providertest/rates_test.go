@@ -58,7 +58,7 @@ func TestTheSuiteSeesWhetherRatesAreHonoured(t *testing.T) {
 			require.NoError(t, err)
 			defer plain.close(t)
 			assert.NotEmpty(t, plain.missing(c), "of a provider without brakes")
-			for says, factor := range map[string]float64{"right": 1, "with a burst": 0.6, "wrong": 0.1} {
+			for says, factor := range map[string]float64{"right": 1, "with a burst": 0.6, "wrong": 0} {
 				s, end := sabotaged(t, sabotage{plant: braked(factor)}, compute.Container)
 				require.Empty(t, s.missing(c))
 				r := record(s, c)

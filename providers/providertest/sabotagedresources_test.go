@@ -372,3 +372,15 @@ var (
 	_ storage.Volumes  = wrongVolumes{}
 	_ network.Networks = (*wrongNetworks)(nil)
 )
+
+// TestTheSuiteSeesAGuestThatDoesNotAsk holds that a virtual machine must have a
+// lease, which a container may do without.
+func TestTheSuiteSeesAGuestThatDoesNotAsk(t *testing.T) {
+	c := findCase(t, "networks", "A guest that asks by DHCP")
+	for kind, wrong := range map[compute.Kind]bool{compute.VM: true, compute.Container: false} {
+		s, end := sabotaged(t, sabotage{plant: withEndpointInfo(func(e *network.EndpointInfo) { e.Source = "assigned" })}, kind)
+		r := record(s, c)
+		end()
+		assert.Equal(t, wrong, r.Failed(), "%s: %s", kind, r.text())
+	}
+}

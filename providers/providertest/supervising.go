@@ -277,13 +277,13 @@ func healthNone(e *env) {
 func healthFailures(e *env) {
 	e.awaitHealth(e.checked("few", func(s *compute.Spec) { s.Health.Failures = 1 }), compute.HealthUnhealthy)
 	many := e.checked("many", func(s *compute.Spec) { s.Health.Failures = 1_000_000 })
-	e.othersIll(5)
+	e.othersIll(10)
 	require.Equal(e, compute.HealthStarting, e.info(many).Health)
 }
 
 func healthStartPeriod(e *env) {
 	inst := e.checked("web", func(s *compute.Spec) { s.Health.Failures, s.Health.StartPeriod = 1, time.Hour })
-	e.othersIll(5)
+	e.othersIll(10)
 	require.Equal(e, compute.HealthStarting, e.info(inst).Health)
 	e.output(inst, "write", wellFile, "x")
 	e.awaitHealth(inst, compute.HealthHealthy)
@@ -307,7 +307,7 @@ func healthPort(e *env) {
 	e.awaitHealth(inst, compute.HealthHealthy)
 	e.delete(inst)
 	inst = port("sleep", "1h")
-	e.othersIll(5)
+	e.othersIll(10)
 	require.Equal(e, compute.HealthStarting, e.info(inst).Health, "nothing listens")
 }
 
