@@ -15,8 +15,12 @@
 //
 // Outside of the folder remain: empty mount points, if the system's libvirtd never
 // ran; the empty cgroup "machine", under which libvirt puts VMs where it is not
-// told otherwise; and, unless Config.PrivateNetwork is set, bridges and rules of
-// networks that were not stopped before Destroy.
+// told otherwise, and in it now and then that of a VM which libvirt gave up; and,
+// unless Config.PrivateNetwork is set, bridges and rules of networks that were not
+// stopped before Destroy. The daemon is not on the system's bus, so that systemd
+// and firewalld do not know of its VMs and networks. Libvirt names a VM's cgroup
+// after its number and name: two daemons that run VMs of one name should put them
+// into different partitions.
 //
 // Linux and root only. It is tested with libvirt 9.0.0.
 package libvirtd

@@ -27,7 +27,7 @@ func TestRunsVMs(t *testing.T) {
 	assert.Empty(t, virsh(t, d, "list", "--all"))
 	s, _ := d.Status()
 	shortest := time.Hour
-	for _, name := range []string{"a", "b", "c"} {
+	for _, name := range []string{nameA, nameB} {
 		pid := vm(t, d, name)
 		assert.Equal(t, s.PID, parentOf(t, pid), "the helper is the parent of what lost its own")
 		info, err := os.Stat(filepath.Join("/proc", strconv.Itoa(pid)))
@@ -53,7 +53,7 @@ func TestRunsVMs(t *testing.T) {
 func TestKilledLibvirtdIsBackWithItsVMs(t *testing.T) {
 	d := begin(t, testConfig(folder(t)))
 	began := time.Now()
-	pid, old := vm(t, d, "a"), libvirtdOf(t, d)
+	pid, old := vm(t, d, nameA), libvirtdOf(t, d)
 	// One that dies sooner is taken for one that cannot run.
 	require.Eventually(t, func() bool { return time.Since(began) > 1500*time.Millisecond }, 10*time.Second, 10*time.Millisecond)
 	before, _ := d.Status()
@@ -68,16 +68,16 @@ func TestKilledLibvirtdIsBackWithItsVMs(t *testing.T) {
 	after, _ := d.Status()
 	assert.Equal(t, before, after, "the helper has seen to it")
 	assert.True(t, alive(pid))
-	assert.Equal(t, "running", virsh(t, d, "domstate", "a"))
+	assert.Equal(t, "running", virsh(t, d, "domstate", nameA))
 	assert.Equal(t, after.PID, parentOf(t, pid))
-	virsh(t, d, "destroy", "a")
+	virsh(t, d, "destroy", nameA)
 	assert.False(t, alive(pid))
 }
 
 func TestKilledParentIsSucceeded(t *testing.T) {
 	dir := folder(t)
 	d := begin(t, testConfig(dir))
-	pid, libvirtd, virtlogd := vm(t, d, "a"), libvirtdOf(t, d), virtlogdOf(t, d)
+	pid, libvirtd, virtlogd := vm(t, d, nameA), libvirtdOf(t, d), virtlogdOf(t, d)
 	before, _ := d.Status()
 	network := namespaceOf(t, d)
 	kill(t, before.PID)
@@ -87,7 +87,7 @@ func TestKilledParentIsSucceeded(t *testing.T) {
 	assert.Equal(t, virtlogd, virtlogdOf(t, d), "the log of the VM goes on")
 	assert.Equal(t, network, namespaceOf(t, d), "the VM is in the same network")
 	assert.True(t, alive(pid))
-	assert.Equal(t, "running", virsh(t, d, "domstate", "a"))
+	assert.Equal(t, "running", virsh(t, d, "domstate", nameA))
 
 	// The helper is not the parent of this log daemon, and replaces it all the same.
 	kill(t, virtlogd)
@@ -97,10 +97,10 @@ func TestKilledParentIsSucceeded(t *testing.T) {
 		pid, _ := strconv.Atoi(strings.TrimSpace(string(data)))
 		return err == nil && pid != 0 && pid != virtlogd
 	}, 20*time.Second, 5*time.Millisecond)
-	second := vm(t, d, "b")
+	second := vm(t, d, nameB)
 	assert.Equal(t, after.PID, parentOf(t, second))
-	virsh(t, d, "destroy", "a")
-	virsh(t, d, "destroy", "b")
+	end(t, d, nameA)
+	virsh(t, d, "destroy", nameB)
 	require.NoError(t, d.Close(background, false))
 	assert.Empty(t, inhabitantsOf(t, dir))
 	assert.Empty(t, sockets(t, d.layout.run()))
@@ -109,13 +109,13 @@ func TestKilledParentIsSucceeded(t *testing.T) {
 func TestKilledWithItsLogDaemon(t *testing.T) {
 	dir := folder(t)
 	d := begin(t, testConfig(dir))
-	pid, network := vm(t, d, "a"), namespaceOf(t, d)
+	pid, network := vm(t, d, nameA), namespaceOf(t, d)
 	before, _ := d.Status()
 	kill(t, virtlogdOf(t, d))
 	kill(t, before.PID)
 	await(t, d, func(s daemon.Status) bool { return s.State == daemon.Running && s.Restarts > 0 })
 	assert.Equal(t, network, namespaceOf(t, d), "the VM keeps it")
-	assert.Equal(t, "running", virsh(t, d, "domstate", "a"))
+	assert.Equal(t, "running", virsh(t, d, "domstate", nameA))
 	require.NoError(t, d.Destroy(background))
 	assert.False(t, alive(pid))
 }
@@ -171,7 +171,7 @@ func TestManyStartsMakeOneDaemon(t *testing.T) {
 func TestVMsOutliveTheDaemon(t *testing.T) {
 	dir := folder(t)
 	d := begin(t, testConfig(dir))
-	pid, libvirtd := vm(t, d, "a"), libvirtdOf(t, d)
+	pid, libvirtd := vm(t, d, nameA), libvirtdOf(t, d)
 	network := namespaceOf(t, d)
 	s, _ := d.Status()
 	require.NoError(t, d.Close(background, false))
@@ -181,11 +181,12 @@ func TestVMsOutliveTheDaemon(t *testing.T) {
 	assert.Equal(t, []string{"virtlogd-admin-sock", "virtlogd-sock"}, sockets(t, d.layout.run()), "its log goes on")
 
 	d = begin(t, testConfig(dir))
-	assert.Equal(t, "running", virsh(t, d, "domstate", "a"))
+	assert.Equal(t, "running", virsh(t, d, "domstate", nameA))
 	assert.Equal(t, network, namespaceOf(t, d))
 	err := Destroy(background, dir)
 	require.ErrorIs(t, err, errdefs.ErrFailedPrecondition, "a value is open")
 	assert.True(t, alive(pid))
+	assert.NotEmpty(t, cgroups(t))
 	require.NoError(t, d.Destroy(background))
 	assert.False(t, alive(pid))
 	require.NoError(t, Destroy(background, dir), "destroying twice")
@@ -194,12 +195,12 @@ func TestVMsOutliveTheDaemon(t *testing.T) {
 func TestLogDaemonOfAnEarlierParentEndsToo(t *testing.T) {
 	dir := folder(t)
 	d := begin(t, testConfig(dir))
-	vm(t, d, "a")
+	vm(t, d, nameA)
 	virtlogd := virtlogdOf(t, d)
 	require.NoError(t, d.Close(background, false))
 	d = begin(t, testConfig(dir))
 	assert.Equal(t, virtlogd, virtlogdOf(t, d))
-	virsh(t, d, "destroy", "a")
+	end(t, d, nameA)
 	began := time.Now()
 	require.NoError(t, d.Close(background, false))
 	assert.Less(t, time.Since(began), 1500*time.Millisecond, "nobody's patience was needed")
