@@ -80,3 +80,9 @@ func TestLibvirtdCommand(t *testing.T) {
 		assert.Error(t, err, "%+v", o)
 	}
 }
+
+func TestKVMCommand(t *testing.T) {
+	assert.Equal(t, []string{"/k", "role", "kvm"}, keeper.KVMCommand("/k", keeper.KVMOptions{}))
+	assert.Equal(t, []string{"/k", "role", "kvm", "uid", "1", "gid", "2", "groups", "3,4"},
+		keeper.KVMCommand("/k", keeper.KVMOptions{UID: "1", GID: "2", Groups: []string{"3", "4"}}))
+}

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -67,7 +66,7 @@ func probe(ctx context.Context, opts Options, device string) (Result, error) {
 	if r, ok := c.get(time.Now()); ok {
 		return r, nil
 	}
-	output, err := ask(ctx, append([]string{helper, "role", "kvm"}, who.arguments()...), patience)
+	output, err := ask(ctx, keeper.KVMCommand(helper, who.options()), patience)
 	if err != nil {
 		return Result{}, err
 	}
@@ -99,13 +98,13 @@ func look(name string) (credentials, error) {
 	return credentials{name: name, uid: u.Uid, gid: u.Gid, groups: groups}, nil
 }
 
-// arguments make the helper open the device with these rights too. Only root can
-// take those of others, and has to take none of its own.
-func (c credentials) arguments() []string {
+// options make the helper open the device with these rights too. Only root can take
+// those of others, and has to take none of its own.
+func (c credentials) options() keeper.KVMOptions {
 	if c.name == "" || c.uid == strconv.Itoa(os.Geteuid()) || os.Geteuid() != 0 {
-		return nil
+		return keeper.KVMOptions{}
 	}
-	return []string{"uid", c.uid, "gid", c.gid, "groups", strings.Join(c.groups, ",")}
+	return keeper.KVMOptions{UID: c.uid, GID: c.gid, Groups: c.groups}
 }
 
 // ask returns what the helper prints until it ends or its time is up.

@@ -59,7 +59,7 @@ func TestHelperAsksAsAnotherUser(t *testing.T) {
 	require.NoError(t, err)
 	who, err := look("nobody")
 	require.NoError(t, err)
-	output, err := ask(background, append([]string{helper, "role", "kvm"}, who.arguments()...), patience)
+	output, err := ask(background, keeper.KVMCommand(helper, who.options()), patience)
 	require.NoError(t, err)
 	got, want := parse(output), finding{open: granted, user: "permission denied"}
 	switch info, err := os.Stat(device); {

@@ -84,7 +84,6 @@ func runLibvirtd(args map[string]string) error {
 		signals:    make(chan os.Signal, 16),
 		loggerGone: make(chan struct{}, 1),
 	}
-	signal.Ignore(syscall.SIGHUP, syscall.SIGPIPE)
 	signal.Notify(h.signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGCHLD)
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("become the reaper: %w", err)
