@@ -59,11 +59,11 @@ type DeleteOptions struct {
 
 // Change says what to change of a volume. Nil and empty fields change nothing.
 type Change struct {
-	Labels      resource.LabelPatch
-	Annotations resource.LabelPatch
+	Labels      resource.LabelPatch `json:"labels,omitempty"`
+	Annotations resource.LabelPatch `json:"annotations,omitempty"`
 	// IfRevision, if not empty, makes the call Aborted where the volume has
 	// changed since.
-	IfRevision string
+	IfRevision string `json:"ifRevision,omitempty"`
 }
 
 // Validate reports every fault of the change.
