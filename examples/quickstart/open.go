@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"time"
 
 	"github.com/univirt/univirt"
@@ -12,14 +13,20 @@ import (
 // open opens the provider of a URL. The fake has no shell, so it is given Go
 // functions for the two programs that the quickstart runs: that is all a test
 // does, too.
-func open(ctx context.Context, url string) (univirt.Provider, error) {
-	if url != "fake:" {
-		return univirt.Open(ctx, url)
+func open(ctx context.Context, text string) (univirt.Provider, error) {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme != fake.Scheme {
+		return univirt.Open(ctx, text)
 	}
-	return fake.New(fake.Options{Programs: map[string]fake.Program{
+	opts, err := fake.ParseURL(u)
+	if err != nil {
+		return nil, err
+	}
+	opts.Programs = map[string]fake.Program{
 		"/bin/sh":       greet,
 		"/bin/hostname": hostname,
-	}}), nil
+	}
+	return fake.New(opts), nil
 }
 
 // greet does what the script does.

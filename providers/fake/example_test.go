@@ -3,6 +3,8 @@ package fake_test
 import (
 	"context"
 	"fmt"
+	"log"
+	"net/url"
 	"os"
 	"testing"
 	"time"
@@ -170,6 +172,29 @@ func ExampleImage() {
 	// /usr/bin/db runs as 70
 	// <nil>
 	// pull image "example.test/db:v2": image: the registry has no "example.test/db:v2"
+}
+
+// A program that opens providers by URL adds what no URL can hold.
+func ExampleParseURL() {
+	u, err := url.Parse("fake:?namespace=demo&seed=7")
+	if err != nil {
+		log.Fatal(err)
+	}
+	opts, err := fake.ParseURL(u)
+	if err != nil {
+		log.Fatal(err)
+	}
+	opts.Programs = map[string]fake.Program{"greet": func(_ context.Context, p *fake.Process) int {
+		fmt.Fprintln(p.Stdout, "hello from", p.Hostname())
+		return 0
+	}}
+	p := fake.New(opts)
+	defer p.Close()
+	spec := compute.Spec{Name: "web", Image: "nginx", Process: compute.Process{Command: []string{"greet"}}}
+	if _, err := compute.Run(context.Background(), p.Instances(), spec, compute.RunOptions{Stdout: os.Stdout}); err != nil {
+		log.Fatal(err)
+	}
+	// Output: hello from web
 }
 
 // A plan shows what the fake makes of a spec.

@@ -22,9 +22,19 @@ const Scheme = "fake"
 func init() { univirt.Register(Scheme, open) }
 
 func open(_ context.Context, u *url.URL) (univirt.Provider, error) {
-	values, err := univirt.Parameters(u, "namespace", "owner", "seed")
+	opts, err := ParseURL(u)
 	if err != nil {
 		return nil, err
+	}
+	return New(opts), nil
+}
+
+// ParseURL returns the options that a URL of the scheme holds, for a program that
+// adds what no URL can, such as its programs. The error is Faults.
+func ParseURL(u *url.URL) (Options, error) {
+	values, err := univirt.Parameters(u, "namespace", "owner", "seed")
+	if err != nil {
+		return Options{}, err
 	}
 	var f resource.Faults
 	if u.Opaque != "" || u.Host != "" || u.User != nil || u.Path != "" || u.Scheme != Scheme {
@@ -40,9 +50,9 @@ func open(_ context.Context, u *url.URL) (univirt.Provider, error) {
 		f.AddReason("url.query[namespace]", reason)
 	}
 	if err := f.Err(); err != nil {
-		return nil, err
+		return Options{}, err
 	}
-	return New(opts), nil
+	return opts, nil
 }
 
 // Provider is one value on a backend, as one process is.
