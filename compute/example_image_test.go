@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"log"
+	"os"
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/providers/fake"
@@ -51,6 +52,34 @@ func ExampleImages() {
 		fmt.Println(image.Ref.Name)
 	}
 	// Output: docker.io/library/nginx:1.27
+}
+
+// Where no registry can be reached, an image comes in a file: what "docker save -o"
+// wrote (compute.DockerArchive), or another provider's Export.
+func ExampleImportFile() {
+	ctx := context.Background()
+	online, offline := fake.New(fake.Options{}), fake.New(fake.Options{})
+	defer online.Close()
+	defer offline.Close()
+	archive, err := os.CreateTemp("", "nginx-*.tar")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer os.Remove(archive.Name())
+	defer archive.Close()
+	if _, err := online.Images().Pull(ctx, "nginx:1.27", compute.PullOptions{}); err != nil {
+		log.Fatal(err)
+	}
+	if err := online.Images().Export(ctx, archive, []string{"nginx:1.27"}, compute.ExportOptions{}); err != nil {
+		log.Fatal(err)
+	}
+
+	images, err := compute.ImportFile(ctx, offline.Images(), archive.Name(), compute.OCIArchive, compute.ImportOptions{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(images[0].Names)
+	// Output: [docker.io/library/nginx:1.27]
 }
 
 // Fit for a form: the reason is a sentence's end, and empty where all is well.

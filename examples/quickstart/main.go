@@ -4,6 +4,7 @@
 //
 //	go run ./examples/quickstart -provider fake:
 //	go run ./examples/quickstart -provider containerd:
+//	go run ./examples/quickstart -provider containerd: -archive busybox.tar -format docker-archive
 //
 // Only the provider's URL decides whether this happens in memory or on a real
 // daemon.
@@ -26,11 +27,13 @@ import (
 func main() {
 	url := flag.String("provider", "fake:", "URL of the provider: fake:, containerd:, ...")
 	image := flag.String("image", "docker.io/library/busybox:latest", "image to run; it needs a shell")
+	archive := flag.String("archive", "", "file to import the image from, instead of pulling it")
+	format := flag.String("format", string(compute.OCIArchive), "format of the archive: oci-archive or docker-archive")
 	flag.Parse()
 
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := quickstart(ctx, *url, *image); err != nil {
+	if err := quickstart(ctx, *url, source{*image, *archive, compute.ImageFormat(*format)}); err != nil {
 		fmt.Fprintln(os.Stderr, "quickstart:", err)
 		os.Exit(1)
 	}
@@ -42,7 +45,24 @@ Read next:
 `)
 }
 
-func quickstart(ctx context.Context, url, image string) (err error) {
+// source is where the image comes from: a registry, or an archive if there is one.
+type source struct {
+	image, archive string
+	format         compute.ImageFormat
+}
+
+func (s source) bring(ctx context.Context, images compute.Images, progress resource.ProgressFunc) (compute.Image, error) {
+	if s.archive == "" {
+		return compute.EnsureImage(ctx, images, s.image, compute.PullOptions{Progress: progress})
+	}
+	imported, err := compute.ImportFile(ctx, images, s.archive, s.format, compute.ImportOptions{Name: s.image, Progress: progress})
+	if err != nil {
+		return compute.Image{}, err
+	}
+	return imported[0], nil
+}
+
+func quickstart(ctx context.Context, url string, from source) (err error) {
 	p, err := open(ctx, url)
 	if err != nil {
 		return err
@@ -57,7 +77,7 @@ func quickstart(ctx context.Context, url, image string) (err error) {
 
 	// The image.
 	bar := newProgressBar(os.Stdout)
-	img, err := compute.EnsureImage(ctx, p.Images(), image, compute.PullOptions{Progress: bar.show})
+	img, err := from.bring(ctx, p.Images(), bar.show)
 	bar.done()
 	if err != nil {
 		return err
@@ -68,7 +88,7 @@ func quickstart(ctx context.Context, url, image string) (err error) {
 	// removes: it is ephemeral.
 	inst, err := p.Instances().Create(ctx, compute.Spec{
 		Name:      "quickstart",
-		Image:     image,
+		Image:     from.image,
 		Process:   compute.Process{Command: []string{"/bin/sh", "-c", script}},
 		Resources: compute.Resources{CPUs: 0.5, Memory: 64 * resource.MiB},
 		Lifetime:  resource.Ephemeral,

@@ -27,7 +27,7 @@ func (b *progressBar) show(p resource.Progress) {
 	if p.Total > 0 {
 		filled = int(min(p.Done, p.Total) * width / p.Total)
 	}
-	b.last = fmt.Sprintf("pull       [%s%s] %5.1f of %.1f MB  %s",
+	b.last = fmt.Sprintf("fetch      [%s%s] %5.1f of %.1f MB  %s",
 		strings.Repeat("#", filled), strings.Repeat(".", width-filled),
 		float64(p.Done)/1e6, float64(p.Total)/1e6, p.Phase)
 	if b.terminal {

@@ -4,11 +4,32 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"os"
 
 	testimage "github.com/univirt/univirt/providers/providertest/image"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
+
+// An image with a shell is made where no registry can be reached; then
+//
+//	compute.ImportFile(ctx, p.Images(), "busybox.tar", compute.OCIArchive, compute.ImportOptions{})
+func ExampleBusybox() {
+	image, err := testimage.Busybox(testimage.Options{})
+	if err != nil {
+		log.Fatal(err)
+	}
+	file, err := os.Create("busybox.tar")
+	if err != nil {
+		log.Fatal(err)
+	}
+	if err := testimage.WriteOCI(file, "docker.io/library/busybox:latest", image); err != nil {
+		log.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		log.Fatal(err)
+	}
+}
 
 func ExampleWriteOCI() {
 	image, err := testimage.Data(testimage.Options{
