@@ -32,6 +32,16 @@ type AdoptOptions struct {
 	Labels resource.Labels
 }
 
+// Validate reports every fault of the options.
+func (o AdoptOptions) Validate() resource.Faults {
+	var f resource.Faults
+	if o.Name != "" {
+		f.AddReason("name", resource.CheckName(o.Name))
+	}
+	f.Under("labels", o.Labels.Validate())
+	return f
+}
+
 // Adopt makes a foreign resource managed; errors.ErrUnsupported where the
 // provider cannot.
 func Adopt(ctx context.Context, p Provider, foreign resource.Ref, opts AdoptOptions) (resource.Ref, error) {

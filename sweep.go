@@ -31,6 +31,14 @@ type SweepOptions struct {
 	DryRun bool
 }
 
+// Validate reports every fault of the options: a name that no owner can have would
+// sweep nothing, in silence.
+func (o SweepOptions) Validate() resource.Faults {
+	var f resource.Faults
+	f.AddReason("owner", resource.CheckLabelValue(o.Owner))
+	return f
+}
+
 // SweepReport says what a sweep did.
 type SweepReport struct {
 	// Removed are the resources that are gone, or would be in a dry run.

@@ -2,8 +2,10 @@ package compute
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -106,6 +108,18 @@ func (p Platform) String() string {
 	return s
 }
 
+// Validate reports every fault of the platform: its parts are words. Whether any
+// image is for it, the image says.
+func (p Platform) Validate() resource.Faults {
+	var f resource.Faults
+	for _, part := range []struct{ field, word string }{{"os", p.OS}, {"architecture", p.Architecture}, {"variant", p.Variant}} {
+		if len(part.word) > 64 || !all(part.word, func(c byte) bool { return isAlphanumeric(c) || c == '_' || c == '.' || c == '-' }) {
+			f.Add(part.field, "must have at most 64 letters, digits, '_', '.' and '-'")
+		}
+	}
+	return f
+}
+
 // ImageFilter says which images List yields: those that meet every field that
 // is not zero.
 type ImageFilter struct {
@@ -153,6 +167,31 @@ type PullOptions struct {
 	Progress resource.ProgressFunc
 }
 
+// Validate reports every fault of the options.
+func (o PullOptions) Validate() resource.Faults {
+	var f resource.Faults
+	f.Under("platform", o.Platform.Validate())
+	for _, name := range slices.Sorted(maps.Keys(o.Mirrors)) {
+		field := resource.MapField("mirrors", name)
+		f.AddReason(field, checkRegistry(name))
+		for i, mirror := range o.Mirrors[name] {
+			f.AddReason(at(field, i), checkRegistry(mirror))
+		}
+	}
+	for i, host := range o.PlainHTTP {
+		f.AddReason(at("plainHTTP", i), checkRegistry(host))
+	}
+	return f
+}
+
+// checkRegistry says what is wrong with a registry's host, or returns "".
+func checkRegistry(host string) string {
+	if r, err := ParseImageReference(host + "/x"); err != nil || r.Registry != host {
+		return "must be a host with a dot or a port, or localhost: " + resource.Quote(host)
+	}
+	return ""
+}
+
 // ImageSource is where Import reads from: a stream of a declared format.
 // Nothing is guessed from its content, which is hostile.
 type ImageSource struct {
@@ -184,17 +223,24 @@ func (s ImageSource) Validate() resource.Faults {
 	if s.Reader == nil {
 		f.Add("reader", "is required")
 	}
-	switch s.Format {
-	case OCIArchive, DockerArchive, QCOW2, RawDisk:
-	case "":
+	if s.Format == "" {
 		f.Add("format", "is required: nothing is guessed from the content")
-	default:
-		f.Add("format", "must be %q, %q, %q or %q", OCIArchive, DockerArchive, QCOW2, RawDisk)
+	} else {
+		f.AddReason("format", checkImageFormat(s.Format))
 	}
 	if s.Size < 0 {
 		f.Add("size", "must not be negative")
 	}
 	return f
+}
+
+// checkImageFormat says what is wrong with a format, or returns "".
+func checkImageFormat(format ImageFormat) string {
+	switch format {
+	case OCIArchive, DockerArchive, QCOW2, RawDisk:
+		return ""
+	}
+	return fmt.Sprintf("must be %q, %q, %q or %q", OCIArchive, DockerArchive, QCOW2, RawDisk)
 }
 
 // ImportOptions are the options of Import.
@@ -210,6 +256,21 @@ type ImportOptions struct {
 	Progress resource.ProgressFunc
 }
 
+// Validate reports every fault of the options.
+func (o ImportOptions) Validate() resource.Faults {
+	var f resource.Faults
+	if o.Name != "" {
+		switch r, err := ParseImageReference(o.Name); {
+		case err != nil:
+			f.AddReason("name", resource.FaultsOf(err)[0].Reason)
+		case r.Digest != "":
+			f.Add("name", "must not have a digest: the content decides on that")
+		}
+	}
+	f.Under("platform", o.Platform.Validate())
+	return f
+}
+
 // ExportOptions are the options of Export.
 type ExportOptions struct {
 	// Format is OCIArchive by default.
@@ -219,6 +280,16 @@ type ExportOptions struct {
 	Platform Platform
 	// Progress, if not nil, is called with reports.
 	Progress resource.ProgressFunc
+}
+
+// Validate reports every fault of the options.
+func (o ExportOptions) Validate() resource.Faults {
+	var f resource.Faults
+	if o.Format != "" {
+		f.AddReason("format", checkImageFormat(o.Format))
+	}
+	f.Under("platform", o.Platform.Validate())
+	return f
 }
 
 // DeleteImageOptions are the options of deleting an image.

@@ -94,6 +94,16 @@ type Filter struct {
 // Validate reports every fault of the filter.
 func (f Filter) Validate() resource.Faults {
 	var faults resource.Faults
+	for i, kind := range f.Kinds {
+		if kind != VM && kind != Container {
+			faults.Add(at("kinds", i), "must be %q or %q", VM, Container)
+		}
+	}
+	for i, state := range f.States {
+		if !slices.Contains(States(), state) {
+			faults.Add(at("states", i), "is not a state: %s", resource.Quote(string(state)))
+		}
+	}
 	faults.Under("selector", f.Selector.Validate())
 	return faults
 }

@@ -3,6 +3,8 @@ package compute
 import (
 	"context"
 	"image"
+
+	"github.com/univirt/univirt/resource"
 )
 
 // Screenshotter is a virtual machine with a screen.
@@ -16,6 +18,16 @@ type Screenshotter interface {
 type ScreenshotOptions struct {
 	// Screen is the number of the screen, from 0.
 	Screen int
+}
+
+// Validate reports every fault of the options. How many screens there are, the
+// instance knows.
+func (o ScreenshotOptions) Validate() resource.Faults {
+	var f resource.Faults
+	if o.Screen < 0 {
+		f.Add("screen", "must not be negative")
+	}
+	return f
 }
 
 // Screenshot returns a picture of an instance's screen; errors.ErrUnsupported

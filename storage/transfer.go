@@ -41,6 +41,18 @@ type TransferOptions struct {
 	Progress resource.ProgressFunc
 }
 
+// Validate reports every fault of the options.
+func (o TransferOptions) Validate() resource.Faults {
+	var faults resource.Faults
+	if o.Format != Tar && o.Format != Raw {
+		faults.Add("format", "must be %q or %q", Tar, Raw)
+	}
+	if o.Size < 0 {
+		faults.Add("size", "must not be negative")
+	}
+	return faults
+}
+
 // Export writes a volume's content to w; errors.ErrUnsupported where the
 // volume cannot.
 func Export(ctx context.Context, v Volume, w io.Writer, opts TransferOptions) error {

@@ -120,16 +120,7 @@ func (s *imageStore) exported(ctx context.Context, nameOrID string, platform pla
 }
 
 func checkExport(w io.Writer, names []string, opts compute.ExportOptions) error {
-	var faults resource.Faults
-	switch opts.Format {
-	case "", compute.OCIArchive, compute.DockerArchive:
-	case compute.QCOW2, compute.RawDisk:
-		unsupported := resource.Unsupported("exporting "+string(opts.Format), "containers have no disk images")
-		unsupported.Field = "format"
-		return unsupported
-	default:
-		faults.Add("format", "is not known: %.100q", opts.Format)
-	}
+	faults := opts.Validate()
 	if w == nil {
 		faults.Add("w", "is required")
 	}
@@ -141,7 +132,15 @@ func checkExport(w io.Writer, names []string, opts compute.ExportOptions) error 
 			faults.Add(fmt.Sprintf("names[%d]", n), "%s", reason)
 		}
 	}
-	return faults.Err()
+	if err := faults.Err(); err != nil {
+		return err
+	}
+	if opts.Format == compute.QCOW2 || opts.Format == compute.RawDisk {
+		unsupported := resource.Unsupported("exporting "+string(opts.Format), "containers have no disk images")
+		unsupported.Field = "format"
+		return unsupported
+	}
+	return nil
 }
 
 // boundedStore refuses to read documents that are larger than any image needs:

@@ -100,7 +100,9 @@ type listed struct {
 // checkImport checks the arguments and returns the name in full, if there is
 // one, and the reader of the format.
 func checkImport(source compute.ImageSource, opts compute.ImportOptions) (name string, read archiveReader, err error) {
-	faults := source.Validate()
+	if err := append(source.Validate(), opts.Validate()...).Err(); err != nil {
+		return "", nil, err
+	}
 	switch source.Format {
 	case compute.OCIArchive:
 		read = readOCI
@@ -113,15 +115,12 @@ func checkImport(source compute.ImageSource, opts compute.ImportOptions) (name s
 	}
 	if opts.Name != "" {
 		r, err := compute.ParseImageReference(opts.Name)
-		for _, fault := range resource.FaultsOf(err) {
-			faults.Add("name", "%s", fault.Reason)
-		}
-		if r.Digest != "" {
-			faults.Add("name", "must not have a digest: the content decides on that")
+		if err != nil {
+			return "", nil, err
 		}
 		name = r.String()
 	}
-	return name, read, faults.Err()
+	return name, read, nil
 }
 
 // chooseNames applies the caller's name, if there is one, and leaves out what

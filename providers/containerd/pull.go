@@ -41,10 +41,11 @@ func (s *imageStore) pull(ctx context.Context, text string, opts compute.PullOpt
 		return out, err
 	}
 	defer done()
-	platform, faults := choosePlatform(opts.Platform)
 	parsed, err := compute.ParseImageReference(text)
-	faults = append(resource.FaultsOf(err), faults...)
-	faults = append(faults, checkRegistries(opts)...)
+	if err := append(resource.FaultsOf(err), opts.Validate()...).Err(); err != nil {
+		return out, err
+	}
+	platform, faults := choosePlatform(opts.Platform)
 	if err := faults.Err(); err != nil {
 		return out, err
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"net"
 	"net/http"
 	"net/netip"
@@ -270,27 +269,6 @@ func (t *roundTrips) failure() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.last
-}
-
-// checkRegistries reports what is no registry among those of the options.
-func checkRegistries(opts compute.PullOptions) resource.Faults {
-	var faults resource.Faults
-	check := func(field, host string) {
-		r, err := compute.ParseImageReference(host + "/x")
-		if err != nil || r.Registry != host {
-			faults.Add(field, "must be a host with a dot or a port, or localhost; is %.100q", host)
-		}
-	}
-	for _, name := range slices.Sorted(maps.Keys(opts.Mirrors)) {
-		check(fmt.Sprintf("mirrors[%.100q]", name), name)
-		for i, mirror := range opts.Mirrors[name] {
-			check(fmt.Sprintf("mirrors[%.100q][%d]", name, i), mirror)
-		}
-	}
-	for i, host := range opts.PlainHTTP {
-		check(fmt.Sprintf("plainHTTP[%d]", i), host)
-	}
-	return faults
 }
 
 // isLoopback reports whether a registry is on this machine.

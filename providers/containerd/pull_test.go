@@ -153,7 +153,7 @@ func TestPullErrors(t *testing.T) {
 		"plain to a registry with":  {ref: "!" + secure + "/app:v1", kind: errdefs.ErrUnavailable, says: "400"},
 		"unknown platform":          {ref: "app:v1", opts: compute.PullOptions{Platform: compute.Platform{Architecture: "s390x"}}, kind: errdefs.ErrFailedPrecondition, says: runtime.GOARCH},
 		"platform of other systems": {ref: "app:v1", opts: compute.PullOptions{Platform: compute.Platform{OS: "plan9"}}, kind: errdefs.ErrInvalidArgument, field: "platform.os"},
-		"malformed mirror":          {ref: "app:v1", opts: compute.PullOptions{Mirrors: map[string][]string{"docker.io": {"http://x"}}}, kind: errdefs.ErrInvalidArgument, field: `mirrors["docker.io"][0]`},
+		"malformed mirror":          {ref: "app:v1", opts: compute.PullOptions{Mirrors: map[string][]string{"docker.io": {"http://x"}}}, kind: errdefs.ErrInvalidArgument, field: "mirrors[docker.io][0]"},
 		"malformed plain registry":  {ref: "app:v1", opts: compute.PullOptions{PlainHTTP: []string{"a/b"}}, kind: errdefs.ErrInvalidArgument, field: "plainHTTP[0]"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -55,6 +55,9 @@ func (p *Provider) Sweep(ctx context.Context, opts univirt.SweepOptions) (univir
 		return univirt.SweepReport{}, resource.Fail("sweep", ref, err)
 	}
 	defer done()
+	if err := opts.Validate().Err(); err != nil {
+		return univirt.SweepReport{}, resource.Fail("sweep", ref, err)
+	}
 	s := sweep{p: p, opts: opts}
 	err = s.run(ctx)
 	return s.report, resource.Fail("sweep", ref, translate(ctx, err))

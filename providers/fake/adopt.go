@@ -57,12 +57,7 @@ func (p *Provider) Adopt(ctx context.Context, foreign resource.Ref, opts univirt
 	if err := p.open(ctx); err != nil {
 		return fail(err)
 	}
-	var faults resource.Faults
-	if opts.Name != "" {
-		faults.AddReason("name", resource.CheckName(opts.Name))
-	}
-	faults.Under("labels", opts.Labels.Validate())
-	if err := faults.Err(); err != nil {
+	if err := opts.Validate().Err(); err != nil {
 		return fail(err)
 	}
 	if foreign.Kind != "" && foreign.Kind != resource.KindInstance {

@@ -60,21 +60,15 @@ func (s images) Export(ctx context.Context, w io.Writer, names []string, opts co
 }
 
 func checkExport(names []string, opts compute.ExportOptions) error {
-	var faults resource.Faults
+	faults := opts.Validate()
 	if len(names) == 0 {
 		faults.Add("names", "must not be empty")
 	}
 	for n, name := range names {
 		faults.AddReason(at("names", n), compute.CheckImageReference(name))
 	}
-	switch opts.Format {
-	case compute.OCIArchive, compute.DockerArchive:
-	case compute.RawDisk, compute.QCOW2:
-		if len(names) > 1 {
-			faults.Add("names", "must be one for %s", opts.Format)
-		}
-	default:
-		faults.Add("format", "is not known: %q", opts.Format)
+	if disk := opts.Format == compute.RawDisk || opts.Format == compute.QCOW2; disk && len(names) > 1 {
+		faults.Add("names", "must be one for %s", opts.Format)
 	}
 	return faults.Err()
 }

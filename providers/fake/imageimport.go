@@ -62,17 +62,9 @@ func (s images) Import(ctx context.Context, source compute.ImageSource, opts com
 }
 
 func checkImport(source compute.ImageSource, opts compute.ImportOptions) error {
-	faults := source.Validate()
+	faults := append(source.Validate(), opts.Validate()...)
 	if disk := source.Format == compute.RawDisk || source.Format == compute.QCOW2; disk && opts.Name == "" {
 		faults.Add("name", "is required for a disk image")
-	}
-	if opts.Name != "" {
-		ref, err := compute.ParseImageReference(opts.Name)
-		if err != nil {
-			faults.AddReason("name", resource.FaultsOf(err)[0].Reason)
-		} else if ref.Digest != "" {
-			faults.Add("name", "must not have a digest")
-		}
 	}
 	return faults.Err()
 }

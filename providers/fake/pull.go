@@ -27,7 +27,7 @@ func (p *Provider) pull(ctx context.Context, name string, opts compute.PullOptio
 		return nil, err
 	}
 	ref, err := compute.ParseImageReference(name)
-	if err != nil {
+	if err := append(resource.FaultsOf(err), opts.Validate()...).Err(); err != nil {
 		return nil, err
 	}
 	report := newReporter("pull", p.ref(resource.KindImage, ref.String(), ""), opts.Progress)

@@ -13,6 +13,12 @@ var _ compute.Screenshotter = (*handle)(nil)
 
 // Screenshot returns a small picture that depends on the instance and its run.
 func (h *handle) Screenshot(ctx context.Context, opts compute.ScreenshotOptions) (pixels.Image, error) {
+	if err := h.p.open(ctx); err != nil {
+		return nil, h.fail(OpScreenshot, err)
+	}
+	if err := opts.Validate().Err(); err != nil {
+		return nil, h.fail(OpScreenshot, err)
+	}
 	if err := h.onlyVM(ctx, OpScreenshot); err != nil {
 		return nil, err
 	}

@@ -62,6 +62,9 @@ func (p *Provider) Sweep(ctx context.Context, opts univirt.SweepOptions) (univir
 	var report univirt.SweepReport
 	ref := resource.Ref{Provider: Scheme, Namespace: p.space.name}
 	err := p.open(ctx)
+	if err == nil {
+		err = opts.Validate().Err()
+	}
 	var c call
 	if err == nil {
 		c, err = p.reach(ctx, OpSweep, target{ref: ref})

@@ -71,15 +71,9 @@ func (h *volumeHandle) transfer(ctx context.Context, op Op, opts storage.Transfe
 }
 
 func checkTransfer(opts storage.TransferOptions, ready bool) error {
-	var faults resource.Faults
+	faults := opts.Validate()
 	if !ready {
 		faults.Add("stream", "is required")
-	}
-	if opts.Format != storage.Tar && opts.Format != storage.Raw {
-		faults.Add("format", "must be %q or %q", storage.Tar, storage.Raw)
-	}
-	if opts.Size < 0 {
-		faults.Add("size", "must not be negative")
 	}
 	return faults.Err()
 }

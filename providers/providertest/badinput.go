@@ -1,6 +1,7 @@
 package providertest
 
 import (
+	"bytes"
 	"fmt"
 	"math"
 	"net/netip"
@@ -11,9 +12,11 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
 
+	univirt "github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
+	"github.com/univirt/univirt/storage"
 )
 
 // malformedNames are names that nothing may have.
@@ -180,6 +183,9 @@ func badInputCases() []testCase {
 			run:  func(e *env) { b.refused(e) },
 		})
 	}
+	for _, b := range badCalls() {
+		cases = append(cases, testCase{b.op + " reports all faults of its options and does nothing", b.needs, b.refused})
+	}
 	return append(cases,
 		testCase{"Create reports all faults at once", nil, allFaults},
 		testCase{"Faults of a spec come before fields that are not supported", nil, faultsFirst},
@@ -216,4 +222,81 @@ func faultsFirst(e *env) {
 	spec.Security.UserNamespace = true
 	_, err := e.instances().Create(e.ctx, spec)
 	e.failsField(err, errdefs.ErrInvalidArgument, "name")
+}
+
+// badCall is a call, of something else than an instance, with options at fault.
+type badCall struct {
+	op    string
+	needs []need
+	// fields are those at fault, in their order.
+	fields []string
+	do     func(e *env) error
+}
+
+func badCalls() []badCall {
+	platform := compute.Platform{OS: "li nux", Architecture: "a/b", Variant: "\x00"}
+	platformFields := []string{"platform.os", "platform.architecture", "platform.variant"}
+	transfer := storage.TransferOptions{Format: "zip", Size: -1}
+	return []badCall{
+		{"Pull", hasImages(compute.FeaturePull),
+			append(slices.Clone(platformFields), `mirrors["a b"]`, "mirrors[docker.io][1]", "plainHTTP[0]"),
+			func(e *env) error {
+				_, err := e.p.Images().Pull(e.ctx, "localhost:1/app:v1", compute.PullOptions{
+					Platform: platform, PlainHTTP: []string{"a/b"},
+					Mirrors: map[string][]string{"docker.io": {"localhost:1", "http://x"}, "a b": nil},
+				})
+				return err
+			}},
+		{"Import", hasImages(compute.FeatureImport),
+			append([]string{"reader", "format", "size", "name"}, platformFields...),
+			func(e *env) error {
+				_, err := e.p.Images().Import(e.ctx, compute.ImageSource{Format: "zip", Size: -1},
+					compute.ImportOptions{Name: "App", Platform: platform})
+				return err
+			}},
+		{"Import under a name with a digest", hasImages(compute.FeatureImport), []string{"name"},
+			func(e *env) error {
+				source := compute.ImageSource{Reader: strings.NewReader("x"), Format: compute.OCIArchive}
+				_, err := e.p.Images().Import(e.ctx, source, compute.ImportOptions{Name: "app@sha256:" + strings.Repeat("a", 64)})
+				return err
+			}},
+		{"Export", hasImages(compute.FeatureExport),
+			append([]string{"format"}, platformFields...),
+			func(e *env) error {
+				var out bytes.Buffer
+				err := e.p.Images().Export(e.ctx, &out, []string{e.s.h.Image}, compute.ExportOptions{Format: "zip", Platform: platform})
+				require.Zero(e, out.Len(), "the number of bytes written")
+				return err
+			}},
+		{"Export of a volume", hasVolumes(storage.FeatureTransfer), []string{"format", "size"},
+			func(e *env) error {
+				var out bytes.Buffer
+				err := storage.Export(e.ctx, e.volume(storage.Spec{Name: "data"}), &out, transfer)
+				require.Zero(e, out.Len(), "the number of bytes written")
+				return err
+			}},
+		{"Import of a volume", hasVolumes(storage.FeatureTransfer), []string{"format", "size"},
+			func(e *env) error {
+				return storage.Import(e.ctx, e.volume(storage.Spec{Name: "data"}), strings.NewReader("x"), transfer)
+			}},
+		{"Sweep", canSweep(), []string{"owner"},
+			func(e *env) error {
+				report, err := univirt.Sweep(e.ctx, e.p, univirt.SweepOptions{Owner: "a b", All: true})
+				require.Empty(e, report)
+				return err
+			}},
+	}
+}
+
+func (b badCall) refused(e *env) {
+	re := e.failsField(b.do(e), errdefs.ErrInvalidArgument, b.fields[0])
+	var fields []string
+	for _, fault := range resource.FaultsOf(re) {
+		fields = append(fields, fault.Field)
+	}
+	require.Equal(e, b.fields, fields, "the fields at fault in: %v", re)
+	require.False(e, strings.ContainsAny(re.Error(), "\x00\x1b"), "the message has control characters: %q", re)
+	if e.s.offer.desc.Images.Has(compute.FeatureRootFS) {
+		e.onlyTestImage()
+	}
 }

@@ -96,6 +96,14 @@ func badOptions() []badOption {
 			_, err := resource.Collect(e.instances().List(ctx, compute.Filter{Selector: badSelector}))
 			return err
 		}},
+		{"List of an unknown kind", "kinds[1]", nil, func(ctx context.Context, e *env, _ compute.Instance) error {
+			_, err := resource.Collect(e.instances().List(ctx, compute.Filter{Kinds: []compute.Kind{compute.VM, "jail"}}))
+			return err
+		}},
+		{"List of an unknown state", "states[0]", nil, func(ctx context.Context, e *env, _ compute.Instance) error {
+			_, err := resource.Collect(e.instances().List(ctx, compute.Filter{States: []compute.State{"asleep"}}))
+			return err
+		}},
 		{"Stats with a malformed selector", "selector[0].key", has(compute.FeatureStats), func(ctx context.Context, e *env, _ compute.Instance) error {
 			_, err := resource.Collect(e.instances().Stats(ctx, compute.Filter{Selector: badSelector}))
 			return err

@@ -70,7 +70,7 @@ func filters(e *env) {
 		{"IDs", compute.Filter{IDs: []string{ids["b"], absentID}}, []string{"b"}},
 		{"names and IDs", compute.Filter{Names: []string{"a"}, IDs: []string{ids["b"]}}, []string{}},
 		{"the kind", compute.Filter{Kinds: []compute.Kind{e.s.kind()}}, all},
-		{"another kind", compute.Filter{Kinds: []compute.Kind{"jail"}}, []string{}},
+		{"another kind", compute.Filter{Kinds: []compute.Kind{otherKind(e.s.kind())}}, []string{}},
 		{"a value", tier(resource.Equals("tier", "web")), []string{"a", "b"}},
 		{"another value", tier(resource.NotEquals("tier", "web")), []string{"c", "d"}},
 		{"some values", tier(resource.In("tier", "web", "db")), []string{"a", "b", "c"}},
@@ -205,4 +205,11 @@ func listEndsWithContext(e *env) {
 	if last != nil {
 		e.cancelled(last, context.Canceled)
 	}
+}
+
+func otherKind(kind compute.Kind) compute.Kind {
+	if kind == compute.VM {
+		return compute.Container
+	}
+	return compute.VM
 }

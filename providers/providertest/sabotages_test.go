@@ -146,6 +146,14 @@ func wrongLives() []sabotage {
 				return inst, err
 			}
 		}, "the field at fault"},
+		{"a Sweep whose options are not looked at", "bad input", "Sweep reports all faults of its options", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.sweep = func(ctx context.Context, p univirt.Provider, opts univirt.SweepOptions) (univirt.SweepReport, error) {
+				if opts.Validate() != nil {
+					return univirt.SweepReport{}, nil
+				}
+				return univirt.Sweep(ctx, p, opts)
+			}
+		}, "An error is expected"},
 		{"a Wait that tells the last run's exit for any", "wait", "Wait for an unknown run", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.wait = func(ctx context.Context, real compute.Instance, _ compute.WaitOptions) (compute.Exit, error) {
 				return real.Wait(ctx, compute.WaitOptions{})
