@@ -169,13 +169,7 @@ type ExitError struct {
 
 // Error says which command ended how, with the end of its standard error.
 func (e *ExitError) Error() string {
-	how := fmt.Sprintf("exit code %d", e.Exit.Code)
-	switch {
-	case !e.Exit.Known:
-		how = "exit code not known"
-	case e.Exit.Signal != "":
-		how = e.Exit.Signal
-	}
+	how := ending(e.Exit.Known, e.Exit.Code, e.Exit.Signal)
 	if len(e.Stderr) == 0 {
 		return fmt.Sprintf("%q: %s", e.Command, how)
 	}

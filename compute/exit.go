@@ -1,6 +1,9 @@
 package compute
 
-import "time"
+import (
+	"fmt"
+	"time"
+)
 
 // Exit says how a run ended.
 type Exit struct {
@@ -29,6 +32,27 @@ type Exit struct {
 
 // Success reports whether the run is known to have ended with code 0.
 func (e Exit) Success() bool { return e.Known && e.Code == 0 }
+
+// String says how the run ended, such as "exit code 1", "SIGKILL, out of memory"
+// or "exit code not known".
+func (e Exit) String() string {
+	how := ending(e.Known, e.Code, e.Signal)
+	if e.OOM {
+		how += ", out of memory"
+	}
+	return how
+}
+
+// ending says in words how a process ended.
+func ending(known bool, code int, signal string) string {
+	switch {
+	case !known:
+		return "exit code not known"
+	case signal != "":
+		return signal
+	}
+	return fmt.Sprintf("exit code %d", code)
+}
 
 // WaitOptions are the options of Wait. The zero value waits for the run under
 // way, or else gives the last one's exit.

@@ -162,7 +162,7 @@ func quickstart(ctx context.Context, url string, from source) (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("stopped    with exit code %d after %s\n", exit.Code, exit.Finished.Sub(exit.Started).Round(time.Millisecond))
+	fmt.Printf("stopped    with %s after %s\n", exit, exit.Finished.Sub(exit.Started).Round(time.Millisecond))
 	return nil
 }
 

@@ -136,7 +136,7 @@ func checkSocket(ctx context.Context, address string) error {
 	case ctx.Err() != nil:
 		return ctx.Err()
 	case errors.Is(err, fs.ErrNotExist):
-		return fail(errdefs.ErrUnavailable, "does not exist; is containerd running?")
+		return fail(errdefs.ErrUnavailable, "does not exist; is containerd running? (%s:?managed=/dir starts a private one)", Scheme)
 	case errors.Is(err, fs.ErrPermission):
 		return fail(errdefs.ErrPermissionDenied, "%s", number.Error())
 	case number == syscall.ECONNREFUSED:

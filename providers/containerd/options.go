@@ -206,7 +206,7 @@ func parseURL(u *url.URL) (Options, error) {
 		faults.Add("url.host", "must be empty, as in %s://%s", Scheme, DefaultAddress)
 	}
 	if u.Opaque != "" {
-		faults.Add("url.path", "must begin with '/'")
+		faults.Add("url.path", "must begin with '/', and parameters with '?', as in %s:?managed=/dir", Scheme)
 	}
 	opts := Options{
 		Address:     u.Path,
