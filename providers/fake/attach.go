@@ -158,41 +158,47 @@ func (a *attachment) start(opts compute.AttachOptions, b *Backend) {
 // Wait returns when the run has ended and its output has been written, or the
 // attachment was closed.
 func (a *attachment) Wait(ctx context.Context) error {
-	if err := a.p.open(ctx); err != nil {
-		return resource.Fail(OpAttach.verb(), a.ref, err)
-	}
-	select {
-	case <-a.p.over:
-		return resource.Fail(OpAttach.verb(), a.ref, errClosed)
-	case <-a.done:
-		if err := a.p.open(ctx); err != nil {
-			return resource.Fail(OpAttach.verb(), a.ref, err)
+	c, err := a.p.reachRun(ctx, OpWaitAttachment, a.run)
+	if err == nil {
+		select {
+		case <-a.done:
+			// Closing the value ends the attachment too.
+			if err = a.p.open(ctx); err == nil {
+				a.mu.Lock()
+				err = a.err
+				a.mu.Unlock()
+			}
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-a.p.over:
+			err = errClosed
 		}
-		a.mu.Lock()
-		defer a.mu.Unlock()
-		return resource.Fail(OpAttach.verb(), a.ref, a.err)
-	case <-ctx.Done():
-		return resource.Fail(OpAttach.verb(), a.ref, ctx.Err())
 	}
+	return resource.Fail(OpWaitAttachment.verb(), a.ref, c.done(err))
 }
 
 // Resize sets the size of the main process's terminal.
 func (a *attachment) Resize(ctx context.Context, size compute.TerminalSize) error {
-	err := a.p.open(ctx)
+	c, err := a.p.reachRun(ctx, OpResizeAttachment, a.run)
 	if err == nil {
-		b := a.p.backend
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		switch i := a.run.instance; {
-		case !i.spec.Process.TTY:
-			err = resource.Errorf(errdefs.ErrFailedPrecondition, "the main process has no terminal")
-		case a.run.over:
-			err = errEnded
-		case a.run.main != nil:
-			a.run.main.resize(size)
-		}
+		err = a.resize(size)
 	}
-	return resource.Fail("resize", a.ref, err)
+	return resource.Fail(OpResizeAttachment.verb(), a.ref, c.done(err))
+}
+
+func (a *attachment) resize(size compute.TerminalSize) error {
+	b := a.p.backend
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	switch i := a.run.instance; {
+	case !i.spec.Process.TTY:
+		return resource.Errorf(errdefs.ErrFailedPrecondition, "the main process has no terminal")
+	case a.run.over:
+		return errEnded
+	case a.run.main != nil:
+		a.run.main.resize(size)
+	}
+	return nil
 }
 
 // Close ends the attachment.

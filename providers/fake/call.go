@@ -51,6 +51,18 @@ func (p *Provider) reach(ctx context.Context, op Op, at target) (call, error) {
 	return c, nil
 }
 
+// reachRun is open and reach for what is done with a run that a caller has its hands
+// on. The backend is not locked.
+func (p *Provider) reachRun(ctx context.Context, op Op, r *run) (call, error) {
+	if err := p.open(ctx); err != nil || !p.watchful() {
+		return call{}, err
+	}
+	p.backend.mu.Lock()
+	at := r.instance.target()
+	p.backend.mu.Unlock()
+	return p.reach(ctx, op, at)
+}
+
 // done ends a call that reached the backend and had the result err: faults that
 // strike after the effect strike now. Their error says that the effect is there.
 func (c call) done(err error) error {

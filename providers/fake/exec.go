@@ -193,54 +193,61 @@ func (d *drain) wait(over <-chan struct{}) (cut, closed bool) {
 // ID identifies the execution within its instance.
 func (e *execution) ID() string { return e.id }
 
-func (e *execution) fail(op string, err error) error {
-	return resource.Fail(op, e.process.Instance, err)
+func (e *execution) fail(op Op, err error) error {
+	return resource.Fail(op.verb(), e.process.Instance, err)
+}
+
+// with is the frame of what is done with the process: it passes on to the backend
+// and calls act with the backend locked.
+func (e *execution) with(ctx context.Context, op Op, act func(p *Process) error) error {
+	c, err := e.p.reachRun(ctx, op, e.process.run)
+	if err == nil {
+		e.p.backend.mu.Lock()
+		err = act(e.process)
+		e.p.backend.mu.Unlock()
+	}
+	return e.fail(op, c.done(err))
 }
 
 // Wait returns how the process ended.
 func (e *execution) Wait(ctx context.Context) (compute.ExecExit, error) {
-	if err := e.p.open(ctx); err != nil {
-		return compute.ExecExit{}, e.fail("wait", err)
+	c, err := e.p.reachRun(ctx, OpWaitExecution, e.process.run)
+	if err == nil {
+		select {
+		case <-e.done:
+		case <-ctx.Done():
+			err = ctx.Err()
+		case <-e.p.over:
+			err = errClosed
+		}
 	}
-	select {
-	case <-e.done:
-		return e.exit, nil
-	case <-ctx.Done():
-		return compute.ExecExit{}, e.fail("wait", ctx.Err())
-	case <-e.p.over:
-		return compute.ExecExit{}, e.fail("wait", errClosed)
+	if err := c.done(err); err != nil {
+		return compute.ExecExit{}, e.fail(OpWaitExecution, err)
 	}
+	return e.exit, nil
 }
 
 // Signal sends a signal.
 func (e *execution) Signal(ctx context.Context, signal string) error {
-	err := e.p.open(ctx)
-	if err != nil {
-		return e.fail("signal", err)
-	}
-	number, err := compute.ParseSignal(signal)
-	if err == nil {
-		e.p.backend.mu.Lock()
-		err = e.process.signal(number)
-		e.p.backend.mu.Unlock()
-	}
-	return e.fail("signal", err)
+	return e.with(ctx, OpSignalExecution, func(p *Process) error {
+		number, err := compute.ParseSignal(signal)
+		if err != nil {
+			return err
+		}
+		return p.signal(number)
+	})
 }
 
 // Resize sets the size of the process's terminal.
 func (e *execution) Resize(ctx context.Context, size compute.TerminalSize) error {
-	err := e.p.open(ctx)
-	if err == nil {
-		e.p.backend.mu.Lock()
+	return e.with(ctx, OpResizeExecution, func(p *Process) error {
 		switch {
-		case !e.process.TTY:
-			err = resource.Errorf(errdefs.ErrFailedPrecondition, "the process has no terminal")
-		case e.process.ended:
-			err = errEnded
-		default:
-			e.process.resize(size)
+		case !p.TTY:
+			return resource.Errorf(errdefs.ErrFailedPrecondition, "the process has no terminal")
+		case p.ended:
+			return errEnded
 		}
-		e.p.backend.mu.Unlock()
-	}
-	return e.fail("resize", err)
+		p.resize(size)
+		return nil
+	})
 }

@@ -8,7 +8,8 @@ import (
 // Op is an operation of the backend, for faults and latencies.
 type Op string
 
-// The operations. Those without a kind in their name are of instances.
+// The operations: one for each method of the contract that calls the backend, and
+// OpBoot besides. ID and Handle make no call, and Close is not to fail.
 const (
 	OpCreate     Op = "instance/create"
 	OpGet        Op = "instance/get"
@@ -34,6 +35,16 @@ const (
 	OpCopyOut    Op = "instance/copy out"
 	OpFiles      Op = "instance/files"
 	OpClone      Op = "instance/clone"
+	OpPlan       Op = "instance/plan"
+
+	// What is done with what Exec and Attach returned is about the instance: Site.Of
+	// takes its name. A fault and a latency of a wait come before the wait.
+	OpWaitExecution   Op = "execution/wait"
+	OpSignalExecution Op = "execution/signal"
+	OpResizeExecution Op = "execution/resize"
+
+	OpWaitAttachment   Op = "attachment/wait"
+	OpResizeAttachment Op = "attachment/resize"
 
 	OpCreateSnapshot Op = "instance/create snapshot"
 	OpListSnapshots  Op = "instance/list snapshots"
@@ -85,15 +96,17 @@ const (
 	OpReleaseEndpoint Op = "endpoint/release"
 
 	OpDescribe Op = "provider/describe"
-	OpWatch    Op = "provider/watch"
-	OpSweep    Op = "provider/sweep"
-	OpAdopt    Op = "provider/adopt"
+	// OpWatch is the beginning of a watch, of one instance too.
+	OpWatch Op = "provider/watch"
+	OpSweep Op = "provider/sweep"
+	OpAdopt Op = "provider/adopt"
 )
 
 var ops = []Op{
 	OpCreate, OpGet, OpList, OpInfo, OpStart, OpStop, OpWait, OpUpdate, OpDelete, OpPause, OpResume,
 	OpSuspend, OpReset, OpExec, OpAttach, OpLogs, OpStats, OpConsole, OpScreenshot, OpDial, OpCopyIn,
-	OpCopyOut, OpFiles, OpClone, OpCreateSnapshot, OpListSnapshots, OpRevertSnapshot, OpDeleteSnapshot,
+	OpCopyOut, OpFiles, OpClone, OpPlan, OpWaitExecution, OpSignalExecution, OpResizeExecution,
+	OpWaitAttachment, OpResizeAttachment, OpCreateSnapshot, OpListSnapshots, OpRevertSnapshot, OpDeleteSnapshot,
 	OpAttachVolume, OpDetachVolume, OpAttachNetwork, OpDetachNetwork, OpBoot,
 	OpPull, OpImport, OpExport, OpGetImage, OpListImages, OpDeleteImage,
 	OpCreateVolume, OpGetVolume, OpListVolumes, OpVolumeInfo, OpUpdateVolume, OpDeleteVolume,

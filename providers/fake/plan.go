@@ -13,23 +13,25 @@ var _ compute.Planner = instances{}
 // Plan returns the spec with the provider's choices filled in, as indented JSON
 // of the format "fake-spec": that is all that the fake makes of it.
 func (s instances) Plan(ctx context.Context, spec compute.Spec) (compute.Plan, error) {
-	fail := func(err error) (compute.Plan, error) {
-		return compute.Plan{}, resource.Fail("plan", s.p.ref(resource.KindInstance, spec.Name, ""), err)
+	ref := s.p.ref(resource.KindInstance, spec.Name, "")
+	err := s.p.open(ctx)
+	if err == nil {
+		err = checkImage(spec).Err()
 	}
-	if err := s.p.open(ctx); err != nil {
-		return fail(err)
+	var c call
+	if err == nil {
+		c, err = s.p.reach(ctx, OpPlan, target{ref: ref, labels: spec.Labels, kind: kindOf(spec)})
 	}
-	if err := checkImage(spec).Err(); err != nil {
-		return fail(err)
+	var text json.RawMessage
+	if err == nil {
+		text, err = compute.Encode(completed(spec))
 	}
-	text, err := compute.Encode(completed(spec))
-	if err != nil {
-		return fail(err)
+	var native []byte
+	if err == nil {
+		native, err = json.MarshalIndent(text, "", "  ")
 	}
-	var pretty json.RawMessage = text
-	native, err := json.MarshalIndent(pretty, "", "  ")
-	if err != nil {
-		return fail(err)
+	if err := c.done(err); err != nil {
+		return compute.Plan{}, resource.Fail(OpPlan.verb(), ref, err)
 	}
 	return compute.Plan{
 		Provider: Scheme,

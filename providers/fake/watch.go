@@ -28,7 +28,8 @@ func (p *Provider) watch(ctx context.Context, opts resource.WatchOptions, yield 
 	if err := opts.Validate().Err(); err != nil {
 		return err
 	}
-	if _, err := p.reach(ctx, OpWatch, target{ref: resource.Ref{Provider: Scheme, Namespace: p.space.name}}); err != nil {
+	c, err := p.reach(ctx, OpWatch, target{ref: resource.Ref{Provider: Scheme, Namespace: p.space.name}})
+	if err := c.done(err); err != nil {
 		return err
 	}
 	w := &watch{
