@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/providers/fake"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -141,4 +142,49 @@ func ExampleInstances_stats() {
 		fmt.Println(stats.Ref.Name, resource.FormatSize(stats.Memory.Limit))
 	}
 	// Output: web 512MiB
+}
+
+// What a user interface offers in each state, from the one table that every
+// provider follows.
+func ExampleStates() {
+	for _, state := range compute.States() {
+		var allowed []compute.Operation
+		for _, op := range compute.Operations() {
+			if t, err := compute.CheckTransition(state, op); err == nil && !t.NoOp {
+				allowed = append(allowed, op)
+			}
+		}
+		if state.Settled() {
+			fmt.Println(state, allowed)
+		}
+	}
+	// Output:
+	// stopped [start restart update delete delete (force)]
+	// running [stop pause suspend restart reset exec attach dial update delete (force)]
+	// paused [stop resume restart update delete (force)]
+	// suspended [start stop update delete delete (force)]
+	// failed [delete delete (force)]
+}
+
+// What this release knows and a provider has not, with the provider's reasons.
+func ExampleFeatures() {
+	p := fake.New(fake.Options{})
+	defer p.Close()
+	about, err := p.Describe(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	missing := func(all []resource.Feature, offered resource.Features) {
+		for _, feature := range all {
+			if !offered.Has(feature) {
+				fmt.Println(feature, "|", offered[feature].Reason)
+			}
+		}
+	}
+	missing(compute.Features(), about.Kinds[compute.VM].Features)
+	missing(compute.ImageFeatures(), about.Images)
+	// Output:
+	// restart | Stop and Start do it
+	// migrate | the fake is one host
+	// update.live | processors and memory change at the next start
 }

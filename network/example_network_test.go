@@ -125,3 +125,43 @@ func ExampleEncode() {
 	// {"apiVersion":"univirt.io/v1alpha1","kind":"network","spec":{"name":"backend","subnets":[{"cidr":"10.1.0.0/24"}]}} <nil>
 	// backend 10.1.0.0/24 <nil>
 }
+
+// What this release knows of networks and a provider has not.
+func ExampleFeatures() {
+	p := fake.New(fake.Options{})
+	defer p.Close()
+	about, err := p.Describe(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, feature := range network.Features() {
+		if offered := about.Networks.Features; !offered.Has(feature) {
+			fmt.Println(feature, "|", offered[feature].Reason)
+		}
+	}
+	// Output: networks.bridged | the fake has no host interfaces
+}
+
+// What a form says beside its fields before anything is made: the empty text is
+// good, and an empty hardware address leaves the choice to the network.
+func ExampleCheckHostAddress() {
+	for _, text := range []string{"10.1.0.5", "224.0.0.1", "0.0.0.0"} {
+		fmt.Printf("%s %q\n", text, network.CheckHostAddress(netip.MustParseAddr(text)))
+	}
+	for _, mac := range []network.HardwareAddr{nil, {2, 0, 0, 0, 0, 1}, {1, 0, 0, 0, 0, 1}, {2, 0}} {
+		fmt.Printf("%q %q\n", mac, network.CheckMAC(mac))
+	}
+	for _, name := range []string{"backend.example.test", "backend..test"} {
+		fmt.Printf("%s %q\n", name, network.CheckDomain(name))
+	}
+	// Output:
+	// 10.1.0.5 ""
+	// 224.0.0.1 "must be a host's address without a zone"
+	// 0.0.0.0 "must be a host's address without a zone"
+	// "" ""
+	// "02:00:00:00:00:01" ""
+	// "01:00:00:00:00:01" "must not be a multicast address"
+	// "02:00" "must have six bytes"
+	// backend.example.test ""
+	// backend..test "is no DNS name: a label must not be empty"
+}

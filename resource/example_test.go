@@ -21,9 +21,16 @@ func ExampleParseSelector() {
 }
 
 func ExampleSelect() {
-	s := resource.Select(resource.Equals("tier", "web"), resource.NotIn("zone", "c"))
+	s := resource.Select(
+		resource.Equals("tier", "web"), resource.NotEquals("track", "canary"),
+		resource.In("zone", "a", "b"), resource.NotIn("rack", "7"),
+		resource.Exists("owner"), resource.DoesNotExist("legacy"),
+	)
 	fmt.Println(s)
-	// Output: tier=web,zone notin (c)
+	fmt.Println(s.Matches(resource.Labels{"tier": "web", "zone": "a", "owner": "me"}))
+	// Output:
+	// tier=web,track!=canary,zone in (a,b),rack notin (7),owner,!legacy
+	// true
 }
 
 func ExampleParseSize() {

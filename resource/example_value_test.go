@@ -3,6 +3,7 @@ package resource_test
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -132,4 +133,64 @@ func ExampleMarshalSpec() {
 	// {"apiVersion":"univirt.io/v1alpha1","kind":"volume","spec":{"name":"data"}} <nil>
 	// <nil> data
 	// decode network: kind: is "volume"
+}
+
+// The value may be empty, as that of a label which only marks.
+func ExampleCheckLabelValue() {
+	for _, value := range []string{"", "v1.2", "two words"} {
+		fmt.Printf("%q\n", resource.CheckLabelValue(value))
+	}
+	// Output:
+	// ""
+	// ""
+	// "the value must consist of letters, digits, '-', '_' and '.'"
+}
+
+// A key comes from outside, and must neither disturb a message nor look like
+// another field.
+func ExampleMapField() {
+	fmt.Println(resource.MapField("labels", "tier"))
+	fmt.Println(resource.MapField("labels", "a].b[c"))
+	fmt.Println(resource.Quote("name\x1b[2J"))
+	// Output:
+	// labels[tier]
+	// labels["a].b[c"]
+	// "name\x1b[2J"
+}
+
+// A test of a spec holds that its sample has every field.
+func ExampleSetFields() {
+	type limits struct {
+		Memory int64 `json:"memory"`
+		PIDs   int64 `json:"pids"`
+	}
+	type spec struct {
+		Name   string `json:"name"`
+		Limits limits `json:"limits"`
+	}
+	fmt.Println(resource.FieldPaths(spec{}))
+	fmt.Println(resource.SetFields(spec{Name: "web", Limits: limits{Memory: 1}}))
+	// Output:
+	// [name limits.memory limits.pids]
+	// [name limits.memory]
+}
+
+// A template stays as it is, whatever becomes of the copy.
+func ExampleClone() {
+	type spec struct {
+		Name   string
+		Labels resource.Labels
+	}
+	template := spec{Labels: resource.Labels{"tier": "web"}}
+	one := resource.Clone(template)
+	one.Name, one.Labels["track"] = "one", "canary"
+	fmt.Println(template.Labels, one.Labels)
+	// Output: map[tier:web] map[tier:web track:canary]
+}
+
+// Identities from a seed are the same in each run of a test.
+func ExampleNewIDFrom() {
+	id, err := resource.NewIDFrom(rand.NewChaCha8([32]byte{7}))
+	fmt.Println(id, resource.IsID(id), err)
+	// Output: 0e42d4ca-e886-4908-a0b8-c7520e360aa4 true <nil>
 }

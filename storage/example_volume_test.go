@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"slices"
 	"testing/fstest"
 
 	"github.com/univirt/univirt/providers/fake"
@@ -148,4 +149,20 @@ func ExampleEncode() {
 	// Output:
 	// {"apiVersion":"univirt.io/v1alpha1","kind":"volume","spec":{"name":"data","size":1073741824}} <nil>
 	// data 1GiB <nil>
+}
+
+// A feature that somebody asks for by name may be misspelt, or lacking.
+func ExampleFeatures() {
+	p := fake.New(fake.Options{})
+	defer p.Close()
+	about, err := p.Describe(context.Background())
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, asked := range []resource.Feature{"volumes.resize", "volumes.resizing"} {
+		fmt.Println(asked, slices.Contains(storage.Features(), asked), about.Volumes.Features.Has(asked))
+	}
+	// Output:
+	// volumes.resize true true
+	// volumes.resizing false false
 }

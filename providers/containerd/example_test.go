@@ -151,7 +151,23 @@ func ExampleFields() {
 }
 
 func ExampleFeatures() {
-	features := containerd.Features()
+	features, images := containerd.Features(), containerd.ImageFeatures()
 	fmt.Println(features.Has(compute.FeatureExec), features.Has(compute.FeatureScreenshot))
-	// Output: true false
+	fmt.Println(images.Has(compute.FeatureImport), images[compute.FeatureDisk].Reason)
+	// Output:
+	// true false
+	// true a container has no disk to boot from
+}
+
+// What Describe will say of containers is known without one, down to whether a
+// running one can be changed.
+func ExampleContainers() {
+	about := containerd.Containers()
+	more := compute.Change{Resources: &compute.Resources{Memory: 128 * resource.MiB}}
+	fmt.Println(about.Changeable.Refuse(more))
+	faster := compute.Change{Resources: &compute.Resources{DiskRead: 100 * resource.MiB}}
+	fmt.Println(containerd.Changeable().Refuse(faster))
+	// Output:
+	// <nil>
+	// resources.diskRead: is not supported: limits of block devices and networks need to know the device
 }

@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/providers/fake"
@@ -202,9 +204,39 @@ func ExampleProvider_Break() {
 func ExampleLatency() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 	defer cancel()
-	p := fake.New(fake.Options{Latency: fake.Latency{fake.OpPull: fake.Exactly(time.Hour)}})
+	p := fake.New(fake.Options{Latency: fake.Latency{
+		fake.OpPull:   fake.Exactly(time.Hour),
+		fake.OpCreate: fake.Between(20*time.Millisecond, 80*time.Millisecond),
+	}})
 	defer p.Close()
 	_, err := p.Images().Pull(ctx, "nginx", compute.PullOptions{})
 	fmt.Println(err)
 	// Output: pull image "nginx": context deadline exceeded
+}
+
+// A program is tried with the first call of each operation failing in turn: it
+// must tell of each that it makes.
+func ExampleOps() {
+	job := func(op fake.Op) error {
+		p := fake.New(fake.Options{})
+		defer p.Close()
+		p.Fail(fake.On(op).Nth(1).With(errdefs.ErrUnavailable))
+		_, err := compute.Run(context.Background(), p.Instances(), compute.Spec{
+			Name: "job", Image: "busybox", Process: compute.Process{Command: []string{"true"}},
+		}, compute.RunOptions{Stdout: io.Discard})
+		return err
+	}
+	for _, op := range fake.Ops() {
+		if err := job(op); err != nil {
+			fmt.Printf("%s: %v\n", op, err)
+		}
+	}
+	// Output:
+	// instance/create: create instance "job": injected fault: unavailable
+	// instance/info: info instance "job": injected fault: unavailable
+	// instance/start: start instance "job": injected fault: unavailable
+	// instance/wait: wait instance "job": injected fault: unavailable
+	// instance/delete: delete instance "job": injected fault: unavailable
+	// instance/logs: logs instance "job": injected fault: unavailable
+	// image/pull: create instance "job": injected fault: unavailable
 }
