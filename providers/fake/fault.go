@@ -40,9 +40,7 @@ type Site struct {
 func On(ops ...Op) Site {
 	s := Site{ops: slices.Clone(ops), chance: 1}
 	for _, op := range ops {
-		if !slices.Contains(Ops(), op) {
-			s.faults.Add("op", "is not known: %q", op)
-		}
+		s.faults.AddReason("op", op.check())
 	}
 	return s
 }
@@ -236,7 +234,7 @@ func (f Fault) String() string {
 		if f.event {
 			b.WriteString(string(op))
 		} else {
-			b.WriteString(op.verb())
+			b.WriteString(op.name())
 		}
 	}
 	if len(f.site.names) > 0 {

@@ -275,6 +275,7 @@ func TestFaultReadsAsItWasWritten(t *testing.T) {
 		"call: hanging": fake.On().Hanging(),
 		"call create, delete labelled tier=web with chance 0.5: crashing":    fake.On(fake.OpCreate, fake.OpDelete).Labelled("tier=web").Chance(0.5).Crashing(),
 		"call stop of kind vm from number 3 after its effect: delayed by 1s": fake.On(fake.OpStop).InstanceKind(compute.VM).From(3).After().Delayed(time.Second),
+		"call volume/create, execution/wait: hanging":                        fake.On(fake.OpCreateVolume, fake.OpWaitExecution).Hanging(),
 		"event start number 1 to 2: dropped":                                 fake.OnEvent(resource.ReasonStart).First(2).Dropped(),
 	} {
 		assert.Equal(t, want, fault.String())

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"fmt"
 	"go/ast"
 	"go/parser"
 	"go/token"
@@ -508,5 +509,53 @@ func TestFaultOfAProcessStrikesByItsInstance(t *testing.T) {
 			assert.Equal(t, strikes, err != nil, "%s at %s: %v", site, name, err)
 			i.Remove()
 		}
+	}
+}
+
+func TestUnknownOperationNamesTheNearest(t *testing.T) {
+	for wrong, near := range map[fake.Op][]fake.Op{
+		"start":             {fake.OpStart},
+		"Start":             {fake.OpStart},
+		"instances/start":   {fake.OpStart},
+		"container/start":   {fake.OpStart},
+		"instance/strat":    {fake.OpStart, fake.OpStats},
+		"instance/starrt":   {fake.OpStart},
+		"instance/delte":    {fake.OpDelete},
+		"volume/copy-in":    {fake.OpCopyIn},
+		"copyin":            {fake.OpCopyIn},
+		"instance/copy_out": {fake.OpCopyOut},
+		"vol/list_pools":    {fake.OpListPools},
+		"delete":            {fake.OpDelete, fake.OpDeleteImage, fake.OpDeleteVolume, fake.OpDeleteNetwork},
+		"wait":              {fake.OpWait, fake.OpWaitExecution, fake.OpWaitAttachment},
+		"instance/explode":  nil,
+		"/":                 nil,
+		"":                  nil,
+		"é":                 nil,
+	} {
+		t.Run(string(wrong), func(t *testing.T) {
+			p := fake.New(fake.Options{})
+			defer p.Close()
+			var want strings.Builder
+			fmt.Fprintf(&want, "op: is no operation: %q", string(wrong))
+			for n, op := range near {
+				want.WriteString([]string{"; did you mean ", " or "}[min(n, 1)])
+				fmt.Fprintf(&want, "%q", string(op))
+			}
+			if len(near) > 0 {
+				want.WriteString("?")
+			}
+			want.WriteString(" All are: ")
+			text := p.Fail(fake.On(wrong).Hanging()).Err().Error()
+			require.True(t, strings.HasPrefix(text, want.String()), "%s\nwant %s", text, want.String())
+			for _, op := range fake.Ops() {
+				assert.Contains(t, strings.TrimPrefix(text, want.String()), fmt.Sprintf("%q", string(op)))
+			}
+			if wrong != "" {
+				faults := fake.Options{Latency: fake.Latency{wrong: {}}}.Validate()
+				require.Len(t, faults, 1)
+				assert.Equal(t, "latency["+string(wrong)+"]", faults[0].Field)
+				assert.Equal(t, strings.TrimPrefix(text, "op: "), faults[0].Reason)
+			}
+		})
 	}
 }

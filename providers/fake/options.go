@@ -169,8 +169,8 @@ func (o Options) Validate() resource.Faults {
 	}
 	for _, op := range slices.Sorted(maps.Keys(o.Latency)) {
 		spread := o.Latency[op]
-		if op != "" && !slices.Contains(ops, op) {
-			f.Add("latency["+string(op)+"]", "is not an operation")
+		if op != "" {
+			f.AddReason("latency["+string(op)+"]", op.check())
 		}
 		if spread.Min < 0 || spread.Max < spread.Min {
 			f.Add("latency["+string(op)+"]", "must be from a least to a most duration")
