@@ -54,10 +54,13 @@ type Options struct {
 	// RequireFaults makes the clean-up of Test fail the test for each injected
 	// fault that never struck.
 	RequireFaults bool
-	// RequireEmpty makes the clean-up of Test fail a test that leaves instances,
-	// volumes or networks behind: any, or those that the value owns where Backend
-	// is given. What is ephemeral has gone with the value by then, and images may
-	// stay. A test that has failed already is not told.
+	// RequireEmpty makes the clean-up of Test fail the test for each instance, volume
+	// and network that is there when the value has been closed: any, or those that
+	// the value owns where Backend is given. A snapshot or an endpoint is part of what
+	// it belongs to. Four things are not told of: what was ephemeral, for Close has
+	// deleted it, as it does outside of tests, unless something that stays uses it;
+	// what PlantForeign planted; images, which are a cache; and what a test leaves
+	// that has failed already, for it may not have come to its own clean-up.
 	RequireEmpty bool
 }
 

@@ -2,6 +2,7 @@ package fake_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
@@ -14,7 +15,7 @@ import (
 )
 
 func TestRequireEmpty(t *testing.T) {
-	ephemeral := func(s *compute.Spec) { s.Lifetime = resource.Lifetime{Ephemeral: true} }
+	ephemeral := func(s *compute.Spec) { s.Lifetime = resource.Ephemeral }
 	for name, c := range map[string]struct {
 		use  func(r *recorder, p *fake.Provider)
 		want []string
@@ -28,7 +29,36 @@ func TestRequireEmpty(t *testing.T) {
 			_, err := p.Images().Pull(t.Context(), "app", compute.PullOptions{})
 			require.NoError(t, err)
 		}},
-		"what goes with the value": {use: func(_ *recorder, p *fake.Provider) { start(t, p, "web", ephemeral) }},
+		"what goes with the value": {use: func(_ *recorder, p *fake.Provider) {
+			createVolume(t, p, storage.Spec{Name: "data", Lifetime: resource.Ephemeral})
+			_, err := p.Networks().Create(t.Context(), network.Spec{Name: "lan", Lifetime: resource.Ephemeral})
+			require.NoError(t, err)
+			start(t, p, "web", ephemeral, func(s *compute.Spec) {
+				s.Mounts = []compute.Mount{{Type: compute.MountVolume, Source: "data", Path: "/data"}}
+				s.Networks = []compute.NetworkAttachment{{Network: "lan"}}
+			})
+		}},
+		"what is ephemeral and cannot go": {
+			use: func(_ *recorder, p *fake.Provider) {
+				createVolume(t, p, storage.Spec{Name: "data", Lifetime: resource.Ephemeral})
+				create(t, p, "web", func(s *compute.Spec) {
+					s.Mounts = []compute.Mount{{Type: compute.MountVolume, Source: "data", Path: "/data"}}
+				})
+			},
+			want: []string{"default/volume/data", "default/instance/web"},
+		},
+		"what is ephemeral of a value that was not closed": {
+			use: func(_ *recorder, p *fake.Provider) {
+				create(t, fake.New(fake.Options{Backend: p.Backend()}), "web", ephemeral)
+			},
+			want: []string{"default/instance/web"},
+		},
+		"what has a time to live": {
+			use: func(_ *recorder, p *fake.Provider) {
+				create(t, p, "web", func(s *compute.Spec) { s.Lifetime = resource.Until(time.Now().Add(time.Hour)) })
+			},
+			want: []string{"default/instance/web"},
+		},
 		"what is foreign": {use: func(_ *recorder, p *fake.Provider) {
 			_, err := p.Backend().PlantForeign("", compute.Spec{Name: "web", Image: "app"})
 			require.NoError(t, err)
