@@ -1,11 +1,11 @@
 # The two commands for newcomers are `make demo` and `make test`.
 
-.PHONY: demo test quick setup generate clean
+.PHONY: demo test quick setup setup-libvirt generate clean
 
 demo: setup   ## pull, start, talk to and remove a real container
 	@scripts/demo
 
-test: setup   ## everything that has to hold, on the fake and on real backends
+test: setup-libvirt  ## everything that has to hold, on the fake and on real backends
 	@scripts/test full
 
 quick: setup  ## the daily loop: under five minutes
@@ -13,6 +13,9 @@ quick: setup  ## the daily loop: under five minutes
 
 setup:        ## install what is missing (Debian; needs root only if something is)
 	@scripts/setup
+
+setup-libvirt: ## the same, and what the tests of virtual machines need
+	@scripts/setup libvirt
 
 generate:     ## rebuild what is generated: the helper, the API lists, the tables
 	go generate ./...
