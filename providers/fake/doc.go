@@ -18,6 +18,10 @@
 // reference is NotFound. A registry at a loopback address is Unavailable in either
 // case, unless an image lies there: the fake has no sockets.
 //
+// A pull with mirrors takes the image that was put under the mirror's name, such as
+// "mirror.example/library/nginx:1.27", and keeps it under the name it was asked for.
+// A mirror without such an image is passed over.
+//
 // # Programs
 //
 // What runs inside an instance is a [Program], a Go function. A command is found

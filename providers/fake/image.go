@@ -39,8 +39,13 @@ type Image struct {
 	Size int64
 	// Local images are in every namespace without a pull.
 	Local bool
+	// PlainHTTP says that the registry which the name begins with speaks no TLS: a
+	// pull that does not list it in PullOptions.PlainHTTP is Unavailable, unless it
+	// is at a loopback address.
+	PlainHTTP bool
 	// Allow, if not nil, decides on the credentials of a pull, both empty where
-	// there are none: an error, such as errdefs.ErrUnauthenticated, refuses them.
+	// there are none: an error refuses them, as errdefs.ErrUnauthenticated where it
+	// has no kind.
 	Allow func(user string, password resource.Secret) error
 }
 

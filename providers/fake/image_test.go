@@ -2,6 +2,7 @@ package fake_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -119,6 +120,103 @@ func TestPullAsksForCredentialsAndVerifies(t *testing.T) {
 	opts.Verify = nil
 	_, err = p.Images().Pull(t.Context(), "registry.example/app", opts)
 	require.NoError(t, err)
+}
+
+func TestPullFromMirrors(t *testing.T) {
+	const ref, origin = "docker.io/library/app:latest", "docker.io"
+	image := func(name string, set ...func(*fake.Image)) fake.Image {
+		i := fake.Image{Name: name, Config: compute.ImageConfig{Labels: map[string]string{"from": name}}}
+		for _, s := range set {
+			s(&i)
+		}
+		return i
+	}
+	plain := func(i *fake.Image) { i.PlainHTTP = true }
+	closed := func(i *fake.Image) {
+		i.Allow = func(user string, _ resource.Secret) error {
+			if user == "me" {
+				return nil
+			}
+			return errors.New("who are you")
+		}
+	}
+	arm := func(i *fake.Image) { i.Platform = compute.Platform{OS: "linux", Architecture: "arm64"} }
+	me := func(context.Context, string) (string, resource.Secret, error) { return "me", resource.Secret{}, nil }
+	nobody := errors.New("the vault is closed")
+	for name, c := range map[string]struct {
+		images  []fake.Image
+		mirrors []string
+		plain   []string
+		as      func(context.Context, string) (string, resource.Secret, error)
+		ref     string
+		// from is the name of the image that is pulled; empty for one that the
+		// registry makes up.
+		from string
+		kind error
+		text string
+	}{
+		"none":                    {images: []fake.Image{image(ref)}, from: ref},
+		"the first one":           {images: []fake.Image{image(ref), image("a.test/library/app"), image("b.test/library/app")}, mirrors: []string{"a.test", "b.test"}, from: "a.test/library/app"},
+		"one that has it":         {images: []fake.Image{image(ref), image("b.test/library/app"), image("a.test/library/other")}, mirrors: []string{"a.test", "b.test"}, from: "b.test/library/app"},
+		"of a registry without":   {images: []fake.Image{image("b.test/library/app")}, mirrors: []string{"b.test"}, from: "b.test/library/app"},
+		"one with another tag":    {images: []fake.Image{image(ref), image("a.test/library/app:v2")}, mirrors: []string{"a.test"}, from: ref},
+		"one that is down":        {images: []fake.Image{image(ref)}, mirrors: []string{"localhost:5000"}, from: ref},
+		"one that is listed anew": {images: []fake.Image{image(ref)}, mirrors: []string{origin}, from: ref},
+		"where nobody has it":     {mirrors: []string{"a.test"}, images: []fake.Image{}, kind: errdefs.ErrNotFound, text: `the registry has no "docker.io/library/app:latest"`},
+		"down where nobody has it": {mirrors: []string{"localhost:5000", "a.test"}, images: []fake.Image{}, kind: errdefs.ErrUnavailable,
+			text: "localhost:5000 does not answer"},
+		"where every reference is an image": {mirrors: []string{"a.test"}, from: ""},
+		"one that refuses":                  {images: []fake.Image{image(ref), image("a.test/library/app", closed)}, mirrors: []string{"a.test"}, from: ref},
+		"one that refuses, the only one":    {images: []fake.Image{image("a.test/library/app", closed)}, mirrors: []string{"a.test"}, kind: errdefs.ErrUnauthenticated, text: "who are you"},
+		"one that lets in":                  {images: []fake.Image{image(ref), image("a.test/library/app", closed)}, mirrors: []string{"a.test"}, as: me, from: "a.test/library/app"},
+		"without an answer for credentials": {images: []fake.Image{image(ref), image("a.test/library/app", closed)}, mirrors: []string{"a.test"}, kind: errdefs.ErrUnauthenticated, text: nobody.Error(),
+			as: func(context.Context, string) (string, resource.Secret, error) { return "", resource.Secret{}, nobody }},
+		"for another platform": {images: []fake.Image{image(ref), image("a.test/library/app", arm)}, mirrors: []string{"a.test"}, kind: errdefs.ErrFailedPrecondition, text: "for linux/arm64 only"},
+
+		"plain, not listed":         {images: []fake.Image{image("a.test:80/app", plain)}, ref: "a.test:80/app", kind: errdefs.ErrUnavailable, text: "a.test:80 does not speak TLS, and is not listed in PullOptions.PlainHTTP"},
+		"plain, another listed":     {images: []fake.Image{image("a.test:80/app", plain)}, ref: "a.test:80/app", plain: []string{"a.test"}, kind: errdefs.ErrUnavailable},
+		"plain, listed":             {images: []fake.Image{image("a.test:80/app", plain)}, ref: "a.test:80/app", plain: []string{"a.test:80"}, from: "a.test:80/app"},
+		"plain, on loopback":        {images: []fake.Image{image("localhost:80/app", plain)}, ref: "localhost:80/app", from: "localhost:80/app"},
+		"listed, and speaks TLS":    {images: []fake.Image{image("a.test/app")}, ref: "a.test/app", plain: []string{"a.test"}, from: "a.test/app"},
+		"a plain mirror, listed":    {images: []fake.Image{image(ref), image("a.test/library/app", plain)}, mirrors: []string{"a.test"}, plain: []string{"a.test"}, from: "a.test/library/app"},
+		"a plain mirror, not there": {images: []fake.Image{image(ref), image("a.test/library/app", plain)}, mirrors: []string{"a.test"}, from: ref},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := fake.Test(t, fake.Options{Images: c.images})
+			asked := cmp.Or(c.ref, "app")
+			got, err := p.Images().Pull(t.Context(), asked, compute.PullOptions{
+				Mirrors: map[string][]string{origin: c.mirrors}, PlainHTTP: c.plain, Credentials: c.as,
+			})
+			if c.kind != nil {
+				require.ErrorIs(t, err, c.kind)
+				require.ErrorContains(t, err, c.text)
+				_, err = p.Images().Get(t.Context(), asked)
+				require.ErrorIs(t, err, errdefs.ErrNotFound)
+				return
+			}
+			require.NoError(t, err)
+			assert.Equal(t, c.from, got.Config.Labels["from"])
+			again, err := p.Images().Get(t.Context(), asked)
+			require.NoError(t, err)
+			assert.Equal(t, got, again, "it is known by the name that it was asked for")
+		})
+	}
+}
+
+func TestPullByDigestFromAMirror(t *testing.T) {
+	same := fake.Image{Name: "app", Config: compute.ImageConfig{Cmd: []string{"app"}}}
+	p := fake.Test(t, fake.Options{Images: []fake.Image{same}})
+	first, err := p.Images().Pull(t.Context(), "app", compute.PullOptions{})
+	require.NoError(t, err)
+	require.NoError(t, p.Images().Delete(t.Context(), first.Ref.ID, compute.DeleteImageOptions{}))
+
+	// The mirror's image of that name is another one by now.
+	other := fake.Image{Name: "a.test/library/app", Config: compute.ImageConfig{Cmd: []string{"other"}}}
+	require.NoError(t, p.Backend().Push(other))
+	ref := "app@" + first.Ref.ID
+	got, err := p.Images().Pull(t.Context(), ref, compute.PullOptions{Mirrors: map[string][]string{"docker.io": {"a.test"}}})
+	require.NoError(t, err)
+	assert.Equal(t, first.Ref.ID, got.Ref.ID)
 }
 
 func TestPlatforms(t *testing.T) {

@@ -42,7 +42,7 @@ func (s images) Import(ctx context.Context, source compute.ImageSource, opts com
 	}
 	for _, f := range found {
 		if opts.Verify != nil {
-			if err := verified(opts.Verify(ctx, f.name, f.artifact.digest)); err != nil {
+			if err := refusal(errdefs.ErrPermissionDenied, opts.Verify(ctx, f.name, f.artifact.digest)); err != nil {
 				return fail(err)
 			}
 		}

@@ -36,16 +36,13 @@ func (p *Provider) pull(ctx context.Context, name string, opts compute.PullOptio
 	if err != nil {
 		return nil, err
 	}
-	o, found, err := p.backend.registry.choose(ref, opts.Platform)
+	found, err := p.backend.registry.resolve(ctx, ref, opts)
 	if err != nil {
-		return nil, err
-	}
-	if err := o.admit(ctx, ref.Registry, opts); err != nil {
 		return nil, err
 	}
 	if opts.Verify != nil {
 		report.phase("verifying")
-		if err := verified(opts.Verify(ctx, ref.String(), found.digest)); err != nil {
+		if err := refusal(errdefs.ErrPermissionDenied, opts.Verify(ctx, ref.String(), found.digest)); err != nil {
 			return nil, err
 		}
 	}
@@ -116,28 +113,12 @@ func (p *Provider) unwant(digest string, d *download) {
 	}
 }
 
-// verified gives a refusal without a kind of its own the kind PermissionDenied.
-func verified(err error) error {
+// refusal gives a caller's error without a kind of its own one.
+func refusal(kind, err error) error {
 	if err == nil || resource.KindOf(err) != nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return err
 	}
-	return &resource.Error{Kind: errdefs.ErrPermissionDenied, Err: err}
-}
-
-// admit has the registry decide on the credentials.
-func (o *offer) admit(ctx context.Context, registry string, opts compute.PullOptions) error {
-	if o.image.Allow == nil {
-		return nil
-	}
-	var user string
-	var password resource.Secret
-	if opts.Credentials != nil {
-		var err error
-		if user, password, err = opts.Credentials(ctx, registry); err != nil {
-			return err
-		}
-	}
-	return o.image.Allow(user, password)
+	return &resource.Error{Kind: kind, Err: err}
 }
 
 // acceptable lists the platforms that serve where one is asked for, the best

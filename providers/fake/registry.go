@@ -1,6 +1,8 @@
 package fake
 
 import (
+	"cmp"
+	"context"
 	"fmt"
 	"maps"
 	"net"
@@ -122,8 +124,9 @@ func (b *Backend) Downloads(id string) int {
 	return b.registry.downloads[id]
 }
 
-// find returns what the registry has under a reference.
-func (r *registry) find(ref compute.ImageReference) []*offer {
+// find returns what lies under a reference. A mirror has only what was put there,
+// also where the registry is open.
+func (r *registry) find(ref compute.ImageReference, mirror bool) []*offer {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	name := ref
@@ -144,7 +147,7 @@ func (r *registry) find(ref compute.ImageReference) []*offer {
 		}
 		return all
 	}
-	if !r.open || isLoopback(name.Registry) {
+	if !r.open || mirror || isLoopback(name.Registry) {
 		return nil
 	}
 	o := newOffer(Image{Name: name.String()})
@@ -155,9 +158,55 @@ func (r *registry) find(ref compute.ImageReference) []*offer {
 	return r.offers[name.String()]
 }
 
-// choose picks the image of a reference for a platform.
-func (r *registry) choose(ref compute.ImageReference, platform compute.Platform) (*offer, *artifact, error) {
-	offers := r.find(ref)
+// resolve finds what a reference means: at the mirrors, in their order, or else at
+// its own registry. One that has not got the image, does not answer or refuses the
+// credentials is passed over. Where none is left the first error counts that says
+// more than that there is no such image.
+func (r *registry) resolve(ctx context.Context, ref compute.ImageReference, opts compute.PullOptions) (*artifact, error) {
+	var first, last error
+	for _, host := range append(slices.Clone(opts.Mirrors[ref.Registry]), ref.Registry) {
+		at := ref
+		at.Registry = host
+		offers := r.find(at, host != ref.Registry)
+		o, found, err := r.choose(at, offers, opts.Platform)
+		if err == nil {
+			err = o.reached(host, opts.PlainHTTP)
+		}
+		if err == nil && o.image.Allow != nil {
+			var user string
+			var password resource.Secret
+			if opts.Credentials != nil {
+				if user, password, err = opts.Credentials(ctx, host); err != nil {
+					return nil, refusal(errdefs.ErrUnauthenticated, err)
+				}
+			}
+			err = refusal(errdefs.ErrUnauthenticated, o.image.Allow(user, password))
+		}
+		switch {
+		case err == nil:
+			return found, nil
+		case errdefs.IsFailedPrecondition(err), errdefs.IsDataLoss(err):
+			// It is there, and is not what was asked for.
+			return nil, err
+		case first == nil && !errdefs.IsNotFound(err):
+			first = err
+		}
+		last = err
+	}
+	return nil, cmp.Or(first, last)
+}
+
+// reached reports why the registry at an address did not answer.
+func (o *offer) reached(host string, plain []string) error {
+	if o.image.PlainHTTP && !isLoopback(host) && !slices.Contains(plain, host) {
+		return &resource.Error{Kind: errdefs.ErrUnavailable, Field: "image",
+			Err: fmt.Errorf("%s does not speak TLS, and is not listed in PullOptions.PlainHTTP", host)}
+	}
+	return nil
+}
+
+// choose picks one of the images of a reference for a platform.
+func (r *registry) choose(ref compute.ImageReference, offers []*offer, platform compute.Platform) (*offer, *artifact, error) {
 	if len(offers) == 0 {
 		return nil, nil, r.unknown(ref)
 	}
