@@ -86,7 +86,7 @@ func ExampleOn() {
 		fmt.Println(fault)
 	}
 	// Output:
-	// call pull of nginx:1.27: unauthorized
+	// call image/pull of nginx:1.27: unauthorized
 	// call create labelled tier=web with chance 0.1: no space left on device
 	// call stop after its effect: unavailable
 	// call info from number 10: delayed by 1s
