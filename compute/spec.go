@@ -148,7 +148,8 @@ type Process struct {
 // Resources bounds what an instance may use. Zero values mean no bound for a
 // container and the provider's default for a virtual machine.
 type Resources struct {
-	// CPUs is the number of cores; fractions are allowed for containers.
+	// CPUs is the number of cores. A container may have a fraction of one; for a
+	// virtual machine a fraction is InvalidArgument.
 	CPUs float64 `json:"cpus,omitempty"`
 	// CPUWeight is the share among instances that compete, from 1 to 10000, 100
 	// being normal, as in cgroup v2's cpu.weight.

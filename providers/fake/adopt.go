@@ -22,7 +22,7 @@ func (b *Backend) PlantForeign(namespace string, spec compute.Spec) (resource.Re
 	fail := func(err error) (resource.Ref, error) {
 		return resource.Ref{}, resource.Fail("plant", resource.Ref{Provider: Scheme, Kind: resource.KindInstance, Namespace: namespace, Name: spec.Name}, err)
 	}
-	faults := checkImage(spec)
+	faults := checkValues(spec)
 	if reason := resource.CheckNamespace(namespace); reason != "" {
 		faults.AddReason("namespace", reason)
 	}

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math"
+	"slices"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -59,7 +61,7 @@ func (p *Provider) createInstance(ctx context.Context, op Op, spec compute.Spec,
 
 // checkSpec finds everything that is wrong with a spec before any effect.
 func (p *Provider) checkSpec(spec compute.Spec) error {
-	if err := checkImage(spec).Err(); err != nil {
+	if err := checkValues(spec).Err(); err != nil {
 		return err
 	}
 	if err := p.backend.fieldsOf(kindOf(spec)).Refuse(&spec); err != nil {
@@ -71,9 +73,15 @@ func (p *Provider) checkSpec(spec compute.Spec) error {
 	return nil
 }
 
-// checkImage reports the faults of a spec: its own, and the want of an image.
-func checkImage(spec compute.Spec) resource.Faults {
+// checkValues reports the faults of a spec: its own, and those that only the
+// provider's choice of a kind makes faults.
+func checkValues(spec compute.Spec) resource.Faults {
 	faults := spec.Validate()
+	const cpus = "resources.cpus"
+	told := slices.ContainsFunc(faults, func(f resource.Fault) bool { return f.Field == cpus })
+	if n := spec.Resources.CPUs; !told && kindOf(spec) == compute.VM && n != math.Trunc(n) {
+		faults.Add(cpus, "must be a whole number for a virtual machine, is %v", n)
+	}
 	switch {
 	case spec.Image != "":
 	case kindOf(spec) == compute.Container:

@@ -499,3 +499,33 @@ func TestOptionsThatMakeNoSense(t *testing.T) {
 		})
 	}
 }
+
+func TestOnlyAContainerHasAFractionOfACPU(t *testing.T) {
+	half := func(kind compute.Kind) compute.Spec {
+		return compute.Spec{Name: "web", Kind: kind, Image: "app", Resources: compute.Resources{CPUs: 0.5}}
+	}
+	for _, kind := range []compute.Kind{"", compute.Container} {
+		_, err := fake.Test(t, fake.Options{}).Instances().Create(t.Context(), half(kind))
+		require.NoError(t, err, "kind %q", kind)
+	}
+
+	p := fake.Test(t, fake.Options{})
+	_, created := p.Instances().Create(t.Context(), half(compute.VM))
+	_, planned := compute.PlanOf(t.Context(), p.Instances(), half(compute.VM))
+	updated := create(t, p, "db", vm).Update(t.Context(), compute.Change{Resources: &compute.Resources{CPUs: 0.5}})
+	for name, err := range map[string]error{"create": created, "plan": planned, "update": updated} {
+		var e *resource.Error
+		require.ErrorAs(t, err, &e, name)
+		assert.Equal(t, name, e.Op)
+		assert.Equal(t, errdefs.ErrInvalidArgument, e.Kind, name)
+		assert.Equal(t, resource.Faults{{Field: "resources.cpus", Reason: "must be a whole number for a virtual machine, is 0.5"}}, resource.FaultsOf(err), name)
+	}
+
+	spec := half(compute.VM)
+	spec.Resources.CPUs, spec.StopGrace = -0.5, -1
+	_, err := p.Instances().Create(t.Context(), spec)
+	assert.Equal(t, spec.Validate(), resource.FaultsOf(err), "one fault is told once")
+	spec.Resources.CPUs = 0.5
+	_, err = p.Instances().Create(t.Context(), spec)
+	assert.Len(t, resource.FaultsOf(err), 2, "all faults are told at once")
+}

@@ -16,7 +16,7 @@ func (s instances) Plan(ctx context.Context, spec compute.Spec) (compute.Plan, e
 	ref := s.p.ref(resource.KindInstance, spec.Name, "")
 	err := s.p.open(ctx)
 	if err == nil {
-		err = checkImage(spec).Err()
+		err = checkValues(spec).Err()
 	}
 	var c call
 	if err == nil {

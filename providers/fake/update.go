@@ -34,7 +34,7 @@ func (i *instance) update(change compute.Change) error {
 		return err
 	}
 	spec := change.To(*i.spec)
-	if err := spec.Validate().Err(); err != nil {
+	if err := checkValues(spec).Err(); err != nil {
 		return err
 	}
 	limits, pending, err := i.limitsAfter(change, &spec)

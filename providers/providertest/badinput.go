@@ -187,6 +187,8 @@ func badInputCases() []testCase {
 		cases = append(cases, testCase{b.op + " reports all faults of its options and does nothing", b.needs, b.refused})
 	}
 	return append(cases,
+		testCase{"Create with a fraction of a CPU is for containers, and InvalidArgument for a virtual machine", wishes("resources.cpus"), createFraction},
+		testCase{"Update to a fraction of a CPU is for containers, and InvalidArgument for a virtual machine", changes("resources.cpus"), updateFraction},
 		testCase{"Create reports all faults at once", nil, allFaults},
 		testCase{"Faults of a spec come before fields that are not supported", nil, faultsFirst},
 	)
@@ -202,6 +204,40 @@ func (b badSpec) refused(e *env) {
 	require.Less(e, len(err.Error()), 4096, "the length of the message")
 	require.False(e, strings.ContainsAny(err.Error(), "\x00\x1b"), "the message has control characters: %q", err)
 	require.Empty(e, e.names(e.instances(), compute.Filter{}), "what was created")
+}
+
+// fraction is a number of CPUs that only a container may have.
+const fraction = 1.5
+
+func createFraction(e *env) {
+	spec := e.spec("web", "exit", "0")
+	spec.Resources.CPUs = fraction
+	inst, err := e.instances().Create(e.ctx, spec)
+	if e.s.kind() == compute.VM {
+		re := e.failsField(err, errdefs.ErrInvalidArgument, "resources.cpus")
+		require.Equal(e, "create", re.Op)
+		require.Len(e, resource.FaultsOf(err), 1)
+		require.Empty(e, e.names(e.instances(), compute.Filter{}), "what was created")
+		return
+	}
+	require.NoError(e, err)
+	require.Equal(e, fraction, e.info(inst).Spec.Resources.CPUs)
+}
+
+func updateFraction(e *env) {
+	inst := e.stopped("web")
+	before := e.info(inst)
+	err := inst.Update(e.ctx, compute.Change{
+		Labels: labelsOf("tier", "web"), Resources: &compute.Resources{CPUs: fraction},
+	})
+	if e.s.kind() == compute.VM {
+		re := e.failsField(err, errdefs.ErrInvalidArgument, "resources.cpus")
+		require.Equal(e, "update", re.Op)
+		require.Equal(e, before, e.info(inst), "a refused change changes nothing")
+		return
+	}
+	require.NoError(e, err)
+	require.Equal(e, fraction, e.info(inst).Spec.Resources.CPUs)
 }
 
 func allFaults(e *env) {

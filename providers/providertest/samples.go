@@ -34,7 +34,7 @@ var samples = withProbes(map[string]func(*compute.Spec){
 	"stopGrace":       func(s *compute.Spec) { s.StopGrace = time.Second },
 	"init":            func(s *compute.Spec) { s.Init = true },
 
-	"resources.cpus":      func(s *compute.Spec) { s.Resources.CPUs = 0.5 },
+	"resources.cpus":      func(s *compute.Spec) { s.Resources.CPUs = 2 },
 	"resources.cpuWeight": func(s *compute.Spec) { s.Resources.CPUWeight = 50 },
 	"resources.cpuSet":    func(s *compute.Spec) { s.Resources.CPUSet = "0" },
 	"resources.memory":    func(s *compute.Spec) { s.Resources.Memory = smallMemory },
