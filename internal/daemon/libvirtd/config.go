@@ -26,6 +26,7 @@
 package libvirtd
 
 import (
+	"context"
 	"fmt"
 	"net/url"
 	"os/user"
@@ -59,6 +60,9 @@ type Config struct {
 	// but is of no use, see package kvm: libvirt would probe QEMU anew for every
 	// look at what it can do, for minutes each time.
 	HideKVM bool
+	// DecideKVM, if not nil, decides HideKVM when a daemon is about to be started,
+	// and may keep what it finds out in a folder below Dir.
+	DecideKVM func(ctx context.Context) (hide bool, err error)
 	// PrivateNetwork gives the daemon a network namespace of its own, with nothing
 	// but loopback in it: its bridges and rules do not meet the host's, and VMs
 	// reach nothing outside.

@@ -61,9 +61,16 @@ func start(ctx context.Context, config Config) (*Daemon, error) {
 	}
 	d := &Daemon{layout: layout{dir: config.Dir}, version: new(atomic.Value)}
 	d.Daemon, err = daemon.Start(ctx, daemon.Config{
-		Dir:          config.Dir,
-		Name:         Name,
-		Command:      func(context.Context) ([]string, error) { return prepare(config, found) },
+		Dir:  config.Dir,
+		Name: Name,
+		Command: func(ctx context.Context) (_ []string, err error) {
+			if config.DecideKVM != nil {
+				if config.HideKVM, err = config.DecideKVM(ctx); err != nil {
+					return nil, err
+				}
+			}
+			return prepare(config, found)
+		},
 		Env:          []string{"PATH=" + found.path},
 		Ready:        d.probe,
 		StartTimeout: config.StartTimeout,
@@ -158,7 +165,7 @@ func makeFolder(path string, mode fs.FileMode) error {
 }
 
 func (d *Daemon) probe(ctx context.Context) error {
-	version, err := askVersion(ctx, d.layout.socket())
+	version, err := AskVersion(ctx, d.layout.socket())
 	if err != nil {
 		return err
 	}

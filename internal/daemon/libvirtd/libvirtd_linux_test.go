@@ -59,7 +59,7 @@ func TestKilledLibvirtdIsBackWithItsVMs(t *testing.T) {
 	before, _ := d.Status()
 	kill(t, old)
 	require.Eventually(t, func() bool {
-		_, err := askVersion(background, d.Socket())
+		_, err := AskVersion(background, d.Socket())
 		return err == nil && !alive(old)
 	}, 20*time.Second, 5*time.Millisecond)
 	t.Logf("back after %s", time.Since(began)-1500*time.Millisecond)

@@ -24,9 +24,9 @@ const (
 	maxMessageSize = 64 << 10
 )
 
-// askVersion opens a connection to the QEMU driver of the daemon that listens on
+// AskVersion opens a connection to the QEMU driver of the daemon that listens on
 // socket and returns the release of libvirt, such as "9.0.0".
-func askVersion(ctx context.Context, socket string) (string, error) {
+func AskVersion(ctx context.Context, socket string) (string, error) {
 	conn, err := new(net.Dialer).DialContext(ctx, "unix", socket)
 	if err != nil {
 		return "", err

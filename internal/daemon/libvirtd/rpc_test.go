@@ -61,7 +61,7 @@ func TestAskVersion(t *testing.T) {
 					}
 				}
 			}()
-			got, err := askVersion(context.Background(), socket)
+			got, err := AskVersion(context.Background(), socket)
 			if tt.kind != nil {
 				require.ErrorIs(t, err, tt.kind)
 			}
