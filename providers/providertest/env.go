@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/stretchr/testify/require"
@@ -122,13 +123,50 @@ func (e *env) offers(features ...resource.Feature) bool {
 
 // spec returns a spec that runs a program of package guest.
 func (e *env) spec(name string, program ...string) compute.Spec {
-	return compute.Spec{
+	spec := compute.Spec{
 		Name:    name,
 		Kind:    e.s.h.Kind,
 		Image:   e.s.h.Image,
 		Pull:    compute.PullNever,
 		Process: compute.Process{Command: append([]string{GuestPath}, program...)},
 	}
+	if e.s.h.Adapt == nil {
+		return spec
+	}
+	spec, ok := e.s.h.Adapt(spec)
+	if !ok {
+		panic(leftOut{"the harness's instances do not run " + strings.Join(program, " ")})
+	}
+	return spec
+}
+
+// leftOut is what a case panics with that needs what the harness has not. A call
+// on a goroutine of its own has it as its error, which goes on from where the
+// goroutine is waited for.
+type leftOut struct{ reason string }
+
+func (l leftOut) Error() string { return l.reason }
+
+// caught makes a call whose panic with leftOut becomes its error.
+func caught(call func() error) (err error) {
+	defer func() {
+		switch r := recover().(type) {
+		case nil:
+		case leftOut:
+			err = r
+		default:
+			panic(r)
+		}
+	}()
+	return call()
+}
+
+// unlessLeftOut runs a case, and says why it was left out.
+func (e *env) unlessLeftOut(run func(*env)) (reason string) {
+	if err := caught(func() error { run(e); return nil }); err != nil {
+		return err.Error()
+	}
+	return ""
 }
 
 // create makes an instance.
@@ -252,11 +290,14 @@ func (e *env) names(instances compute.Instances, filter compute.Filter) []string
 func (e *env) returns(what string, call func() error) error {
 	e.Helper()
 	done := make(chan error, 1)
-	go func() { done <- call() }()
+	go func() { done <- caught(call) }()
 	ctx, cancel := context.WithTimeout(e.ctx, e.s.h.Patience)
 	defer cancel()
 	select {
 	case err := <-done:
+		if left, ok := err.(leftOut); ok {
+			panic(left)
+		}
 		return err
 	case <-ctx.Done():
 		require.Fail(e, fmt.Sprintf("%s does not return", what))
@@ -273,12 +314,17 @@ func (e *env) together(n int, call func(i int) error) []error {
 	for i := range n {
 		calls.Go(func() {
 			<-start
-			errs[i] = call(i)
+			errs[i] = caught(func() error { return call(i) })
 		})
 	}
 	close(start)
 	err := e.returns("calls at the same time", func() error { calls.Wait(); return nil })
 	require.NoError(e, err)
+	for _, err := range errs {
+		if left, ok := err.(leftOut); ok {
+			panic(left)
+		}
+	}
 	return errs
 }
 

@@ -10,7 +10,8 @@ import (
 	"github.com/univirt/univirt/compute"
 )
 
-// Harness connects the suite with a provider. Open and Image are required; each
+// Harness connects the suite with a provider. Open is required, and Image or
+// Adapt; each
 // hook that is nil leaves out the cases that need it, and the run says so.
 //
 // Its functions may be called concurrently.
@@ -26,6 +27,12 @@ type Harness struct {
 	// Prepare brings the image into the namespace of a provider value; nil where
 	// it is there in every namespace.
 	Prepare func(ctx context.Context, p univirt.Provider) error
+	// Adapt makes of a spec, whose process is a program of package guest, one that
+	// runs that program where the provider does not honour the process itself: a
+	// virtual machine's kernel may be told which, say. It is false for a program that
+	// cannot be run, and the cases that need it are left out; "sleep 1h" must be
+	// possible, which may be anything that does nothing. Nil leaves specs alone.
+	Adapt func(spec compute.Spec) (adapted compute.Spec, ok bool)
 	// Kind is the kind of instance to test; empty means the provider's default.
 	Kind compute.Kind
 
@@ -103,8 +110,8 @@ func (h Harness) completed() (Harness, error) {
 	switch {
 	case h.Open == nil:
 		return h, errors.New("providertest: Harness.Open is required")
-	case h.Image == "":
-		return h, errors.New("providertest: Harness.Image is required")
+	case h.Image == "" && h.Adapt == nil:
+		return h, errors.New("providertest: Harness.Image is required, or Adapt")
 	}
 	if h.Patience == 0 {
 		h.Patience = 30 * time.Second

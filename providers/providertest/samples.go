@@ -1,6 +1,7 @@
 package providertest
 
 import (
+	"cmp"
 	"net/netip"
 	"strings"
 	"time"
@@ -15,14 +16,26 @@ func attachment() []compute.NetworkAttachment {
 	return []compute.NetworkAttachment{{Network: "none-such"}}
 }
 
+// boot changes how an instance boots, and keeps what the harness needs of that.
+func boot(change func(*compute.Boot)) func(*compute.Spec) {
+	return func(s *compute.Spec) {
+		var b compute.Boot
+		if s.Boot != nil {
+			b = *s.Boot
+		}
+		change(&b)
+		s.Boot = &b
+	}
+}
+
 // samples sets each field of a spec to a right value, and with it what it makes
 // no sense without. A test holds that no field is missing.
 var samples = withProbes(map[string]func(*compute.Spec){
 	"name":            func(*compute.Spec) {},
 	"kind":            func(*compute.Spec) {},
-	"image":           func(*compute.Spec) {},
+	"image":           func(s *compute.Spec) { s.Image = cmp.Or(s.Image, "docker.io/library/none-such:1") },
 	"pull":            func(s *compute.Spec) { s.Pull = compute.PullNever },
-	"process.command": func(*compute.Spec) {},
+	"process.command": func(s *compute.Spec) { s.Process.Command = []string{GuestPath, "sleep", "1h"} },
 	"process.args":    func(s *compute.Spec) { s.Process.Args = []string{"x"} },
 	"process.env":     func(s *compute.Spec) { s.Process.Env = map[string]string{"A": "x"} },
 	"process.user":    func(s *compute.Spec) { s.Process.User = "0:0" },
@@ -128,11 +141,11 @@ var samples = withProbes(map[string]func(*compute.Spec){
 	"cloudInit.userData":      func(s *compute.Spec) { s.CloudInit = &compute.CloudInit{UserData: resource.NewSecret("#cloud-config")} },
 	"cloudInit.metaData":      func(s *compute.Spec) { s.CloudInit = &compute.CloudInit{MetaData: "{}"} },
 	"cloudInit.networkConfig": func(s *compute.Spec) { s.CloudInit = &compute.CloudInit{NetworkConfig: "{}"} },
-	"boot.kernel":             func(s *compute.Spec) { s.Boot = &compute.Boot{Kernel: "/boot/none-such"} },
-	"boot.initrd":             func(s *compute.Spec) { s.Boot = &compute.Boot{Kernel: "/boot/none-such", Initrd: "/boot/none-such"} },
-	"boot.commandLine":        func(s *compute.Spec) { s.Boot = &compute.Boot{Kernel: "/boot/none-such", CommandLine: "quiet"} },
-	"boot.firmware":           func(s *compute.Spec) { s.Boot = &compute.Boot{Firmware: compute.FirmwareUEFI} },
-	"boot.machine":            func(s *compute.Spec) { s.Boot = &compute.Boot{Machine: "q35"} },
+	"boot.kernel":             boot(func(b *compute.Boot) { b.Kernel = "/boot/none-such" }),
+	"boot.initrd":             boot(func(b *compute.Boot) { b.Kernel, b.Initrd = "/boot/none-such", "/boot/none-such" }),
+	"boot.commandLine":        boot(func(b *compute.Boot) { b.Kernel, b.CommandLine = "/boot/none-such", "quiet" }),
+	"boot.firmware":           boot(func(b *compute.Boot) { b.Firmware = compute.FirmwareUEFI }),
+	"boot.machine":            boot(func(b *compute.Boot) { b.Machine = "q35" }),
 
 	"labels":      func(s *compute.Spec) { s.Labels = resource.Labels{"tier": "web"} },
 	"annotations": func(s *compute.Spec) { s.Annotations = resource.Annotations{"note": "text"} },

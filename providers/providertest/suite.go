@@ -75,8 +75,9 @@ func (s *suite) missing(c testCase) string {
 	return strings.Join(reasons, "; ")
 }
 
-// run runs one case in a lane of its own.
-func (s *suite) run(t T, c testCase) {
+// run runs one case in a lane of its own. It says why the case was left out after
+// all, or returns "".
+func (s *suite) run(t T, c testCase) (left string) {
 	t.Helper()
 	ctx := context.Background()
 	l, err := s.lanes.take(ctx)
@@ -101,8 +102,9 @@ func (s *suite) run(t T, c testCase) {
 	}()
 	e.labelled(func() {
 		e.p = e.open(OpenOptions{})
-		c.run(e)
+		left = e.unlessLeftOut(c.run)
 	})
+	return left
 }
 
 // isUnsupported reports whether the error says that the provider never does
