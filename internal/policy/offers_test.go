@@ -16,6 +16,7 @@ import (
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/providers/containerd"
 	"github.com/univirt/univirt/providers/fake"
+	"github.com/univirt/univirt/providers/libvirt"
 	"github.com/univirt/univirt/resource"
 	"github.com/univirt/univirt/storage"
 )
@@ -47,6 +48,7 @@ func offers(t *testing.T) []offer {
 		{"fake container", all(append(rest, about.Kinds[compute.Container].Features)...)},
 		{"fake vm", all(append(rest, about.Kinds[compute.VM].Features)...)},
 		{"containerd", all(containerd.Features(), containerd.ImageFeatures())},
+		{"libvirt", all(libvirt.Features(), libvirt.ImageFeatures())},
 	}
 }
 

@@ -1,0 +1,128 @@
+//go:build cgo && (libvirt || libvirt_dlopen)
+
+package libvirt
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/stretchr/testify/require"
+	lv "libvirt.org/go/libvirt"
+
+	"github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/providers/providertest"
+)
+
+// brittle is a line that breaks, see providertest.Harness.Sever.
+type brittle struct {
+	mu sync.Mutex
+	// calls counts those since the line was cut, and at is the first that fails.
+	calls, at          int
+	cut, taken, failed bool
+}
+
+func (b *brittle) sever(n int, taken bool) (mend func() bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.cut, b.calls, b.at, b.taken, b.failed = true, 0, n, taken, false
+	return func() bool {
+		b.mu.Lock()
+		defer b.mu.Unlock()
+		b.cut = false
+		return b.failed
+	}
+}
+
+func (b *brittle) next() (made, answered bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.cut || b.calls < b.at {
+		b.calls++
+		return true, true
+	}
+	made = b.calls == b.at && b.taken
+	b.calls++
+	b.failed = true
+	return made, false
+}
+
+// harness connects the suite with a hypervisor, whose machines run a program or,
+// without a kernel, nothing.
+func harness(t *testing.T, options Options, adapt func(spec compute.Spec, program []string) (compute.Spec, bool)) providertest.Harness {
+	raw, err := lv.NewConnect(options.URI)
+	require.NoError(t, err)
+	t.Cleanup(func() { _, _ = raw.Close() })
+	return providertest.Harness{
+		Open: func(ctx context.Context, opts providertest.OpenOptions) (univirt.Provider, error) {
+			own := options
+			own.Namespace, own.Owner = opts.Namespace, opts.Owner
+			if own.Managed != nil {
+				own.URI = ""
+			}
+			return newProvider(ctx, own, new(brittle))
+		},
+		Adapt: func(spec compute.Spec) (compute.Spec, bool) {
+			program := spec.Process.Command[1:]
+			spec.Image, spec.Pull, spec.Process = "", "", compute.Process{}
+			return adapt(spec, program)
+		},
+		Sever: func(p univirt.Provider, n int, taken bool) (func() bool, error) {
+			return p.(*Provider).line.(*brittle).sever(n, taken), nil
+		},
+		Inventory: func(_ context.Context, namespace string) ([]string, error) {
+			all, err := raw.ListAllDomains(0)
+			if err != nil {
+				return nil, err
+			}
+			var found []string
+			for i := range all {
+				name, err := all[i].GetName()
+				if err == nil && strings.HasPrefix(name, namespace+".") {
+					found = append(found, "domain:"+strings.TrimPrefix(name, namespace+"."))
+				}
+				_ = all[i].Free()
+			}
+			slices.Sort(found)
+			return found, nil
+		},
+		Lanes: 3,
+	}
+}
+
+var inert = []string{"sleep", "1h"}
+
+// TestConformanceInProcess runs the suite on libvirt's own hypervisor for tests,
+// whose machines run nothing.
+func TestConformanceInProcess(t *testing.T) {
+	h := harness(t, Options{URI: "test:///default", StateDir: t.TempDir()}, func(spec compute.Spec, program []string) (compute.Spec, bool) {
+		spec.Boot = &compute.Boot{Kernel: "/vmlinuz"}
+		return spec, slices.Equal(program, inert)
+	})
+	h.Lanes = 0
+	providertest.Run(t, h)
+}
+
+// TestConformance runs the suite on real machines, of a private libvirtd.
+func TestConformance(t *testing.T) {
+	p := startShared(t)
+	options := Options{Managed: p.opts.Managed, URI: p.opts.URI}
+	providertest.Run(t, harness(t, options, func(spec compute.Spec, program []string) (compute.Spec, bool) {
+		able := slices.Equal(program, inert)
+		if able {
+			program = nil
+		}
+		like := machine(spec.Name, program...)
+		spec.Boot, spec.Resources = like.Boot, like.Resources
+		return spec, able
+	}))
+	for _, pattern := range []string{p.daemon.Outside(consoleFolder) + "/*", p.opts.StateDir + "/*.lock"} {
+		left, err := filepath.Glob(pattern)
+		require.NoError(t, err)
+		require.Empty(t, left, "what deleted instances leave")
+	}
+}

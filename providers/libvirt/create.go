@@ -1,0 +1,185 @@
+//go:build cgo && (libvirt || libvirt_dlopen)
+
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/containerd/errdefs"
+	lv "libvirt.org/go/libvirt"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+var _ compute.Planner = instances{}
+
+// Create implements compute.Instances. The domain is defined in one call, with its
+// record in it: there is nothing that a crash could leave half made. Its name is
+// libvirt's to keep unique.
+func (s instances) Create(ctx context.Context, spec compute.Spec) (compute.Instance, error) {
+	ref := s.p.ref(resource.KindInstance, spec.Name, "")
+	ctx, done, err := s.p.begin(ctx)
+	if err != nil {
+		return nil, resource.Fail("create", ref, err)
+	}
+	defer done()
+	id := resource.NewID()
+	if err := s.create(ctx, id, spec); err != nil {
+		return nil, resource.Fail("create", ref, err)
+	}
+	return s.p.handle(id, spec.Name), nil
+}
+
+func (s instances) create(ctx context.Context, id string, spec compute.Spec) error {
+	if err := checkSpec(spec); err != nil {
+		return err
+	}
+	r, err := s.record(spec, time.Now().UTC())
+	if err != nil {
+		return err
+	}
+	description, err := s.p.hyper.describe(id, r)
+	if err != nil {
+		return err
+	}
+	if err := s.p.define(ctx, id, description); err != nil {
+		return err
+	}
+	s.p.feed.wrote(ctx, id, &r)
+	return nil
+}
+
+// record makes the record of a new instance.
+func (s instances) record(spec compute.Spec, at time.Time) (record, error) {
+	return record{
+		Name: spec.Name, Namespace: s.p.opts.Namespace, Owner: s.p.owner, Created: at, Revision: 1,
+	}.with(s.p.hyper.withChoices(spec))
+}
+
+// define makes the domain, or leaves nothing of it. The answer is awaited whatever
+// becomes of the context: the call cannot be taken back.
+func (p *Provider) define(ctx context.Context, id, description string) error {
+	through, cancel := outlive(ctx, answerTime)
+	defer cancel()
+	err := act(through, p, "DomainDefineXML", func(c *lv.Connect) error {
+		d, err := c.DomainDefineXMLFlags(description, p.defineFlags())
+		if err != nil {
+			return err
+		}
+		return d.Free()
+	})
+	if err == nil && ctx.Err() == nil {
+		return nil
+	}
+	cause := err
+	if ctx.Err() != nil {
+		cause = ended(ctx)
+	}
+	if err != nil && !uncertain(err) {
+		return cause
+	}
+	clean, cancelClean := p.cleanup(ctx)
+	defer cancelClean()
+	if err := p.undefine(clean, id); err != nil && !isNotFound(err) {
+		p.owe(id)
+		return &resource.Error{
+			Kind: resource.KindOf(cause), Err: errors.Join(cause, err), Outcome: resource.OutcomeUnknown,
+			Left: []resource.Ref{p.ref(resource.KindInstance, "", id)},
+		}
+	}
+	return undone(cause)
+}
+
+// owe removes a domain that may have been made, as soon as the hypervisor can be
+// reached again, as long as the provider is open.
+func (p *Provider) owe(id string) {
+	p.detached.Go(func() {
+		for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
+			select {
+			case <-p.alive.Done():
+				return
+			case <-time.After(pause):
+			}
+			if err := p.undefine(p.alive, id); err == nil || isNotFound(err) {
+				return
+			}
+		}
+	})
+}
+
+// uncertain reports whether a call that failed may have had its effect.
+func uncertain(err error) bool {
+	return errors.Is(err, errdefs.ErrUnavailable) || errors.Is(err, context.Canceled) ||
+		errors.Is(err, context.DeadlineExceeded) || errors.Is(err, resource.ErrClosed)
+}
+
+// undone says of an error that what it left in doubt is certain now.
+func undone(err error) error {
+	var own *resource.Error
+	if !errors.As(err, &own) || own != err {
+		return err
+	}
+	out := *own
+	out.Outcome = resource.NotDone
+	return &out
+}
+
+// defineFlags are those that the driver knows.
+func (p *Provider) defineFlags() lv.DomainDefineFlags {
+	if p.inProcess() {
+		return 0
+	}
+	return lv.DOMAIN_DEFINE_VALIDATE
+}
+
+// inProcess reports whether the hypervisor is libvirt's own for tests.
+func (p *Provider) inProcess() bool { return p.hyper.virtType == "test" }
+
+// undefine removes the domain with all that libvirt keeps of it.
+func (p *Provider) undefine(ctx context.Context, id string) error {
+	flags := lv.DOMAIN_UNDEFINE_MANAGED_SAVE | lv.DOMAIN_UNDEFINE_SNAPSHOTS_METADATA
+	if !p.inProcess() {
+		flags |= lv.DOMAIN_UNDEFINE_NVRAM | lv.DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
+	}
+	changes(ctx)
+	_, err := onDomain(ctx, p, id, "DomainUndefine", func(d *lv.Domain) (struct{}, error) {
+		return struct{}{}, d.UndefineFlags(flags)
+	})
+	return err
+}
+
+// Plan implements compute.Planner: it returns the domain's XML.
+func (s instances) Plan(ctx context.Context, spec compute.Spec) (compute.Plan, error) {
+	ref := s.p.ref(resource.KindInstance, spec.Name, "")
+	_, done, err := s.p.begin(ctx)
+	if err != nil {
+		return compute.Plan{}, resource.Fail("plan", ref, err)
+	}
+	defer done()
+	plan, err := s.plan(spec)
+	if err != nil {
+		return compute.Plan{}, resource.Fail("plan", ref, err)
+	}
+	return plan, nil
+}
+
+func (s instances) plan(spec compute.Spec) (compute.Plan, error) {
+	if err := checkValues(spec); err != nil {
+		return compute.Plan{}, err
+	}
+	r, err := s.record(spec, time.Time{})
+	if err != nil {
+		return compute.Plan{}, err
+	}
+	text, err := s.p.hyper.describe(plannedID, r)
+	if err != nil {
+		return compute.Plan{}, err
+	}
+	return compute.Plan{Provider: Scheme, Format: "libvirt-domain-xml", Native: []byte(text), Gaps: Fields().Gaps(spec)}, nil
+}
+
+// plannedID stands for the ID that an instance would get.
+const plannedID = "00000000-0000-0000-0000-000000000000"

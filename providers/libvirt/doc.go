@@ -1,0 +1,29 @@
+// Package libvirt makes instances real as virtual machines of libvirt, on this
+// host or another.
+//
+// It needs libvirt's client library, and so a build tag: libvirt links it, which
+// takes its headers, and libvirt_dlopen looks for it when a connection is opened,
+// which takes a C compiler only. Without a tag, or without cgo, the package
+// builds and New says errors.ErrUnsupported.
+//
+//	import _ "github.com/univirt/univirt/providers/libvirt"
+//
+//	p, err := univirt.Open(ctx, "libvirt:")
+//
+// # URLs
+//
+// "libvirt:" is the local hypervisor: the system's for root, else the user's own.
+// "libvirt:///system" and "libvirt:///session" say which,
+// "libvirt+ssh://user@host/system" and "libvirt+tls://host/system" go to another
+// host, and behind "libvirt:" any URI of libvirt's can stand, as in
+// "libvirt:test:///default". The parameters namespace, owner, state and
+// console are those of Options; socket, keyfile, command, no_verify, pkipath, sshauth, known_hosts,
+// known_hosts_verify, no_tty and tls_priority are libvirt's own.
+//
+// # What is where
+//
+// An instance is a persistent domain, whose name is the namespace's and the
+// instance's with a dot between them, and whose UUID is the instance's ID. The
+// domain's metadata holds the spec, labels, the owner and the last exit, so any
+// process that reaches the hypervisor finds them.
+package libvirt

@@ -1,0 +1,140 @@
+package libvirt
+
+import (
+	"flag"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+// emulated is a hypervisor as Debian's QEMU is without KVM.
+var emulated = hypervisor{virtType: "qemu", arch: "x86_64", machine: "q35", consoles: "/var/log/consoles"}
+
+const goldenID = "11111111-2222-4333-8444-555555555555"
+
+func described(t *testing.T, h hypervisor, spec compute.Spec) string {
+	t.Helper()
+	require.NoError(t, checkSpec(spec))
+	r, err := record{Name: spec.Name, Namespace: "team", Created: time.Unix(0, 0).UTC(), Revision: 1}.with(h.withChoices(spec))
+	require.NoError(t, err)
+	text, err := h.describe(goldenID, r)
+	require.NoError(t, err)
+	return text
+}
+
+func TestDomainsOfSpecs(t *testing.T) {
+	boot := &compute.Boot{Kernel: "/boot/vmlinuz"}
+	for name, c := range map[string]struct {
+		h    hypervisor
+		spec compute.Spec
+	}{
+		"minimal": {emulated, compute.Spec{Name: "web", Boot: boot}},
+		"whole": {emulated, compute.Spec{
+			Name:        "web",
+			Boot:        &compute.Boot{Kernel: "/boot/vmlinuz", Initrd: "/boot/initrd", CommandLine: `quiet a="b & c" <d>`, Machine: "pc"},
+			Resources:   compute.Resources{CPUs: 4, CPUWeight: 200, CPUSet: "0-3", Memory: 3 * resource.GiB},
+			Labels:      resource.Labels{"tier": "web"},
+			Annotations: resource.Annotations{"note": "]]> & <b> \"ü\" \U0001F600 \x01"},
+		}},
+		"tests": {hypervisor{virtType: "test", arch: "i686"}, compute.Spec{Name: "web", Boot: boot}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			file := filepath.Join("testdata", name+".xml")
+			got := described(t, c.h, c.spec) + "\n"
+			if *update {
+				require.NoError(t, os.MkdirAll("testdata", 0o755))
+				require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
+			}
+			want, err := os.ReadFile(file)
+			require.NoError(t, err)
+			assert.Equal(t, string(want), got, "to write it anew: go test ./providers/libvirt -run TestDomainsOfSpecs -update")
+		})
+	}
+}
+
+// FuzzDomain holds that no spec alters the description: it is refused, or found
+// again in what was made of it.
+func FuzzDomain(f *testing.F) {
+	f.Add("web", "/boot/vmlinuz", "quiet", "q35", "text", 1.0, int64(512<<20), 100)
+	f.Add("a-b", "/k<>&'\"", "a\x00b", "q35' ><x", "]]></metadata>", 2.0, int64(1<<40), 10000)
+	f.Add("web", "/boot/ü\ufffe", "\ufeff", "pc", "\u2028\ufffd", 512.0, int64(1<<20), 1)
+	f.Fuzz(func(t *testing.T, name, kernel, commandLine, machine, note string, cpus float64, memory int64, weight int) {
+		spec := compute.Spec{
+			Name:        name,
+			Boot:        &compute.Boot{Kernel: kernel, CommandLine: commandLine, Machine: machine},
+			Resources:   compute.Resources{CPUs: cpus, Memory: memory, CPUWeight: weight},
+			Annotations: resource.Annotations{"note": note},
+		}
+		if checkSpec(spec) != nil {
+			return
+		}
+		want := emulated.withChoices(spec)
+		r, err := record{Name: name, Namespace: "team", Revision: 1}.with(want)
+		if err != nil {
+			return
+		}
+		text, err := emulated.describe(goldenID, r)
+		require.NoError(t, err)
+		var d libvirtxml.Domain
+		require.NoError(t, d.Unmarshal(text))
+		require.Equal(t, "team."+name, d.Name)
+		require.Equal(t, goldenID, d.UUID)
+		require.Equal(t, kernel, d.OS.Kernel)
+		require.Equal(t, commandLine, d.OS.Cmdline)
+		require.Equal(t, want.Boot.Machine, d.OS.Type.Machine)
+		require.Equal(t, uint(want.Resources.CPUs), d.VCPU.Value)
+		require.Len(t, d.Devices.Serials, 1)
+		found, err := readFacts(text)
+		require.NoError(t, err)
+		require.NoError(t, found.fault)
+		require.NotNil(t, found.record)
+		require.Equal(t, goldenID, found.uuid)
+		require.Empty(t, resource.Diff(r.spec, found.record.spec))
+	})
+}
+
+// FuzzFacts holds that no description that somebody else wrote is more than an
+// error.
+func FuzzFacts(f *testing.F) {
+	f.Add(`<domain><name>a</name><uuid>` + goldenID + `</uuid><metadata><u:doc xmlns:u="https://univirt.io/xmlns/instance/1">{}</u:doc></metadata></domain>`)
+	f.Add(`<domain><metadata><u:doc xmlns:u="https://univirt.io/xmlns/instance/2">{}</u:doc></metadata></domain>`)
+	f.Add(`<domain><metadata><u:doc xmlns:u="https://univirt.io/xmlns/run/1">{"run":-1}</u:doc></metadata><devices/></domain>`)
+	f.Fuzz(func(t *testing.T, text string) {
+		if found, err := readFacts(text); err == nil && found.record != nil {
+			require.NoError(t, found.fault)
+		}
+	})
+}
+
+func TestARecordOfAnotherReleaseIsNotRead(t *testing.T) {
+	found, err := readFacts(`<domain><name>team.web</name><metadata><u:doc xmlns:u="https://univirt.io/xmlns/instance/2">{}</u:doc></metadata></domain>`)
+	require.NoError(t, err)
+	assert.Nil(t, found.record)
+	assert.ErrorContains(t, found.fault, "another release")
+}
+
+func TestResourcesOfAMachine(t *testing.T) {
+	for name, c := range map[string]struct {
+		r     compute.Resources
+		field string
+	}{
+		"a fraction of a processor": {compute.Resources{CPUs: 1.5}, "cpus"},
+		"too many processors":       {compute.Resources{CPUs: 513}, "cpus"},
+		"too little memory":         {compute.Resources{Memory: 4096}, "memory"},
+	} {
+		faults := checkResources(c.r)
+		require.Len(t, faults, 1, name)
+		assert.Equal(t, c.field, faults[0].Field, name)
+	}
+	assert.Empty(t, checkResources(compute.Resources{CPUs: 2, Memory: resource.GiB}))
+}

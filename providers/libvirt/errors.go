@@ -1,0 +1,136 @@
+//go:build cgo && (libvirt || libvirt_dlopen)
+
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	lv "libvirt.org/go/libvirt"
+
+	"github.com/univirt/univirt/resource"
+)
+
+// errLost is the cause of what failed because the connection was lost.
+var errLost = errors.New("the connection to libvirt is lost")
+
+// kinds translates libvirt's codes.
+var kinds = map[lv.ErrorNumber]error{
+	lv.ERR_NO_SUPPORT:            errors.ErrUnsupported,
+	lv.ERR_ARGUMENT_UNSUPPORTED:  errors.ErrUnsupported,
+	lv.ERR_CONFIG_UNSUPPORTED:    errors.ErrUnsupported,
+	lv.ERR_OPERATION_UNSUPPORTED: errors.ErrUnsupported,
+	lv.ERR_NO_CONNECT:            errdefs.ErrInvalidArgument,
+	lv.ERR_INVALID_ARG:           errdefs.ErrInvalidArgument,
+	lv.ERR_XML_ERROR:             errdefs.ErrInvalidArgument,
+	lv.ERR_XML_DETAIL:            errdefs.ErrInvalidArgument,
+	lv.ERR_XML_INVALID_SCHEMA:    errdefs.ErrInvalidArgument,
+	lv.ERR_NO_DOMAIN:             errdefs.ErrNotFound,
+	lv.ERR_NO_NETWORK:            errdefs.ErrNotFound,
+	lv.ERR_NO_STORAGE_POOL:       errdefs.ErrNotFound,
+	lv.ERR_NO_STORAGE_VOL:        errdefs.ErrNotFound,
+	lv.ERR_NO_DOMAIN_SNAPSHOT:    errdefs.ErrNotFound,
+	lv.ERR_NO_DOMAIN_METADATA:    errdefs.ErrNotFound,
+	lv.ERR_DOM_EXIST:             errdefs.ErrAlreadyExists,
+	lv.ERR_NETWORK_EXIST:         errdefs.ErrAlreadyExists,
+	lv.ERR_STORAGE_VOL_EXIST:     errdefs.ErrAlreadyExists,
+	lv.ERR_OPERATION_INVALID:     errdefs.ErrFailedPrecondition,
+	lv.ERR_RESOURCE_BUSY:         errdefs.ErrFailedPrecondition,
+	lv.ERR_AUTH_FAILED:           errdefs.ErrUnauthenticated,
+	lv.ERR_AUTH_CANCELLED:        errdefs.ErrUnauthenticated,
+	lv.ERR_AUTH_UNAVAILABLE:      errdefs.ErrPermissionDenied,
+	lv.ERR_ACCESS_DENIED:         errdefs.ErrPermissionDenied,
+	lv.ERR_OPERATION_DENIED:      errdefs.ErrPermissionDenied,
+	lv.ERR_OPERATION_TIMEOUT:     errdefs.ErrUnavailable,
+	lv.ERR_AGENT_UNRESPONSIVE:    errdefs.ErrUnavailable,
+	lv.ERR_AGENT_UNSYNCED:        errdefs.ErrUnavailable,
+	lv.ERR_NO_MEMORY:             errdefs.ErrResourceExhausted,
+	lv.ERR_CPU_INCOMPATIBLE:      errdefs.ErrInvalidArgument,
+	lv.ERR_RPC:                   errdefs.ErrUnavailable,
+}
+
+// texts are messages that say more than their code, as seen on libvirt 9.0.0 with
+// QEMU 7.2. The first that matches counts.
+var texts = []struct {
+	text  string
+	kind  error
+	field string
+}{
+	// Of any operation on a machine that ends meanwhile. What follows is no word of the
+	// daemon's own connection.
+	{"Unable to read from monitor", errdefs.ErrAborted, ""},
+	{"Unable to write to monitor", errdefs.ErrAborted, ""},
+	{"End of file from qemu monitor", errdefs.ErrAborted, ""},
+	{"client socket is closed", errdefs.ErrUnavailable, ""},
+	{"Failed to connect socket", errdefs.ErrUnavailable, ""},
+	{"Connection reset by peer", errdefs.ErrUnavailable, ""},
+	{"End of file while reading data", errdefs.ErrUnavailable, ""},
+	{"Cannot allocate memory", errdefs.ErrResourceExhausted, "resources.memory"},
+	{"cannot set up guest memory", errdefs.ErrResourceExhausted, "resources.memory"},
+	{"No space left on device", errdefs.ErrResourceExhausted, ""},
+	// Of the hypervisor for tests, with the code of an internal error.
+	{"is already running", errdefs.ErrFailedPrecondition, ""},
+	{"not running", errdefs.ErrFailedPrecondition, ""},
+	{"already exists with uuid", errdefs.ErrAlreadyExists, ""},
+	{"is already defined with uuid", errdefs.ErrAlreadyExists, ""},
+	{"could not open kernel file", errdefs.ErrInvalidArgument, "boot.kernel"},
+	{"could not load initrd", errdefs.ErrInvalidArgument, "boot.initrd"},
+	{"invalid kernel header", errdefs.ErrInvalidArgument, "boot.kernel"},
+	{"does not support machine type", errdefs.ErrInvalidArgument, "boot.machine"},
+	{"unsupported machine type", errdefs.ErrInvalidArgument, "boot.machine"},
+	{"Unable to set XATTR", errdefs.ErrPermissionDenied, ""},
+}
+
+// endedAtStart is said of a start, as a whole, when somebody else ends the machine
+// meanwhile; where QEMU has a reason of its own it follows (libvirt 9.0.0).
+const endedAtStart = "process exited while connecting to monitor"
+
+// translate gives an error of libvirt its kind.
+func translate(err error) error {
+	var own lv.Error
+	if err == nil || !errors.As(err, &own) {
+		return err
+	}
+	out := &resource.Error{Kind: kinds[own.Code], Err: errors.New(strings.TrimSpace(own.Message))}
+	if strings.HasSuffix(out.Err.Error(), endedAtStart) {
+		out.Kind = errdefs.ErrAborted
+	}
+	for _, t := range texts {
+		if strings.Contains(own.Message, t.text) {
+			out.Kind, out.Field = t.kind, t.field
+			break
+		}
+	}
+	return out
+}
+
+// ended returns what the context ended with, as callers should see it.
+func ended(ctx context.Context) error {
+	if ctx.Err() == nil {
+		return nil
+	}
+	if errors.Is(context.Cause(ctx), resource.ErrClosed) {
+		return errClosed()
+	}
+	return ctx.Err()
+}
+
+func errClosed() error { return resource.Errorf(resource.ErrClosed, "provider is closed") }
+
+// atField names the field at fault, where the error does not already.
+func atField(field string, err error) error {
+	var own *resource.Error
+	switch {
+	case err == nil, resource.KindOf(err) == nil:
+		return err
+	case errors.As(err, &own) && own.Field != "":
+		return err
+	}
+	out := &resource.Error{Kind: resource.KindOf(err), Field: field, Err: err}
+	if own, ok := err.(*resource.Error); ok {
+		out.Err, out.Outcome = own.Err, own.Outcome
+	}
+	return out
+}

@@ -1,0 +1,120 @@
+package libvirt
+
+import (
+	"github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// The reasons for what is not there yet or never will be.
+const (
+	noImages   = "this release's libvirt provider boots kernels only, no images"
+	noVolumes  = "this release's libvirt provider has no volumes"
+	noNetworks = "this release's libvirt provider has no networks"
+	noGuest    = "this release's libvirt provider reaches into no guest"
+	onlyVMs    = "libvirt runs virtual machines here"
+	onlyThere  = "a virtual machine has a kernel of its own, and no such bound"
+	noScale    = "there is one host"
+)
+
+// Fields says what the provider does with each field of a compute.Spec.
+func Fields() resource.FieldTable {
+	return resource.FieldTable{}.Honored(
+		"name", "kind", "stopGrace",
+		"resources.cpus", "resources.cpuWeight", "resources.cpuSet", "resources.memory",
+		"boot.kernel", "boot.initrd", "boot.commandLine", "boot.machine",
+		"networkMode",
+		"labels", "annotations",
+	).
+		Hint("only the caller's own waits act on it", "readiness.exec", "readiness.tcp", "readiness.interval", "readiness.timeout",
+			"readiness.startPeriod", "readiness.failures", "readiness.http.port", "readiness.http.path", "readiness.http.https",
+		).
+		Refused(onlyVMs, "kind=container").
+		Refused(noImages, "image", "pull", "rootDisk", "cloudInit.*", "boot.firmware").
+		Refused(noGuest, "process.*", "hostname", "init", "files[].*", "sysctls", "rlimits").
+		Refused("a virtual machine is asked by its power button", "stopSignal").
+		Refused(onlyThere, "resources.memoryReservation", "resources.swap", "resources.pids", "resources.shmSize").
+		Refused("there are no disks and no network cards yet", "resources.diskRead", "resources.diskWrite",
+			"resources.netReceive", "resources.netTransmit",
+		).
+		Refused(noVolumes, "mounts[].*").
+		Refused(noNetworks, "networks[].*", "networkMode=host", "dns.*", "ports[].*").
+		Refused("no supervisor runs", "restart.*", "health.*").
+		Refused("nothing is swept yet", "lifetime.*").
+		Refused(noScale, "placement.*").
+		Refused("the hypervisor confines a virtual machine", "security.*").
+		Refused("host devices are not handed through yet", "devices[].*").
+		Refused("the domain cannot be changed by hand yet", "native")
+}
+
+// Changeable says what the provider does with each field of a compute.Change.
+func Changeable() resource.FieldTable {
+	return resource.FieldTable{}.Honored(
+		"resources.cpus", "resources.cpuWeight", "resources.cpuSet", "resources.memory",
+		"stopGrace", "labels", "annotations", "apply", "ifRevision",
+	).Refused(onlyThere, "resources.memoryReservation", "resources.swap", "resources.pids", "resources.shmSize").Refused("there are no disks and no network cards yet", "resources.diskRead", "resources.diskWrite",
+		"resources.netReceive", "resources.netTransmit",
+	).Refused("no supervisor runs", "restart.*")
+}
+
+// Features says what the provider offers for instances.
+func Features() resource.Features {
+	yes := resource.Support{Supported: true}
+	no := func(reason string) resource.Support { return resource.Support{Reason: reason} }
+	return resource.Features{
+		compute.FeaturePause:          yes,
+		compute.FeatureSuspend:        yes,
+		compute.FeatureRestart:        no("it is Stop and Start"),
+		compute.FeatureReset:          yes,
+		compute.FeatureExec:           no(noGuest),
+		compute.FeatureExecStdin:      no(noGuest),
+		compute.FeatureExecTTY:        no(noGuest),
+		compute.FeatureExecSignal:     no(noGuest),
+		compute.FeatureExecUser:       no(noGuest),
+		compute.FeatureExecSplit:      no(noGuest),
+		compute.FeatureAttach:         no("a virtual machine has a console"),
+		compute.FeatureAttachStdin:    no("a virtual machine has a console"),
+		compute.FeatureLogs:           no("the console's output is not read yet"),
+		compute.FeatureLogsDurable:    no("the console's output is not read yet"),
+		compute.FeatureLogsSplit:      no("a console is one stream"),
+		compute.FeatureConsole:        no("the console is not connected yet"),
+		compute.FeatureFiles:          no(noGuest),
+		compute.FeatureSnapshot:       no("snapshots of instances are not made yet"),
+		compute.FeatureSnapshotMemory: no("snapshots of instances are not made yet"),
+		compute.FeatureClone:          no("instances are not cloned yet"),
+		compute.FeatureAttachVolume:   no(noVolumes),
+		compute.FeatureAttachNetwork:  no(noNetworks),
+		compute.FeatureDial:           no(noNetworks),
+		compute.FeaturePlan:           yes,
+		compute.FeatureScreenshot:     no("there is no screen yet"),
+		compute.FeatureMigrate:        no(noScale),
+		compute.FeatureStats:          yes,
+		compute.FeatureUpdateLive:     no("a change waits for the next start"),
+		compute.FeatureExitCode:       no("a machine that is powered off has no exit code"),
+		compute.FeatureExitOOM:        no("what a guest does with its memory is its own"),
+	}
+}
+
+// Machines describes what the provider offers for instances, without any
+// hypervisor.
+func Machines() univirt.KindDescription {
+	return univirt.KindDescription{
+		Features:       Features(),
+		Fields:         Fields(),
+		Changeable:     Changeable(),
+		DefaultNetwork: "none",
+	}
+}
+
+// ImageFeatures says what the provider offers for images.
+func ImageFeatures() resource.Features {
+	no := resource.Support{Reason: noImages}
+	return resource.Features{
+		compute.FeaturePull:     no,
+		compute.FeatureImport:   no,
+		compute.FeatureExport:   no,
+		compute.FeatureRootFS:   no,
+		compute.FeatureDisk:     no,
+		compute.FeatureProgress: no,
+	}
+}

@@ -1,0 +1,194 @@
+//go:build cgo && (libvirt || libvirt_dlopen)
+
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"iter"
+	"sync/atomic"
+
+	lv "libvirt.org/go/libvirt"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// instances are the virtual machines of a provider.
+type instances struct{ p *Provider }
+
+var _ compute.Instances = instances{}
+
+// instance is a handle: an ID, and the name once it is known.
+type instance struct {
+	p    *Provider
+	id   string
+	name atomic.Pointer[string]
+}
+
+var _ compute.Instance = (*instance)(nil)
+
+func (p *Provider) handle(id, name string) *instance {
+	i := &instance{p: p, id: id}
+	if name != "" {
+		i.name.Store(&name)
+	}
+	return i
+}
+
+// ID implements compute.Instance.
+func (i *instance) ID() string { return i.id }
+
+// Handle implements compute.Instances.
+func (s instances) Handle(id string) compute.Instance { return s.p.handle(id, "") }
+
+func (i *instance) ref() resource.Ref {
+	name := ""
+	if known := i.name.Load(); known != nil {
+		name = *known
+	}
+	return i.p.ref(resource.KindInstance, name, i.id)
+}
+
+func (i *instance) fail(op string, err error) error { return resource.Fail(op, i.ref(), err) }
+
+// load reads the instance's domain. One of another namespace is not there.
+func (i *instance) load(ctx context.Context) (*domain, error) {
+	d, err := i.p.read(ctx, i.id)
+	if err != nil {
+		return nil, err
+	}
+	if !i.p.ours(d.facts) {
+		return nil, errNotFound()
+	}
+	if r := d.facts.record; r != nil && i.name.Load() == nil {
+		i.name.Store(&r.Name)
+	}
+	return d, nil
+}
+
+// loadOwned is load for an operation that changes the instance.
+func (i *instance) loadOwned(ctx context.Context, revision string) (*domain, error) {
+	d, err := i.load(ctx)
+	if err == nil {
+		err = d.owned()
+	}
+	if err == nil {
+		err = d.checkRevision(revision)
+	}
+	return d, err
+}
+
+// Info implements compute.Instance.
+func (i *instance) Info(ctx context.Context) (compute.Info, error) {
+	ctx, done, err := i.p.begin(ctx)
+	if err != nil {
+		return compute.Info{}, i.fail("info", err)
+	}
+	defer done()
+	d, err := i.load(ctx)
+	if err == nil && d.facts.fault != nil {
+		err = d.facts.fault
+	}
+	if err != nil {
+		return compute.Info{}, i.fail("info", err)
+	}
+	d = i.p.withExit(ctx, d)
+	if err := i.p.withAgent(ctx, d); err != nil && !isNotFound(err) {
+		return compute.Info{}, i.fail("info", err)
+	}
+	return i.p.info(d), nil
+}
+
+// Get implements compute.Instances.
+func (s instances) Get(ctx context.Context, idOrName string) (compute.Instance, error) {
+	ref := s.p.ref(resource.KindInstance, idOrName, "")
+	byID := resource.IsID(idOrName)
+	if byID {
+		ref.Name, ref.ID = "", idOrName
+	}
+	ctx, done, err := s.p.begin(ctx)
+	if err != nil {
+		return nil, resource.Fail("get", ref, err)
+	}
+	defer done()
+	if byID {
+		i := s.p.handle(idOrName, "")
+		if _, err := i.load(ctx); err != nil {
+			return nil, resource.Fail("get", ref, err)
+		}
+		return i, nil
+	}
+	if reason := resource.CheckName(idOrName); reason != "" {
+		return nil, resource.Fail("get", s.p.ref(resource.KindInstance, "", ""),
+			resource.Faults{{Field: "idOrName", Reason: reason}})
+	}
+	id, err := call(ctx, s.p, "LookupDomainByName", func(c *lv.Connect) (string, error) {
+		d, err := c.LookupDomainByName(domainName(s.p.opts.Namespace, idOrName))
+		if err != nil {
+			return "", err
+		}
+		defer d.Free()
+		return d.GetUUIDString()
+	})
+	if err == nil {
+		i := s.p.handle(id, "")
+		var d *domain
+		if d, err = i.load(ctx); err == nil && d.facts.record == nil {
+			err = d.facts.fault
+			if err == nil {
+				err = errNotFound()
+			}
+		}
+		if err == nil {
+			return i, nil
+		}
+	}
+	if isNotFound(err) {
+		err = errNotFound()
+	}
+	return nil, resource.Fail("get", ref, err)
+}
+
+// List implements compute.Instances.
+func (s instances) List(ctx context.Context, filter compute.Filter) iter.Seq2[compute.Info, error] {
+	return func(yield func(compute.Info, error) bool) {
+		all, err := s.list(ctx, filter)
+		if err != nil {
+			yield(compute.Info{}, resource.Fail("list", s.p.ref(resource.KindInstance, "", ""), err))
+			return
+		}
+		for _, info := range all {
+			if !yield(info, nil) {
+				return
+			}
+		}
+	}
+}
+
+func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.Info, error) {
+	ctx, done, err := s.p.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if err := filter.Validate().Err(); err != nil {
+		return nil, err
+	}
+	all, err := s.p.readAll(ctx)
+	if err != nil {
+		return nil, err
+	}
+	infos := make([]compute.Info, 0, len(all))
+	for _, d := range all {
+		if !s.p.ours(d.facts) {
+			continue
+		}
+		if info := s.p.info(s.p.withExit(ctx, d)); filter.Matches(info) {
+			infos = append(infos, info)
+		}
+	}
+	return infos, nil
+}
+
+var errNoRun = errors.New("the instance has never run")

@@ -1,0 +1,207 @@
+//go:build cgo && (libvirt || libvirt_dlopen)
+
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	lv "libvirt.org/go/libvirt"
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/daemon/libvirtd"
+	"github.com/univirt/univirt/internal/turns"
+	"github.com/univirt/univirt/internal/watching"
+	"github.com/univirt/univirt/network"
+	"github.com/univirt/univirt/resource"
+	"github.com/univirt/univirt/storage"
+)
+
+// Provider is one namespace of one hypervisor. See univirt.Provider for its
+// contract.
+type Provider struct {
+	opts  Options // normalised
+	link  link
+	calls calls
+	owner resource.Owner
+	hyper hypervisor
+	// accel is what was found out about this host's KVM, and daemon the managed one;
+	// nil: somebody else's.
+	accel  acceleration
+	daemon *libvirtd.Daemon
+	line   line // of tests; nil for one that does not break
+	// version is the daemon's, and driver libvirt's name of the hypervisor.
+	version, driver string
+
+	turns turns.Queue
+	board watching.Board
+	feed  feed
+
+	// alive ends when the provider is closed.
+	alive context.Context
+	end   context.CancelFunc
+	// unlink ends the connection, when nothing needs it any more.
+	unlink context.CancelFunc
+	mu     sync.Mutex // guards closed, and operations against Wait
+	closed bool
+	// operations are those of callers, and detached are calls and changes that go on
+	// when their caller does not wait any more.
+	operations sync.WaitGroup
+	detached   sync.WaitGroup
+	closing    sync.Once
+}
+
+var _ univirt.Provider = (*Provider)(nil)
+
+// New connects to a hypervisor and returns a provider of one of its namespaces.
+// The context bounds the opening, not the provider.
+//
+// A hypervisor that is not there or does not answer is Unavailable, one that may
+// not be used is PermissionDenied or Unauthenticated, and a URI that libvirt does
+// not know is InvalidArgument; all with the field "uri". Where the client library
+// is looked for at run time and missing the error is errors.ErrUnsupported.
+func New(ctx context.Context, opts Options) (*Provider, error) { return newProvider(ctx, opts, nil) }
+
+func newProvider(ctx context.Context, opts Options, line line) (*Provider, error) {
+	ref := resource.Ref{Provider: Scheme}
+	opts, faults := opts.normalise()
+	if err := faults.Err(); err != nil {
+		return nil, resource.Fail("open", ref, err)
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, resource.Fail("open", ref, err)
+	}
+	p, err := openProvider(ctx, opts, line)
+	if err != nil {
+		return nil, resource.Fail("open", ref, err)
+	}
+	return p, nil
+}
+
+func openProvider(ctx context.Context, opts Options, line line) (*Provider, error) {
+	p := &Provider{
+		opts:  opts,
+		line:  line,
+		owner: resource.Owner{Name: opts.Owner, Generation: resource.NewID()},
+	}
+	p.feed.wake = make(chan struct{}, 1)
+	p.alive, p.end = context.WithCancel(context.Background())
+	err := p.manage(ctx)
+	if err == nil {
+		p.link.uri, p.link.timeout = p.opts.URI, p.opts.ConnectTimeout
+		p.link.begin, p.link.broken = p.hear, p.board.Lose
+		p.link.resume = func(*session) { p.feed.reconnected() }
+		var linked context.Context
+		linked, p.unlink = context.WithCancel(context.Background())
+		err = atField("uri", p.link.open(ctx, linked))
+	}
+	if err == nil {
+		err = p.ask(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	p.feed.start(p)
+	return p, nil
+}
+
+// ask finds out what the hypervisor is.
+func (p *Provider) ask(ctx context.Context) error {
+	text, err := call(ctx, p, "ConnectGetCapabilities", (*lv.Connect).GetCapabilities)
+	if err != nil {
+		return err
+	}
+	var caps libvirtxml.Caps
+	if err := caps.Unmarshal(text); err != nil {
+		return resource.Errorf(nil, "the hypervisor's capabilities cannot be read: %w", err)
+	}
+	p.driver, err = call(ctx, p, "ConnectGetType", (*lv.Connect).GetType)
+	if err != nil {
+		return err
+	}
+	version, err := call(ctx, p, "ConnectGetLibVersion", (*lv.Connect).GetLibVersion)
+	if err != nil {
+		return err
+	}
+	p.version = versionText(version)
+	p.hyper, err = p.choose(caps)
+	p.hyper.consoles = p.opts.ConsoleDir
+	return err
+}
+
+// Instances returns the virtual machines of the namespace.
+func (p *Provider) Instances() compute.Instances { return instances{p} }
+
+// Images answers that there are none.
+func (p *Provider) Images() compute.Images { return compute.AbsentImages(noImages) }
+
+// Volumes answers that there are none.
+func (p *Provider) Volumes() storage.Volumes { return storage.Absent(noVolumes) }
+
+// Networks answers that there are none.
+func (p *Provider) Networks() network.Networks { return network.Absent(noNetworks) }
+
+// begin is the entry to every operation. The context that it returns ends at
+// Close too; done ends the operation, for which Close waits.
+func (p *Provider) begin(ctx context.Context) (_ context.Context, done func(), err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return nil, nil, errClosed()
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, nil, err
+	}
+	p.operations.Add(1)
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(p.alive, func() { cancel(resource.ErrClosed) })
+	return ctx, func() { stop(); cancel(nil); p.operations.Done() }, nil
+}
+
+// ref completes a reference.
+func (p *Provider) ref(kind resource.Kind, name, id string) resource.Ref {
+	return resource.Ref{Provider: Scheme, Kind: kind, Namespace: p.opts.Namespace, Name: name, ID: id}
+}
+
+// answerTime is how long the answer of a call that makes something is awaited when
+// its context has ended; the undo has the rest of the time of a clean-up.
+const answerTime = compute.CleanupTimeout / 2
+
+// cleanup returns a context for undoing what was done, whatever became of the
+// caller's.
+func (p *Provider) cleanup(ctx context.Context) (context.Context, context.CancelFunc) {
+	most := compute.CleanupTimeout
+	if ctx.Err() != nil {
+		most -= answerTime
+	}
+	return context.WithTimeout(context.WithoutCancel(ctx), most)
+}
+
+// Close ends the provider: operations under way end with resource.ErrClosed.
+// Instances run on, and the use of a managed daemon ends. Closing twice is nil. It waits for no code of the caller's, so
+// it may be called from within the body of a loop.
+func (p *Provider) Close() (err error) {
+	p.closing.Do(func() {
+		p.mu.Lock()
+		p.closed = true
+		p.mu.Unlock()
+		p.end()
+		p.operations.Wait()
+		p.feed.wait()
+		p.detached.Wait()
+		if p.unlink != nil {
+			p.unlink()
+		}
+		p.link.over.Wait()
+		if p.daemon != nil {
+			ctx, cancel := context.WithTimeout(context.Background(), compute.CleanupTimeout+time.Second)
+			defer cancel()
+			err = p.daemon.Close(ctx, p.opts.Managed.Leave)
+		}
+	})
+	return resource.Fail("close", resource.Ref{Provider: Scheme, Namespace: p.opts.Namespace}, err)
+}

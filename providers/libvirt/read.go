@@ -1,0 +1,338 @@
+//go:build cgo && (libvirt || libvirt_dlopen)
+
+package libvirt
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	lv "libvirt.org/go/libvirt"
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/watching"
+	"github.com/univirt/univirt/resource"
+)
+
+// atOnce is how many calls are made at the same time.
+const atOnce = 4
+
+// domain is all that is known of an instance.
+type domain struct {
+	id    string
+	facts *facts
+	state compute.State
+	// reason says more where the state is one that nobody asked for.
+	reason string
+	// cause is why the last run ended, as far as the daemon remembers.
+	cause lv.DomainShutoffReason
+	// live is libvirt's number of the run under way, -1 for none.
+	live int
+	// agent says that something in the guest listens on the agent's channel, where
+	// that was asked.
+	agent bool
+}
+
+// endedRun is the last run whose exit is written down.
+func (d *domain) endedRun() int {
+	if d.facts.exit == nil {
+		return 0
+	}
+	return d.facts.exit.Run
+}
+
+// lastRun is the run under way, or the last. A run is written down when it has
+// begun, and its exit when it is over, so that one under way that neither knows is
+// the next.
+func (d *domain) lastRun() int {
+	last := max(d.facts.run.Run, d.endedRun())
+	if (d.state.Active() || d.state == compute.Suspended) && last == d.endedRun() {
+		last++
+	}
+	return last
+}
+
+// unnoted reports whether a run is over of which nobody has written down how it
+// ended.
+func (d *domain) unnoted() bool {
+	return d.facts.record != nil && d.state == compute.Stopped && d.facts.run.Run > d.endedRun()
+}
+
+// read reads the domain of an ID.
+func (p *Provider) read(ctx context.Context, id string) (*domain, error) {
+	if !resource.IsID(id) {
+		return nil, errNotFound()
+	}
+	d, err := call(ctx, p, "ReadDomain", func(c *lv.Connect) (*domain, error) {
+		d, err := c.LookupDomainByUUIDString(id)
+		if err != nil {
+			return nil, err
+		}
+		defer d.Free()
+		return readDomain(d)
+	})
+	if isNotFound(err) {
+		return nil, errNotFound()
+	}
+	return d, err
+}
+
+func errNotFound() error { return resource.Errorf(errdefs.ErrNotFound, "no such instance") }
+
+func isNotFound(err error) bool { return errors.Is(err, errdefs.ErrNotFound) }
+
+// withAgent asks whether the guest's agent is there, which only the description of
+// what runs tells.
+func (p *Provider) withAgent(ctx context.Context, d *domain) error {
+	if d.state != compute.Running || p.inProcess() {
+		return nil
+	}
+	text, err := onDomain(ctx, p, d.id, "DomainGetXMLDesc", func(d *lv.Domain) (string, error) { return d.GetXMLDesc(0) })
+	if err != nil {
+		return err
+	}
+	var live libvirtxml.Domain
+	if err := live.Unmarshal(text); err != nil {
+		return resource.Errorf(errdefs.ErrDataLoss, "the domain's description cannot be read: %w", err)
+	}
+	d.agent = agentThere(&live)
+	return nil
+}
+
+// readDomain reads a domain in two calls, and one more where a memory image may
+// be kept.
+func readDomain(d *lv.Domain) (*domain, error) {
+	id, err := d.GetUUIDString()
+	if err != nil {
+		return nil, err
+	}
+	description, err := d.GetXMLDesc(lv.DOMAIN_XML_INACTIVE)
+	if err != nil {
+		return nil, err
+	}
+	out := &domain{id: id, live: -1}
+	if out.facts, err = readFacts(description); err != nil {
+		return nil, err
+	}
+	state, detail, err := d.GetState()
+	if err != nil {
+		return nil, err
+	}
+	out.state, out.reason = stateOf(state, detail)
+	if state == lv.DOMAIN_SHUTOFF {
+		out.cause = lv.DomainShutoffReason(detail)
+		if out.cause == lv.DOMAIN_SHUTOFF_SAVED || out.cause == lv.DOMAIN_SHUTOFF_UNKNOWN {
+			saved, err := d.HasManagedSaveImage(0)
+			if err != nil && !errors.Is(err, lv.ERR_NO_SUPPORT) {
+				return nil, err
+			}
+			if saved {
+				out.state = compute.Suspended
+			}
+		}
+	}
+	if number, err := d.GetID(); err == nil && out.state.Active() {
+		out.live = int(number)
+	}
+	return out, nil
+}
+
+// stateOf translates the state of a domain.
+func stateOf(state lv.DomainState, detail int) (compute.State, string) {
+	switch state {
+	case lv.DOMAIN_RUNNING, lv.DOMAIN_BLOCKED:
+		return compute.Running, ""
+	case lv.DOMAIN_PAUSED:
+		switch lv.DomainPausedReason(detail) {
+		case lv.DOMAIN_PAUSED_STARTING_UP:
+			return compute.Starting, ""
+		case lv.DOMAIN_PAUSED_SAVE, lv.DOMAIN_PAUSED_DUMP, lv.DOMAIN_PAUSED_SNAPSHOT, lv.DOMAIN_PAUSED_MIGRATION:
+			return compute.Running, ""
+		case lv.DOMAIN_PAUSED_IOERROR:
+			return compute.Paused, "the hypervisor could not read or write a disk"
+		case lv.DOMAIN_PAUSED_CRASHED:
+			return compute.Paused, "the guest has crashed"
+		case lv.DOMAIN_PAUSED_WATCHDOG:
+			return compute.Paused, "the guest's watchdog has run out"
+		}
+		return compute.Paused, ""
+	case lv.DOMAIN_PMSUSPENDED:
+		return compute.Paused, "the guest sleeps"
+	case lv.DOMAIN_SHUTDOWN:
+		return compute.Stopping, ""
+	case lv.DOMAIN_SHUTOFF:
+		return compute.Stopped, ""
+	case lv.DOMAIN_CRASHED:
+		return compute.Failed, "the guest has crashed"
+	}
+	return compute.Unknown, "the hypervisor does not say"
+}
+
+// readAll reads the domains that may be of the namespace, or nobody's.
+func (p *Provider) readAll(ctx context.Context) ([]*domain, error) {
+	return call(ctx, p, "ListAllDomains", func(c *lv.Connect) ([]*domain, error) {
+		listed, err := c.ListAllDomains(0)
+		if err != nil {
+			return nil, err
+		}
+		defer func() {
+			for i := range listed {
+				_ = listed[i].Free()
+			}
+		}()
+		out := make([]*domain, 0, len(listed))
+		for i := range listed {
+			read, err := readDomain(&listed[i])
+			if errors.Is(err, lv.ERR_NO_DOMAIN) {
+				continue // it is gone meanwhile
+			}
+			if err != nil {
+				return nil, err
+			}
+			out = append(out, read)
+		}
+		return out, nil
+	})
+}
+
+// ours reports whether the namespace holds a domain: one of another namespace of
+// this module is none of its business.
+func (p *Provider) ours(f *facts) bool {
+	return f.record == nil && f.fault == nil || f.record != nil && f.record.Namespace == p.opts.Namespace ||
+		f.fault != nil && strings.HasPrefix(f.name, p.opts.Namespace+".")
+}
+
+// subject is what a watch tells of a domain; nil for none of the namespace's.
+func (p *Provider) subject(d *domain) *watching.Subject {
+	if !p.ours(d.facts) {
+		return nil
+	}
+	info := p.info(d)
+	return &watching.Subject{
+		Ref: info.Ref, Managed: info.Managed, Names: []string{info.Ref.Name}, Labels: info.Labels, State: string(shown(d.state)),
+	}
+}
+
+// info translates what is known of an instance. It makes no call.
+func (p *Provider) info(d *domain) compute.Info {
+	out := compute.Info{
+		Ref:    p.ref(resource.KindInstance, "", d.id),
+		Kind:   compute.VM,
+		State:  d.state,
+		Reason: d.reason,
+		Level:  compute.LevelCreated,
+	}
+	r := d.facts.record
+	switch {
+	case d.facts.fault != nil:
+		out.Managed, out.State, out.Reason = true, compute.Unknown, d.facts.fault.Error()
+		out.Ref.Name = strings.TrimPrefix(d.facts.name, p.opts.Namespace+".")
+	case r == nil:
+		if resource.CheckName(d.facts.name) == "" {
+			out.Ref.Name = d.facts.name
+		}
+	default:
+		spec := r.spec
+		out.Ref.Name, out.Managed, out.Owner, out.Spec = r.Name, true, r.Owner, &spec
+		out.Labels, out.Annotations = spec.Labels, spec.Annotations
+		out.Created = r.Created
+		out.Revision = strconv.Itoa(r.Revision)
+	}
+	out.Runs = d.lastRun()
+	if out.Runs > 0 {
+		out.Run = strconv.Itoa(out.Runs)
+	}
+	if d.facts.run.Run == out.Runs {
+		out.Started = d.facts.run.Started
+	}
+	if over := d.state == compute.Stopped || d.state == compute.Failed; over && out.Runs > d.endedRun() {
+		exit := d.exitOf(out.Runs, time.Time{}).exit()
+		out.Exit = &exit
+	} else if d.facts.exit != nil {
+		exit := d.facts.exit.exit()
+		out.Exit = &exit
+	}
+	if out.Exit != nil && out.Exit.Run == out.Run {
+		out.Started, out.Finished = out.Exit.Started, out.Exit.Finished
+	}
+	if r != nil && out.State.Active() {
+		for _, path := range resource.Diff(r.live(out.Runs), r.spec.Resources) {
+			out.Pending = append(out.Pending, "resources."+path)
+		}
+	}
+	switch {
+	case out.State == compute.Running && p.inProcess():
+		// Its machines have nothing that would boot.
+		out.Level = compute.LevelBooted
+	case out.State == compute.Running && d.agent:
+		out.Level = compute.LevelAgent
+	case out.State == compute.Running, out.State == compute.Paused:
+		out.Level = compute.LevelRunning
+	}
+	return out
+}
+
+func (e exitRecord) exit() compute.Exit {
+	return compute.Exit{Run: strconv.Itoa(e.Run), Known: e.Known, Code: e.Code, Reason: e.Reason, Started: e.Started, Finished: e.Finished}
+}
+
+// forcedCode is the exit code of a machine that was ended without asking, as that of
+// a program that SIGKILL ends.
+const forcedCode = 128 + 9
+
+// exitOf is the end of a run as the daemon remembers it. Finished is the zero time
+// where nobody saw it.
+func (d *domain) exitOf(run int, finished time.Time) exitRecord {
+	e := exitRecord{Run: run, Known: true, Finished: finished}
+	if d.facts.run.Run == run {
+		e.Started = d.facts.run.Started
+	}
+	switch d.cause {
+	case lv.DOMAIN_SHUTOFF_SHUTDOWN:
+		e.Reason = "powered off"
+	case lv.DOMAIN_SHUTOFF_DESTROYED:
+		e.Reason, e.Code = "forced", forcedCode
+	case lv.DOMAIN_SHUTOFF_CRASHED:
+		e.Reason, e.Code = "crashed", 1
+	case lv.DOMAIN_SHUTOFF_FAILED:
+		e.Reason, e.Code = "failed", 1
+	case lv.DOMAIN_SHUTOFF_DAEMON:
+		e.Reason, e.Code = "the hypervisor's daemon ended it", forcedCode
+	default:
+		e.Known = false
+	}
+	return e
+}
+
+// checkRevision is the error of an operation on another revision than the
+// present one.
+func (d *domain) checkRevision(want string) error {
+	if want == "" || d.facts.record == nil {
+		return nil
+	}
+	if have := strconv.Itoa(d.facts.record.Revision); have != want {
+		return &resource.Error{Kind: errdefs.ErrAborted, Field: "ifRevision", Err: errors.New("the revision is " + have + ", not " + want)}
+	}
+	return nil
+}
+
+// owned refuses to change what this module did not make, or what it cannot read.
+func (d *domain) owned() error {
+	if d.facts.fault != nil {
+		return d.facts.fault
+	}
+	if d.facts.record == nil {
+		return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was not made by this library")
+	}
+	return nil
+}
+
+// grace is how long a Stop of the instance waits.
+func (d *domain) grace(opts compute.StopOptions) time.Duration {
+	return cmp.Or(opts.Grace, d.facts.record.spec.StopGrace, compute.DefaultGrace)
+}

@@ -1,0 +1,213 @@
+package libvirt
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+	"unicode/utf16"
+	"unicode/utf8"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// The elements of a domain's metadata that are ours, each with its prefix and
+// namespace. They are apart so that one is never lost to a change of another made
+// at the same time. A record of another release's form has another namespace.
+var (
+	metaRecord = element{"univirt", "https://univirt.io/xmlns/instance/1"}
+	metaRun    = element{"univirt-run", "https://univirt.io/xmlns/run/1"}
+	metaExit   = element{"univirt-exit", "https://univirt.io/xmlns/exit/1"}
+)
+
+// metaPrefix begins the namespaces of all releases' records.
+const metaPrefix = "https://univirt.io/xmlns/instance/"
+
+// element is the place of a document in the metadata.
+type element struct{ prefix, space string }
+
+// record is what an instance is.
+type record struct {
+	Name      string         `json:"name"`
+	Namespace string         `json:"namespace"`
+	Owner     resource.Owner `json:"owner,omitzero"`
+	Created   time.Time      `json:"created"`
+	Revision  int            `json:"revision"`
+	// Doc is the spec in its canonical form.
+	Doc json.RawMessage `json:"spec"`
+	// LiveRun is the run that has the resources Live, because a change of the
+	// spec's waits for the next one.
+	LiveRun int                `json:"liveRun,omitempty"`
+	Live    *compute.Resources `json:"live,omitempty"`
+
+	spec compute.Spec
+}
+
+// runRecord is the last run that was begun.
+type runRecord struct {
+	Run     int       `json:"run"`
+	Started time.Time `json:"started"`
+}
+
+// exitRecord is how the last run that is over ended.
+type exitRecord struct {
+	Run      int       `json:"run"`
+	Known    bool      `json:"known"`
+	Code     int       `json:"code,omitempty"`
+	Reason   string    `json:"reason,omitempty"`
+	Started  time.Time `json:"started,omitzero"`
+	Finished time.Time `json:"finished,omitzero"`
+}
+
+// with returns the record with another spec.
+func (r record) with(spec compute.Spec) (record, error) {
+	doc, err := compute.Encode(spec)
+	r.spec, r.Doc = spec, doc
+	return r, err
+}
+
+// live are the resources that a run has.
+func (r *record) live(run int) compute.Resources {
+	if r.Live != nil && r.LiveRun == run {
+		return *r.Live
+	}
+	return r.spec.Resources
+}
+
+// body returns the content of the element as libvirt wants it set: without its
+// namespace, which libvirt adds.
+func (e element) body(v any) (string, error) {
+	doc, err := json.Marshal(v)
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	b.WriteString("<doc>")
+	if err := xml.EscapeText(&b, ascii(doc)); err != nil {
+		return "", err
+	}
+	b.WriteString("</doc>")
+	return b.String(), nil
+}
+
+// whole returns the element as it stands in a domain's metadata.
+func (e element) whole(v any) (string, error) {
+	body, err := e.body(v)
+	if err != nil {
+		return "", err
+	}
+	name := e.prefix + ":doc"
+	return "<" + name + ` xmlns:` + e.prefix + `="` + e.space + `">` + strings.TrimSuffix(strings.TrimPrefix(body, "<doc>"), "</doc>") + "</" + name + ">", nil
+}
+
+// ascii writes a JSON document without any byte that XML could not carry: not
+// all of Unicode may stand in an XML document.
+func ascii(doc []byte) []byte {
+	if !bytes.ContainsFunc(doc, func(c rune) bool { return c >= utf8.RuneSelf }) {
+		return doc
+	}
+	var b bytes.Buffer
+	for _, c := range string(doc) {
+		switch {
+		case c < utf8.RuneSelf:
+			b.WriteByte(byte(c))
+		case c > 0xffff:
+			high, low := utf16.EncodeRune(c)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		default:
+			fmt.Fprintf(&b, `\u%04x`, c)
+		}
+	}
+	return b.Bytes()
+}
+
+// facts are what the description of a domain says of an instance.
+type facts struct {
+	name, uuid string
+	record     *record // nil: not made by this module
+	run        runRecord
+	exit       *exitRecord
+	// fault says why the record could not be read; only lists go on then.
+	fault error
+}
+
+// readFacts reads a domain's description as far as its metadata, which stands in
+// front of what is long.
+func readFacts(description string) (*facts, error) {
+	var f facts
+	decoder := xml.NewDecoder(strings.NewReader(description))
+	depth := 0
+	for {
+		token, err := decoder.Token()
+		if errors.Is(err, io.EOF) {
+			return &f, nil
+		}
+		if err != nil {
+			return nil, resource.Errorf(errdefs.ErrDataLoss, "the domain's description cannot be read: %w", err)
+		}
+		switch t := token.(type) {
+		case xml.EndElement:
+			depth--
+		case xml.StartElement:
+			depth++
+			switch {
+			case depth == 2 && t.Name.Local == "name":
+				err = decoder.DecodeElement(&f.name, &t)
+				depth--
+			case depth == 2 && t.Name.Local == "uuid":
+				err = decoder.DecodeElement(&f.uuid, &t)
+				depth--
+			case depth == 2 && (t.Name.Local == "memory" || t.Name.Local == "devices"):
+				return &f, nil
+			case depth == 3 && t.Name.Local == "doc":
+				var doc string
+				if err = decoder.DecodeElement(&doc, &t); err == nil {
+					f.take(t.Name.Space, doc)
+				}
+				depth--
+			}
+			if err != nil {
+				return nil, resource.Errorf(errdefs.ErrDataLoss, "the domain's description cannot be read: %w", err)
+			}
+		}
+	}
+}
+
+// take reads one document of the metadata.
+func (f *facts) take(space, doc string) {
+	switch {
+	case space == metaRecord.space:
+		var r record
+		err := json.Unmarshal([]byte(doc), &r)
+		if err == nil {
+			r.spec, err = compute.Decode(r.Doc)
+		}
+		if err != nil {
+			f.fault = resource.Errorf(errdefs.ErrDataLoss, "the record of domain %s cannot be read: %w", f.uuid, err)
+			return
+		}
+		f.record = &r
+	case strings.HasPrefix(space, metaPrefix):
+		f.fault = resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was made by another release: its record is %s, this one reads %s",
+			resource.Quote(space), metaRecord.space)
+	case space == metaRun.space:
+		// What cannot be read is taken for what was not written: the record of the
+		// instance is what matters.
+		_ = json.Unmarshal([]byte(doc), &f.run)
+	case space == metaExit.space:
+		var e exitRecord
+		if json.Unmarshal([]byte(doc), &e) == nil {
+			f.exit = &e
+		}
+	}
+}
+
+// domainName is the name of an instance's domain. Neither part has a dot.
+func domainName(namespace, name string) string { return namespace + "." + name }

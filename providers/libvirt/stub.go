@@ -1,0 +1,28 @@
+//go:build !cgo || (!libvirt && !libvirt_dlopen)
+
+package libvirt
+
+import (
+	"context"
+
+	"github.com/univirt/univirt"
+	"github.com/univirt/univirt/resource"
+)
+
+// Provider is one namespace of one hypervisor. See univirt.Provider for its
+// contract.
+type Provider struct{ univirt.Provider }
+
+// New connects to a hypervisor and returns a provider of one of its namespaces.
+// The context bounds the opening, not the provider.
+//
+// This build has no client library of libvirt: what is wrong with the options is
+// told, and then errors.ErrUnsupported.
+func New(ctx context.Context, opts Options) (*Provider, error) {
+	ref := resource.Ref{Provider: Scheme}
+	if _, faults := opts.normalise(); len(faults) > 0 {
+		return nil, resource.Fail("open", ref, faults.Err())
+	}
+	return nil, resource.Fail("open", ref, resource.Unsupported(Scheme,
+		"the program was built without cgo or without the build tag libvirt (libvirt's library linked in) or libvirt_dlopen (looked for when it runs)"))
+}

@@ -1,0 +1,143 @@
+//go:build cgo && (libvirt || libvirt_dlopen)
+
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync/atomic"
+	"time"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/filelock"
+	"github.com/univirt/univirt/resource"
+)
+
+// change runs an operation that changes the instance, when its turn has come.
+// What is to be done before it waits for that comes behind.
+//
+// A call to libvirt cannot be ended, so a change goes on when its context has: the
+// caller waits no more than a moment, and the change does not begin its next step.
+// The turn is passed on when it has ended.
+func (i *instance) change(ctx context.Context, op string, do func(context.Context) error, before ...func(context.Context) error) error {
+	ctx, done, err := i.p.begin(ctx)
+	if err != nil {
+		return i.fail(op, err)
+	}
+	defer done()
+	for _, first := range before {
+		if err := first(ctx); err != nil {
+			return i.fail(op, err)
+		}
+	}
+	pass, err := i.p.turns.Take(ctx, i.id)
+	if err != nil {
+		return i.fail(op, ended(ctx))
+	}
+	outcome := make(chan error, 1)
+	i.p.detached.Go(func() {
+		defer pass()
+		longer, cancel := outlive(ctx, compute.CleanupTimeout)
+		defer cancel()
+		longer, touched := withEffects(longer)
+		outcome <- touched.sure(do(longer))
+	})
+	select {
+	case err := <-outcome:
+		return i.fail(op, err)
+	case <-ctx.Done():
+	}
+	settled := time.NewTimer(settleTime)
+	defer settled.Stop()
+	select {
+	case err := <-outcome:
+		return i.fail(op, err)
+	case <-settled.C:
+		return i.fail(op, ended(ctx))
+	}
+}
+
+// locked runs a part of a change that no other process may disturb: libvirt has no
+// way to change what is as it was read only. An instance that turns out to be gone
+// leaves no file.
+func (p *Provider) locked(ctx context.Context, id string, do func() error) error {
+	lock, err := filelock.Acquire(asked(ctx), p.lockPath(id), filelock.Exclusive)
+	if err != nil && asked(ctx).Err() != nil {
+		return givenUp(ctx)
+	}
+	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
+		return fmt.Errorf("lock the instance: %w", err)
+	}
+	if err = do(); isNotFound(err) {
+		lock.Remove()
+	} else {
+		lock.Release()
+	}
+	return err
+}
+
+func (p *Provider) lockPath(id string) string { return filepath.Join(p.opts.StateDir, id+".lock") }
+
+// settleTime is how long a change whose context has ended is awaited.
+const settleTime = time.Second
+
+// effects says whether an operation has made a call that changes something.
+type effects struct{ touched atomic.Bool }
+
+type effectsKey struct{}
+
+func withEffects(ctx context.Context) (context.Context, *effects) {
+	e := new(effects)
+	return context.WithValue(ctx, effectsKey{}, e), e
+}
+
+// changes notes that a call that changes something is about to be made.
+func changes(ctx context.Context) {
+	if e, ok := ctx.Value(effectsKey{}).(*effects); ok {
+		e.touched.Store(true)
+	}
+}
+
+// sure says of an operation that lost its hypervisor that its outcome is not known,
+// where it had begun to change something.
+func (e *effects) sure(err error) error {
+	var own *resource.Error
+	if !e.touched.Load() || !errors.Is(err, errdefs.ErrUnavailable) || !errors.As(err, &own) || own.Outcome != resource.NotDone {
+		return err
+	}
+	out := *own
+	out.Outcome = resource.OutcomeUnknown
+	return &out
+}
+
+type askedKey struct{}
+
+// outlive returns a context that ends some time after the one given.
+func outlive(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), askedKey{}, ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(by)
+		defer timer.Stop()
+		select {
+		case <-longer.Done():
+		case <-timer.C:
+			cancel()
+		}
+	})
+	return longer, func() { stop(); cancel() }
+}
+
+// asked returns the caller's context of a change, whose end tells it to stop.
+func asked(ctx context.Context) context.Context {
+	if caller, ok := ctx.Value(askedKey{}).(context.Context); ok {
+		return caller
+	}
+	return ctx
+}
+
+// givenUp is the error of a change whose caller does not wait any more.
+func givenUp(ctx context.Context) error { return ended(asked(ctx)) }

@@ -1,0 +1,122 @@
+//go:build cgo && (libvirt || libvirt_dlopen)
+
+package libvirt
+
+import (
+	"context"
+	"errors"
+
+	"github.com/containerd/errdefs"
+	lv "libvirt.org/go/libvirt"
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// Update implements compute.Instance. Labels and annotations are written into the
+// domain's metadata; what the machine has is defined anew, for its next start.
+func (i *instance) Update(ctx context.Context, change compute.Change) error {
+	return i.change(ctx, "update", func(ctx context.Context) error {
+		var written *record
+		err := i.p.locked(ctx, i.id, func() (err error) {
+			written, err = i.update(ctx, change)
+			return err
+		})
+		if written != nil {
+			i.p.feed.wrote(ctx, i.id, written)
+		}
+		return err
+	}, func(context.Context) error {
+		faults := change.Validate()
+		if change.Resources != nil {
+			faults.Under("resources", checkResources(*change.Resources))
+		}
+		if err := faults.Err(); err != nil {
+			return err
+		}
+		return Changeable().Refuse(change)
+	})
+}
+
+// update returns what it has written; nil where there was nothing to write.
+func (i *instance) update(ctx context.Context, change compute.Change) (*record, error) {
+	d, err := i.loadOwned(ctx, change.IfRevision)
+	if err != nil {
+		return nil, err
+	}
+	if _, err := compute.CheckTransition(settled(d.state), compute.OpUpdate); err != nil {
+		return nil, err
+	}
+	if change.Apply == compute.ApplyLive && change.Resources != nil {
+		return nil, &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "apply", Err: errors.New("a virtual machine takes its resources at its next start")}
+	}
+	before := d.facts.record
+	spec := i.p.hyper.withChoices(change.To(before.spec))
+	if faults := spec.Validate(); len(faults) > 0 {
+		return nil, faults.Err()
+	}
+	if len(resource.Diff(before.spec, spec)) == 0 {
+		return nil, nil
+	}
+	after := *before
+	after.Revision++
+	if run := d.lastRun(); d.state != compute.Stopped {
+		live := before.live(run)
+		after.Live, after.LiveRun = nil, 0
+		if live != spec.Resources {
+			after.Live, after.LiveRun = &live, run
+		}
+	} else {
+		after.Live, after.LiveRun = nil, 0
+	}
+	if after, err = after.with(spec); err != nil {
+		return nil, err
+	}
+	if err := givenUp(ctx); err != nil {
+		return nil, err
+	}
+	if before.spec.Resources == spec.Resources {
+		err = i.p.write(ctx, i.id, metaRecord, after)
+	} else {
+		err = i.redefine(ctx, after)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &after, nil
+}
+
+// redefine sets the resources and the record in one call. Everything else of the
+// description stays as it is, whoever wrote it.
+func (i *instance) redefine(ctx context.Context, r record) error {
+	body, err := metaRecord.body(r)
+	if err != nil {
+		return err
+	}
+	return i.do(ctx, "DomainRedefine", func(d *lv.Domain) error {
+		text, err := d.GetXMLDesc(lv.DOMAIN_XML_INACTIVE | lv.DOMAIN_XML_SECURE)
+		if err != nil {
+			return err
+		}
+		var domain libvirtxml.Domain
+		if err := domain.Unmarshal(text); err != nil {
+			return err
+		}
+		applyResources(&domain, r.spec.Resources)
+		if text, err = domain.Marshal(); err != nil {
+			return err
+		}
+		c, err := d.DomainGetConnect()
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		again, err := c.DomainDefineXMLFlags(text, i.p.defineFlags())
+		if err != nil {
+			return err
+		}
+		defer again.Free()
+		return again.SetMetadata(lv.DOMAIN_METADATA_ELEMENT, body, metaRecord.prefix, metaRecord.space, lv.DOMAIN_AFFECT_CONFIG)
+	})
+}
