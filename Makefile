@@ -8,7 +8,7 @@ demo: setup   ## pull, start, talk to and remove a real container
 test: setup-libvirt  ## everything that has to hold, on the fake and on real backends
 	@scripts/test full
 
-quick: setup  ## the daily loop: under five minutes
+quick: setup-libvirt  ## the daily loop: under five minutes
 	@scripts/test quick
 
 setup:        ## install what is missing (Debian; needs root only if something is)
