@@ -45,7 +45,7 @@ func digest(packages []debianPackage, programs programs) string {
 }
 
 // unused is how long what nobody asks for is kept.
-const unused = 14 * 24 * time.Hour
+const unused = 3 * 24 * time.Hour
 
 // cache is a folder of folders that are made once.
 type cache struct{ dir string }

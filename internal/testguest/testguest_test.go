@@ -115,6 +115,9 @@ func TestWholeGuest(t *testing.T) {
 	}
 	require.NoError(t, json.Unmarshal(m.asked("agent", `{"execute":"guest-get-host-name"}`), &name))
 	assert.Equal(t, "web", name.Name)
+	m.asked("agent", `{"execute":"guest-exec","arguments":{"path":"/bin/killall","arg":["qemu-ga"]}}`)
+	m.says(Prefix + "agent started again")
+	m.asked("agent", `{"execute":"guest-ping"}`)
 	m.pressButton()
 	m.says(End)
 	m.ends()

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,6 +23,7 @@ type guest struct {
 	// buttons are the input devices that are watched, by name.
 	buttons map[string]bool
 	presses chan struct{}
+	orphans chan string // ports whose agent has ended
 	program *process
 }
 
@@ -34,6 +36,7 @@ func newGuest(p parameters) *guest {
 		agents:     map[string]*process{},
 		buttons:    map[string]bool{},
 		presses:    make(chan struct{}, 16),
+		orphans:    make(chan string, 16),
 	}
 }
 
@@ -85,7 +88,7 @@ func (g *guest) start() {
 
 // serve reacts to what happens, without end.
 func (g *guest) serve(events <-chan event) {
-	asked := catch(unix.SIGUSR2, unix.SIGTERM)
+	asked := catch(unix.SIGUSR1, unix.SIGUSR2, unix.SIGTERM)
 	for {
 		var ended <-chan struct{}
 		if g.program != nil {
@@ -96,6 +99,12 @@ func (g *guest) serve(events <-chan event) {
 			g.happened(e)
 		case <-g.presses:
 			g.pressed()
+		case device := <-g.orphans:
+			delete(g.agents, device)
+			g.usePort(device)
+			if g.agents[device] != nil {
+				say("agent started again")
+			}
 		case <-ended:
 			say("program ended: %s", g.program.how())
 			g.shutdown(unix.LINUX_REBOOT_CMD_POWER_OFF)
@@ -201,7 +210,7 @@ func (g *guest) usePort(device string) {
 		warn("folder of ports", os.MkdirAll(filepath.Dir(link), 0o755))
 		warn("port "+name, os.Symlink("../"+device, link))
 	}
-	if agent := g.agents[device]; name != agentPort || agent != nil && agent.alive() || !exists("/usr/sbin/qemu-ga") {
+	if name != agentPort || g.agents[device] != nil || !exists("/usr/sbin/qemu-ga") {
 		return
 	}
 	agent, err := g.processes.start(os.Stdout, nil, "/usr/sbin/qemu-ga", "-m", "virtio-serial", "-p", "/dev/"+device, "-t", "/run", "-l", "/run/qemu-ga.log")
@@ -210,7 +219,15 @@ func (g *guest) usePort(device string) {
 		return
 	}
 	g.agents[device] = agent
+	go func() {
+		<-agent.ended
+		time.Sleep(agentPause)
+		g.orphans <- device
+	}()
 }
+
+// agentPause keeps an agent that ends at once from using up the processor.
+const agentPause = 200 * time.Millisecond
 
 // readSeed has the program for it apply a NoCloud seed, if a disk holds one.
 func (g *guest) readSeed() {

@@ -20,7 +20,8 @@
 // guest powers off when it ends.
 //
 // Under the names modprobe, poweroff, shutdown, halt and reboot it is what the
-// kernel and qemu-guest-agent expect below /sbin.
+// kernel and qemu-guest-agent expect below /sbin. An agent that ends is started
+// again.
 package main
 
 import (
@@ -47,7 +48,8 @@ func main() {
 	}
 }
 
-// ask sends process 1 a signal, with the meanings that busybox gave them.
+// ask sends process 1 a signal, with the meanings that busybox gave them: TERM
+// reboots, USR1 and USR2 power off.
 func ask(sig syscall.Signal) {
 	if err := unix.Kill(1, sig); err != nil {
 		fmt.Fprintln(os.Stderr, err)

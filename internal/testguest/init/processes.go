@@ -107,15 +107,6 @@ func (p *processes) check() {
 	}
 }
 
-func (p *process) alive() bool {
-	select {
-	case <-p.ended:
-		return false
-	default:
-		return true
-	}
-}
-
 func (p *process) kill()      { _ = unix.Kill(p.pid, unix.SIGKILL) }
 func (p *process) terminate() { _ = unix.Kill(p.pid, unix.SIGTERM) }
 
