@@ -370,7 +370,7 @@ func (l *link) end(s *session) {
 		_ = s.conn.DomainEventDeregister(hook)
 	}
 	_ = s.conn.UnregisterCloseCallback()
-	for s.free != nil && len(s.free) > 0 {
+	for len(s.free) > 0 {
 		if c := <-s.free; c != s.conn {
 			_, _ = c.Close()
 		}
