@@ -18,9 +18,11 @@ const (
 	diskSize = 256 << 20
 )
 
-// grubConfig is built into GRUB, so that it neither searches nor asks.
-const grubConfig = `linux (hd0,msdos1)/boot/vmlinuz ` + Parameters + ` univirt.root=/dev/vda1
-initrd (hd0,msdos1)/boot/initrd
+// grubConfig is built into GRUB, so that it neither searches nor asks. The kernel
+// is entered in 16-bit mode: where the processor is emulated that was measured to
+// take two seconds less than the 32-bit entry, which GRUB's command linux uses.
+const grubConfig = `linux16 (hd0,msdos1)/boot/vmlinuz ` + Parameters + ` univirt.root=/dev/vda1
+initrd16 (hd0,msdos1)/boot/initrd
 boot
 `
 
@@ -80,7 +82,7 @@ func bootArea(ctx context.Context, work, unpacked string) ([]byte, error) {
 	if _, err := output(ctx, "", loader, "--library-path",
 		filepath.Join(unpacked, libraries)+":"+filepath.Join(unpacked, "usr", libraries),
 		make, "-O", "i386-pc", "-d", modules, "-p", "/boot", "-c", config, "-o", core,
-		"biosdisk", "part_msdos", "ext2", "linux"); err != nil {
+		"biosdisk", "part_msdos", "ext2", "linux16"); err != nil {
 		return nil, err
 	}
 	// GRUB's first part loads the second from the sector behind it, and that one
