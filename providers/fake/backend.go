@@ -1,6 +1,7 @@
 package fake
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -167,8 +168,8 @@ func (b *Backend) spreadOf(op Op, at target) time.Duration {
 		return spread.Min
 	}
 	// The chance depends on the operation and its resource, not on the order of
-	// unrelated calls.
-	chance := b.newToken("latency", string(op), at.ref.ID)
+	// unrelated calls. What is yet to come, as by a pull, has only a name.
+	chance := b.newToken("latency", string(op), cmp.Or(at.ref.ID, at.ref.Name))
 	return spread.Min + time.Duration(chance%uint64(spread.Max-spread.Min+1))
 }
 

@@ -52,9 +52,20 @@
 //
 // # Determinism
 //
-// Identities, run tokens, hardware addresses, addresses and the faults that
-// strike by chance depend on [Options.Seed] and on what was asked for, so the same
-// test gives the same [Backend.Dump]. Where goroutines race, that holds too but
-// for what is counted over all calls, as [Site.Nth], [Site.First] and [Site.From]
-// do: [Site.Of] makes their count that of one resource.
+// Identities, run tokens, hardware addresses, addresses, subnets, ports of the host,
+// latencies and the faults that strike by chance depend on [Options.Seed], on what is
+// asked for under which name, and on how often that was asked for before. They do
+// not depend on other calls, so the same test gives the same [Backend.Dump], also
+// where its goroutines race. Only these depend on who comes first:
+//
+//   - Calls that are about the same, as two reads of one instance or two endpoints
+//     without a name: each is given what its place among them gives.
+//   - Addresses, subnets and ports of the host, where two are to get the same: the
+//     first gets it, and the other the next that is free. In a subnet of 254
+//     addresses two of 20 instances meet in about every second test; what a test
+//     compares it gives a larger subnet, or an address of its own.
+//   - What is counted over all calls, as [Site.Nth], [Site.First] and [Site.From]
+//     do: [Site.Of] makes their count that of one resource.
+//   - What is short: who gets the last of a [Capacity].
+//   - The order of lists and events, and which of its names an image had first.
 package fake

@@ -12,8 +12,8 @@ import (
 
 // Dump returns what is in the value's namespace as text, for golden tests and for
 // the log of a failed one: one paragraph a resource, by kind and name. The same
-// test with the same seed gives the same text: it has no times and counts nothing
-// that depends on the machine.
+// test with the same seed gives the same text, as the package's documentation says
+// under Determinism: it has no times and counts nothing that depends on the machine.
 func (p *Provider) Dump() string {
 	p.backend.mu.Lock()
 	defer p.backend.mu.Unlock()
@@ -90,7 +90,7 @@ func (s *space) dump(d *dumper) {
 
 // dump writes what Dump says of an image.
 func (img *image) dump(d *dumper) {
-	d.line("names", strings.Join(img.names, " "))
+	d.line("names", strings.Join(slices.Sorted(slices.Values(img.names)), " "))
 	d.line("platform", img.platform.String())
 	d.line("form", string(img.form))
 }

@@ -128,8 +128,8 @@ func (s *segment) reserve(spec network.EndpointSpec, owner string) (*endpoint, e
 }
 
 // free finds an address of a subnet that nobody has. Where it begins depends on who
-// asks, so that those who ask at the same time get the same in every run of a test.
-// The backend is locked.
+// asks: those who ask at the same time get the same in every run of a test, unless
+// they begin where another has been. The backend is locked.
 func (s *segment) free(n int, owner string) (netip.Addr, error) {
 	b, subnet := s.space.backend, s.subnets[n]
 	if most := b.opts.Capacity.Addresses; most == 0 || s.used[n] < most {

@@ -58,7 +58,8 @@ func (i *instance) publish() error {
 }
 
 // freePort chooses a port of the host, or returns 0 where none is left. Where it
-// begins depends on the instance alone. The backend is locked.
+// begins depends on the instance alone; the next free one is taken. The backend is
+// locked.
 func (b *Backend) freePort(p network.Port, id string) uint16 {
 	const count = lastHostPort - firstHostPort + 1
 	start := b.newToken("port", id, p.String()) % count

@@ -12,7 +12,8 @@ import (
 // identities makes what must be unique and yet the same in every run of a test.
 // An identity depends on the seed, on what it is for, and on how many there were
 // of the same before, not on the order of unrelated calls: so a test whose
-// goroutines race still sees the same ones.
+// goroutines race still sees the same ones. What is chosen from few, such as an
+// address, only begins with one: there the first to come has the first choice.
 type identities struct {
 	seed uint64
 	// births counts by a hash of what an identity is for. Names are not kept: a

@@ -122,7 +122,7 @@ func (s *space) chooseSubnets(n *segment) error {
 	}
 	n.subnets = slices.Clone(n.spec.Subnets)
 	if len(n.subnets) == 0 {
-		// The choice depends on the name, not on the order of creation.
+		// Where the choice begins depends on the name, not on the order of creation.
 		var seed [8]byte
 		binary.LittleEndian.PutUint64(seed[:], s.backend.newToken("subnet", s.name, n.spec.Name))
 		at := binary.LittleEndian.Uint16(seed[:])
@@ -227,10 +227,16 @@ func (s *segment) dump(d *dumper) {
 		d.line("subnet", subnet.CIDR.String())
 	}
 	d.line("external", string(s.spec.External))
+	var reserved []string
 	for _, e := range s.endpoints {
 		if e.reserved {
-			d.line("endpoint", strings.TrimSpace(e.name+" "+e.text()))
+			reserved = append(reserved, strings.TrimSpace(e.name+" "+e.text()))
 		}
+	}
+	// Who was first is a matter of goroutines that race.
+	slices.Sort(reserved)
+	for _, text := range reserved {
+		d.line("endpoint", text)
 	}
 }
 

@@ -21,7 +21,9 @@ type Options struct {
 	// where one is given.
 	Backend *Backend
 
-	// Seed begins everything that looks random.
+	// Seed begins everything that looks random: with the same seed the same test is
+	// given the same, whichever of its goroutines is faster, but for what the
+	// package's documentation lists under Determinism.
 	Seed uint64
 	// Capacity is what the host has.
 	Capacity Capacity

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"iter"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -282,6 +283,8 @@ func (v *volume) dump(d *dumper) {
 	for _, s := range v.snapshots {
 		snapshots = append(snapshots, s.info.Ref.Name)
 	}
+	// Who was first is a matter of goroutines that race.
+	slices.Sort(users)
 	d.line("used by", strings.Join(users, " "))
 	d.line("snapshots", strings.Join(snapshots, " "))
 }
