@@ -15,7 +15,7 @@ func (p *Provider) Break(idOrName string, state compute.State, reason string) er
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	fail := func(err error) error {
-		return resource.Fail("break", p.ref(resource.KindInstance, idOrName, ""), err)
+		return resource.Fail("break", p.asked(resource.KindInstance, idOrName), err)
 	}
 	i, ok := p.space.instances.find(idOrName)
 	switch {

@@ -19,11 +19,25 @@ type collection[R interface {
 	p     *Provider
 	kind  resource.Kind
 	table *table[R]
+	// name is that of the one resource which a handle is about, where it is known.
+	name string
 }
 
+// fail completes an error. It names the resource also where only its ID is given, as
+// long as it is there. The backend is not locked.
 func (c collection[R]) fail(op Op, ref resource.Ref, err error) error {
+	if err != nil && ref.Name == "" && ref.ID != "" {
+		c.p.backend.mu.Lock()
+		if r, ok := c.table.byID[ref.ID]; ok {
+			ref = r.meta().ref()
+		}
+		c.p.backend.mu.Unlock()
+	}
 	return resource.Fail(op.verb(), ref, err)
 }
+
+// refOf is what a handle knows of its resource without a call.
+func (c collection[R]) refOf(id string) resource.Ref { return c.p.ref(c.kind, c.name, id) }
 
 func (c collection[R]) missing() error {
 	return resource.Errorf(errdefs.ErrNotFound, "there is no such %s", c.kind)
@@ -76,7 +90,7 @@ func (c collection[R]) create(ctx context.Context, op Op, name string, begin fun
 // get finds a record by its ID or name.
 func (c collection[R]) get(ctx context.Context, op Op, idOrName string) (R, error) {
 	var r R
-	at := target{ref: c.p.ref(c.kind, idOrName, "")}
+	at := target{ref: c.p.asked(c.kind, idOrName)}
 	err := c.p.open(ctx)
 	if err == nil {
 		err = checkIDOrName(idOrName)
@@ -141,7 +155,7 @@ func list[R interface {
 // with calls act with the record of an ID and the backend locked.
 func (c collection[R]) with(ctx context.Context, op Op, id, revision string, check func() error, act func(r R) error) error {
 	p, b := c.p, c.p.backend
-	ref := p.ref(c.kind, "", id)
+	ref := c.refOf(id)
 	if err := p.open(ctx); err != nil {
 		return c.fail(op, ref, err)
 	}

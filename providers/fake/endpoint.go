@@ -219,7 +219,7 @@ func (h *networkHandle) Endpoints(ctx context.Context, filter network.EndpointFi
 		})
 		for _, info := range all {
 			if err == nil {
-				err = h.fail(OpListEndpoints, h.p.ref(resource.KindNetwork, "", h.id), h.p.open(ctx))
+				err = h.fail(OpListEndpoints, h.refOf(h.id), h.p.open(ctx))
 			}
 			if err != nil {
 				break
@@ -249,14 +249,14 @@ func (h *endpointHandle) ID() string { return h.id }
 func (h *endpointHandle) with(ctx context.Context, op Op, act func(e *endpoint) error) error {
 	p, b := h.p, h.p.backend
 	ref := p.ref(resource.KindEndpoint, "", h.id)
+	b.mu.Lock()
+	if e := p.space.endpoints[h.id]; e != nil {
+		ref = e.ref
+	}
+	b.mu.Unlock()
 	err := p.open(ctx)
 	var late call
 	if err == nil {
-		b.mu.Lock()
-		if e := p.space.endpoints[h.id]; e != nil {
-			ref = e.ref
-		}
-		b.mu.Unlock()
 		late, err = p.reach(ctx, op, target{ref: ref})
 	}
 	if err == nil {

@@ -134,7 +134,7 @@ func (h *handle) change(ctx context.Context, op Op, does compute.Operation, revi
 		return h.fail(op, err)
 	}
 	if err := p.take(ctx, &i.turn); err != nil {
-		return h.fail(op, err)
+		return i.fail(op, err)
 	}
 	p.backend.mu.Lock()
 	t, err := i.check(does, revision)
@@ -157,7 +157,18 @@ func (h *handle) change(ctx context.Context, op Op, does compute.Operation, revi
 	}
 	i.turn.pass()
 	p.backend.mu.Unlock()
-	return h.fail(op, c.done(err))
+	return i.fail(op, c.done(err))
+}
+
+// fail names the instance although it may be gone by now. The backend is not locked.
+func (i *instance) fail(op Op, err error) error {
+	if err == nil {
+		return nil
+	}
+	i.space.backend.mu.Lock()
+	ref := i.ref()
+	i.space.backend.mu.Unlock()
+	return resource.Fail(op.verb(), ref, err)
 }
 
 // alter is change for what is not in the transition table: effect checks the

@@ -18,7 +18,13 @@ import (
 // Export writes images as an archive that other tools read too.
 func (s images) Export(ctx context.Context, w io.Writer, names []string, opts compute.ExportOptions) error {
 	p := s.p
-	fail := func(err error) error { return s.fail(OpExport, strings.Join(names, " "), err) }
+	fail := func(err error) error {
+		name := ""
+		if len(names) == 1 {
+			name = names[0]
+		}
+		return s.fail(OpExport, name, err)
+	}
 	if err := p.open(ctx); err != nil {
 		return fail(err)
 	}
@@ -28,7 +34,7 @@ func (s images) Export(ctx context.Context, w io.Writer, names []string, opts co
 	if err := checkExport(names, opts); err != nil {
 		return fail(err)
 	}
-	at := target{ref: s.ref(fullName(names[0]))}
+	at := target{ref: s.ref(names[0])}
 	c, err := p.reach(ctx, OpExport, at)
 	if err != nil {
 		return fail(err)

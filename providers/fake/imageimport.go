@@ -20,14 +20,14 @@ import (
 // Import reads images from an archive or a disk image.
 func (s images) Import(ctx context.Context, source compute.ImageSource, opts compute.ImportOptions) ([]compute.Image, error) {
 	p := s.p
-	fail := func(err error) ([]compute.Image, error) { return nil, s.fail(OpImport, fullName(opts.Name), err) }
+	fail := func(err error) ([]compute.Image, error) { return nil, s.fail(OpImport, opts.Name, err) }
 	if err := p.open(ctx); err != nil {
 		return fail(err)
 	}
 	if err := checkImport(source, opts); err != nil {
 		return fail(err)
 	}
-	at := target{ref: s.ref(fullName(opts.Name))}
+	at := target{ref: s.ref(opts.Name)}
 	c, err := p.reach(ctx, OpImport, at)
 	if err != nil {
 		return fail(err)

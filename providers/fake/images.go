@@ -18,10 +18,21 @@ type images struct{ p *Provider }
 
 var _ compute.Images = images{}
 
-func (s images) ref(name string) resource.Ref { return s.p.ref(resource.KindImage, name, "") }
+// ref is what is known of an image by a name or an ID.
+func (s images) ref(nameOrID string) resource.Ref {
+	if isDigest(nameOrID) {
+		return s.p.ref(resource.KindImage, "", nameOrID)
+	}
+	return s.p.ref(resource.KindImage, fullName(nameOrID), "")
+}
 
-func (s images) fail(op Op, name string, err error) error {
-	return resource.Fail(op.verb(), s.ref(name), err)
+// fail names the image as the caller does.
+func (s images) fail(op Op, nameOrID string, err error) error {
+	ref := s.ref(nameOrID)
+	if ref.ID == "" {
+		ref.Name = nameOrID
+	}
+	return resource.Fail(op.verb(), ref, err)
 }
 
 // imageStore holds the images of one namespace. The backend's lock guards it.
@@ -227,10 +238,7 @@ func (s images) look(ctx context.Context, op Op, nameOrID string, act func(img *
 	if err != nil {
 		return s.fail(op, nameOrID, err)
 	}
-	at := target{ref: s.ref(fullName(nameOrID))}
-	if isDigest(nameOrID) {
-		at.ref = p.ref(resource.KindImage, "", nameOrID)
-	}
+	at := target{ref: s.ref(nameOrID)}
 	c, err := p.reach(ctx, op, at)
 	if err == nil {
 		p.backend.mu.Lock()
@@ -240,7 +248,7 @@ func (s images) look(ctx context.Context, op Op, nameOrID string, act func(img *
 		}
 		p.backend.mu.Unlock()
 	}
-	return resource.Fail(op.verb(), at.ref, c.done(err))
+	return s.fail(op, nameOrID, c.done(err))
 }
 
 // fullName completes a reference; what is none stays as it is.

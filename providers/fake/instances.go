@@ -239,34 +239,25 @@ func (i *instance) attachAll(finish func(*instance) error) error {
 // Get returns the instance of an ID or a name.
 func (s instances) Get(ctx context.Context, idOrName string) (compute.Instance, error) {
 	p := s.p
+	at := target{ref: p.asked(resource.KindInstance, idOrName)}
 	err := p.open(ctx)
 	if err == nil {
 		err = checkIDOrName(idOrName)
 	}
-	if err != nil {
-		return nil, s.fail(OpGet, idOrName, err)
-	}
-	at := target{}
-	p.backend.mu.Lock()
-	i, ok := p.space.instances.find(idOrName)
-	if ok {
-		at = i.target()
-	}
-	p.backend.mu.Unlock()
 	var c call
-	if p.watchful() {
-		if !ok {
-			at.ref = p.ref(resource.KindInstance, idOrName, "")
+	if err == nil {
+		p.backend.mu.Lock()
+		i, ok := p.space.instances.find(idOrName)
+		if ok {
+			at = i.target()
 		}
-		if c, err = p.reach(ctx, OpGet, at); err != nil {
-			return nil, s.fail(OpGet, idOrName, err)
+		p.backend.mu.Unlock()
+		if c, err = p.reach(ctx, OpGet, at); err == nil && !ok {
+			err = errNoInstance
 		}
 	}
-	if !ok {
-		return nil, s.fail(OpGet, idOrName, errNoInstance)
-	}
-	if err := c.done(nil); err != nil {
-		return nil, s.fail(OpGet, idOrName, err)
+	if err := c.done(err); err != nil {
+		return nil, resource.Fail(OpGet.verb(), at.ref, err)
 	}
 	return &handle{p: p, id: at.ref.ID, name: at.ref.Name}, nil
 }

@@ -58,7 +58,7 @@ type networks struct{ collection[*segment] }
 var _ network.Networks = networks{}
 
 func (p *Provider) networksAccessor() network.Networks {
-	return networks{collection[*segment]{p, resource.KindNetwork, &p.space.networks}}
+	return networks{collection[*segment]{p: p, kind: resource.KindNetwork, table: &p.space.networks}}
 }
 
 // Create makes a network.
@@ -105,7 +105,7 @@ func (n networks) Create(ctx context.Context, spec network.Spec) (network.Networ
 	if err != nil {
 		return nil, err
 	}
-	return &networkHandle{n, s.id}, nil
+	return n.handle(s), nil
 }
 
 // chooseSubnets fills in what the spec leaves to the network. The backend is
@@ -178,7 +178,13 @@ func (n networks) Get(ctx context.Context, idOrName string) (network.Network, er
 	if err != nil {
 		return nil, err
 	}
-	return &networkHandle{n, s.id}, nil
+	return n.handle(s), nil
+}
+
+// handle returns one that knows the network's name, which never changes.
+func (n networks) handle(s *segment) *networkHandle {
+	n.name = s.name
+	return &networkHandle{n, s.id}
 }
 
 // Handle returns the network of an ID.

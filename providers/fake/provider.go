@@ -158,6 +158,14 @@ func (p *Provider) ref(kind resource.Kind, name, id string) resource.Ref {
 	return resource.Ref{Provider: Scheme, Kind: kind, Namespace: p.space.name, Name: name, ID: id}
 }
 
+// asked is ref for what a caller gives as an ID or a name.
+func (p *Provider) asked(kind resource.Kind, idOrName string) resource.Ref {
+	if resource.IsID(idOrName) {
+		return p.ref(kind, "", idOrName)
+	}
+	return p.ref(kind, idOrName, "")
+}
+
 // Crash ends the value as kill -9 ends a process: its generation is dead, its
 // calls return resource.ErrClosed, its watches end, and nothing is cleaned up.
 // Instances go on: they belong to the backend, also to one that New made, which

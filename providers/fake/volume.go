@@ -78,7 +78,7 @@ func (s volumes) Create(ctx context.Context, spec storage.Spec) (storage.Volume,
 	if err != nil {
 		return nil, err
 	}
-	return &volumeHandle{s, v.id}, nil
+	return s.handle(v), nil
 }
 
 // begin makes the record of a volume, and takes its size out of the pool. The
@@ -200,7 +200,13 @@ func (s volumes) Get(ctx context.Context, idOrName string) (storage.Volume, erro
 	if err != nil {
 		return nil, err
 	}
-	return &volumeHandle{s, v.id}, nil
+	return s.handle(v), nil
+}
+
+// handle returns one that knows the volume's name, which never changes.
+func (s volumes) handle(v *volume) *volumeHandle {
+	s.name = v.name
+	return &volumeHandle{s, v.id}
 }
 
 // Handle returns the volume of an ID.

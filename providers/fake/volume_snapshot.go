@@ -70,7 +70,7 @@ func (h *volumeHandle) Snapshots(ctx context.Context) iter.Seq2[storage.Snapshot
 			return nil
 		})
 		for n := 0; n < len(all) && err == nil; n++ {
-			if err = h.fail(OpListVolumeSnapshots, h.p.ref(h.kind, "", h.id), h.p.open(ctx)); err == nil && !yield(all[n].info, nil) {
+			if err = h.fail(OpListVolumeSnapshots, h.refOf(h.id), h.p.open(ctx)); err == nil && !yield(all[n].info, nil) {
 				return
 			}
 		}

@@ -26,7 +26,7 @@ func formatOf(mode storage.Mode) storage.Format {
 // backend, and calls move with nothing locked.
 func (h *volumeHandle) transfer(ctx context.Context, op Op, opts storage.TransferOptions, ready bool, move func(v *volume, report func(int64)) error) error {
 	p, b := h.p, h.p.backend
-	ref := p.ref(resource.KindVolume, "", h.id)
+	ref := h.refOf(h.id)
 	err := p.open(ctx)
 	if err == nil {
 		err = checkTransfer(opts, ready)
