@@ -91,7 +91,7 @@ func (h *handle) Attach(ctx context.Context, opts compute.AttachOptions) (comput
 		if opts.Size != (compute.TerminalSize{}) && r.main != nil {
 			r.main.resize(opts.Size)
 		}
-		a.start(opts, h.p.backend)
+		a.start(opts)
 		return nil
 	})
 	if err != nil {
@@ -118,7 +118,7 @@ type attachment struct {
 	err error
 }
 
-func (a *attachment) start(opts compute.AttachOptions, b *Backend) {
+func (a *attachment) start(opts compute.AttachOptions) {
 	var copies sync.WaitGroup
 	for _, s := range []struct {
 		from *pipe
@@ -128,7 +128,7 @@ func (a *attachment) start(opts compute.AttachOptions, b *Backend) {
 			continue
 		}
 		copies.Add(1)
-		b.crew.run(func() {
+		a.p.writing(func() {
 			defer copies.Done()
 			if err := s.from.copyTo(s.to, a.closed, nil); err != nil {
 				a.mu.Lock()
@@ -138,7 +138,7 @@ func (a *attachment) start(opts compute.AttachOptions, b *Backend) {
 		})
 	}
 	ended := a.run.ended()
-	b.crew.run(func() {
+	a.p.writing(func() {
 		select {
 		case <-ended:
 			copies.Wait()

@@ -22,7 +22,10 @@ type Backend struct {
 	eventFaults atomic.Int32
 	// ruled says that a fault of all values may have to strike.
 	ruled atomic.Bool
-	crew  crew
+	// crew are the programs and what serves them; writers are those of all values,
+	// which are waited for but once.
+	crew, writers crew
+	waited        sync.Once
 	// broken is what is wrong with the options, or nil.
 	broken error
 
@@ -211,7 +214,8 @@ func (b *Backend) Close() error {
 	return nil
 }
 
-// shutDown ends every run and waits for the programs, as long as they may take.
+// shutDown ends every run and waits for the programs, as long as they may take, and
+// for what is being written to callers' writers.
 func (b *Backend) shutDown() {
 	b.mu.Lock()
 	if !b.closed {
@@ -228,4 +232,5 @@ func (b *Backend) shutDown() {
 	}
 	b.mu.Unlock()
 	b.crew.wait(b.opts.ProgramGrace + time.Second)
+	b.waited.Do(func() { b.writers.wait(streamGrace) })
 }

@@ -101,7 +101,7 @@ func (p *Provider) execute(r *run, c command, spec compute.ExecSpec) (*execution
 		from := outputs[next]
 		next++
 		copies.Add(1)
-		b.crew.run(func() {
+		p.writing(func() {
 			defer copies.Done()
 			_ = from.copyTo(w, nil, d.note)
 		})
@@ -118,12 +118,12 @@ func (p *Provider) execute(r *run, c command, spec compute.ExecSpec) (*execution
 	if len(outputs) == 0 {
 		close(d.written)
 	} else {
-		b.crew.run(func() {
+		p.writing(func() {
 			copies.Wait()
 			close(d.written)
 		})
 	}
-	b.crew.run(func() {
+	p.writing(func() {
 		cut, closed := false, false
 		select {
 		case <-process.over:

@@ -63,6 +63,8 @@ type Provider struct {
 	faults  injections
 	// ruled says that a fault may have to strike; it saves looking for one.
 	ruled atomic.Bool
+	// writers are the goroutines that write to what callers gave.
+	writers crew
 	// over is closed when the value is.
 	over    chan struct{}
 	ending  sync.Once
@@ -181,6 +183,10 @@ func (p *Provider) Crash() {
 // Close ends the value: its streams end, and the ephemeral resources that it made
 // are deleted. A backend that New made is closed with its last value. Closing
 // twice is nil.
+//
+// A Write of a caller's writer that is under way is waited for, so that nothing is
+// written afterwards. Nobody can tell one that takes its time from one that will
+// never return, so that is for a second at most.
 func (p *Provider) Close() error {
 	p.end(true)
 	return nil
@@ -198,8 +204,20 @@ func (p *Provider) end(tidy bool) {
 		delete(b.values, p)
 		last := b.implicit && len(b.values) == 0
 		b.mu.Unlock()
-		if last {
+		switch {
+		case last:
 			b.shutDown()
+		case tidy:
+			p.writers.wait(streamGrace)
 		}
+	})
+}
+
+// writing starts a goroutine that writes to what a caller gave.
+func (p *Provider) writing(f func()) {
+	p.backend.writers.join()
+	p.writers.run(func() {
+		defer p.backend.writers.leave()
+		f()
 	})
 }

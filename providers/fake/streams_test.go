@@ -264,3 +264,90 @@ func TestForceThatIsAbortedEndsNothing(t *testing.T) {
 		assert.Equal(t, time.Hour, time.Since(begin))
 	})
 }
+
+// writer is a function that writes.
+type writer func(b []byte) (int, error)
+
+func (w writer) Write(b []byte) (int, error) { return w(b) }
+
+func TestCloseWaitsForWritesButNotForEver(t *testing.T) {
+	chatty := func(ctx context.Context, p *fake.Process) int {
+		if p.PID == 1 {
+			// The attachment is there when there is input.
+			if _, err := p.Stdin.Read(make([]byte, 1)); err != nil {
+				return 1
+			}
+		}
+		fmt.Fprint(p.Stdout, "hello")
+		<-ctx.Done()
+		return 0
+	}
+	starts := map[string]func(t *testing.T, inst compute.Instance, w io.Writer) error{
+		"exec": func(t *testing.T, inst compute.Instance, w io.Writer) error {
+			return only(compute.Exec(t.Context(), inst, compute.ExecSpec{Process: compute.Process{Command: []string{"app"}}, Stdout: w}))
+		},
+		"attach": func(t *testing.T, inst compute.Instance, w io.Writer) error {
+			return only(compute.Attach(t.Context(), inst, compute.AttachOptions{Stdin: strings.NewReader("."), Stdout: w}))
+		},
+	}
+	closes := map[string]func(b *fake.Backend, p *fake.Provider) error{
+		"value": func(_ *fake.Backend, p *fake.Provider) error { return p.Close() },
+		"backend": func(b *fake.Backend, p *fake.Provider) error {
+			if b == nil {
+				b = p.Backend()
+			}
+			return b.Close()
+		},
+	}
+	for stream, begin := range starts {
+		for what, end := range closes {
+			for _, shared := range []bool{false, true} {
+				t.Run(fmt.Sprintf("%s, %s, shared %t", stream, what, shared), func(t *testing.T) {
+					for name, c := range map[string]struct {
+						// takes is how long a Write does; 0 is without end.
+						takes, closing time.Duration
+					}{
+						"blocked": {0, time.Second},
+						"slow":    {300 * time.Millisecond, 300 * time.Millisecond},
+					} {
+						synctest.Test(t, func(t *testing.T) {
+							opts := program(chatty)
+							// How long programs may take has nothing to do with it.
+							opts.ProgramGrace = time.Minute
+							var b *fake.Backend
+							if shared {
+								b = fake.NewBackend(opts)
+								defer b.Close()
+								opts = fake.Options{Backend: b}
+							}
+							p := fake.New(opts)
+							inst := start(t, p, "web", stdin)
+							release := make(chan struct{})
+							written := false
+							require.NoError(t, begin(t, inst, writer(func(data []byte) (int, error) {
+								if c.takes == 0 {
+									<-release
+								}
+								time.Sleep(c.takes)
+								written = true
+								return len(data), nil
+							})))
+							synctest.Wait()
+							before := time.Now()
+							require.NoError(t, end(b, p))
+							assert.Equal(t, c.closing, time.Since(before), name)
+							assert.Equal(t, c.takes > 0, written, name)
+							require.NoError(t, end(b, p))
+							require.NoError(t, p.Backend().Close())
+							if what == "backend" || !shared {
+								assert.Equal(t, c.closing, time.Since(before), "%s: nobody waits twice", name)
+							}
+							close(release)
+							synctest.Wait()
+						})
+					}
+				})
+			}
+		}
+	}
+}
