@@ -51,7 +51,7 @@ func dockerRun(t *testing.T) []contestant {
 			return []string{engine, "--host", "unix://" + filepath.Join(home, "docker.sock"), "--containerd", startShared(t),
 				"--containerd-namespace", "docker-" + testRun, "--containerd-plugins-namespace", "plugins-" + testRun,
 				"--data-root", filepath.Join(home, "data"), "--exec-root", filepath.Join(home, "exec"), "--pidfile", filepath.Join(home, "pid"),
-				"--config-file", config, "--bridge", "none", "--iptables=false", "--ip6tables=false"}, nil
+				"--config-file", config, "--bridge", "none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"}, nil
 		},
 		Env:   []string{"PATH=" + os.Getenv("PATH")},
 		Ready: func(ctx context.Context) error { return docker(ctx, "version").Run() },
