@@ -67,6 +67,35 @@ func TestParseURL(t *testing.T) {
 	}
 }
 
+func TestFaultsComeInTheOrderOfTheFields(t *testing.T) {
+	for name, c := range map[string]struct {
+		opts   Options
+		fields []string
+	}{
+		"system's": {Options{
+			Address: "x", Namespace: "A", Owner: "a b", StateDir: "x", Snapshotter: "a/b", Runtime: "a..b",
+			ConnectTimeout: -1, CallTimeout: -1, LogSize: -1, LogFiles: -1,
+		}, []string{
+			"address", "namespace", "owner", "stateDir", "snapshotter", "runtime",
+			"connectTimeout", "callTimeout", "logSize", "logFiles",
+		}},
+		"managed": {Options{
+			Address: "/x", Managed: &Managed{Dir: "x", Binary: "x", StartTimeout: -1}, ConnectTimeout: -1, CallTimeout: -1,
+		}, []string{
+			"address", "managed.dir", "managed.binary", "managed.startTimeout", "connectTimeout", "callTimeout",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := New(t.Context(), c.opts)
+			var fields []string
+			for _, fault := range resource.FaultsOf(err) {
+				fields = append(fields, fault.Field)
+			}
+			assert.Equal(t, c.fields, fields)
+		})
+	}
+}
+
 func FuzzParseURL(f *testing.F) {
 	f.Add("containerd:?managed=/dir&leave=true")
 	f.Add("containerd:///run/x.sock?namespace=a")

@@ -185,12 +185,15 @@ func parseConfig(data []byte) (imageConfig, error) {
 	}
 	c := doc.Config
 	// NUL cannot be passed to a process; everything else can.
-	for field, texts := range map[string][]string{
-		"User": {c.User}, "WorkingDir": {c.WorkingDir}, "StopSignal": {c.StopSignal},
-		"Env": c.Env, "Entrypoint": c.Entrypoint, "Cmd": c.Cmd,
+	for _, text := range []struct {
+		field  string
+		values []string
+	}{
+		{"User", []string{c.User}}, {"Env", c.Env}, {"Entrypoint", c.Entrypoint}, {"Cmd", c.Cmd},
+		{"WorkingDir", []string{c.WorkingDir}}, {"StopSignal", []string{c.StopSignal}},
 	} {
-		if slices.ContainsFunc(texts, func(s string) bool { return strings.ContainsRune(s, 0) }) {
-			return imageConfig{}, malformed("configuration: %s contains NUL", field)
+		if slices.ContainsFunc(text.values, func(s string) bool { return strings.ContainsRune(s, 0) }) {
+			return imageConfig{}, malformed("configuration: %s contains NUL", text.field)
 		}
 	}
 	out := imageConfig{

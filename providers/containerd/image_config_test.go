@@ -98,6 +98,11 @@ func TestParseConfig(t *testing.T) {
 		_, err := parseConfig([]byte(text))
 		assert.ErrorIs(t, err, errdefs.ErrDataLoss, "%.200s", text)
 	}
+	// Of several faults it is always the same one.
+	for range 10 {
+		_, err := parseConfig([]byte(`{"os":"linux","architecture":"amd64","config":{"Cmd":["\u0000"],"StopSignal":"\u0000","Env":["\u0000"]}}`))
+		assert.ErrorContains(t, err, "Env contains NUL")
+	}
 }
 
 // library is a store of documents in memory.

@@ -88,7 +88,7 @@ type Managed struct {
 }
 
 // normalise fills in what is empty and has a fixed default, and reports every
-// fault.
+// fault, in the order of the fields.
 func (o Options) normalise() (Options, resource.Faults) {
 	var f resource.Faults
 	if o.Managed != nil {
@@ -125,13 +125,14 @@ func (o Options) normalise() (Options, resource.Faults) {
 		o.Runtime = defaultRuntime
 	}
 	f.AddReason("runtime", checkIdentifier(o.Runtime))
-	for field, d := range map[string]time.Duration{"connectTimeout": o.ConnectTimeout, "callTimeout": o.CallTimeout} {
-		if d < 0 {
-			f.Add(field, "must not be negative")
-		}
+	if o.ConnectTimeout < 0 {
+		f.Add("connectTimeout", "must not be negative")
 	}
 	if o.ConnectTimeout == 0 {
 		o.ConnectTimeout = defaultConnect
+	}
+	if o.CallTimeout < 0 {
+		f.Add("callTimeout", "must not be negative")
 	}
 	if o.LogSize < 0 {
 		f.Add("logSize", "must not be negative")
