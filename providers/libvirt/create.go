@@ -45,7 +45,10 @@ func (s instances) create(ctx context.Context, id string, spec compute.Spec) err
 	if err != nil {
 		return err
 	}
-	if err := s.p.define(ctx, id, description); err != nil {
+	if err := s.p.define(ctx, id, description); errors.Is(err, errdefs.ErrAlreadyExists) {
+		// What libvirt says has the name of the domain, which is none of the caller's.
+		return &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "name", Err: errors.New("is taken by another instance, or by a domain " + domainName(r.Namespace, r.Name))}
+	} else if err != nil {
 		return err
 	}
 	s.p.feed.wrote(ctx, id, &r)

@@ -41,8 +41,13 @@ type hypervisor struct {
 // checkValues finds what is wrong with a spec whatever is supported.
 func checkValues(spec compute.Spec) error {
 	faults := spec.Validate()
-	faults.Under("resources", checkResources(spec.Resources))
-	if spec.Image == "" && (spec.Boot == nil || spec.Boot.Kernel == "") {
+	known := func(field string) bool {
+		return slices.ContainsFunc(faults, func(f resource.Fault) bool { return f.Field == field })
+	}
+	if !known("resources.cpus") {
+		faults.Under("resources", checkResources(spec.Resources))
+	}
+	if spec.Image == "" && (spec.Boot == nil || spec.Boot.Kernel == "") && !known("boot.kernel") {
 		faults.Add("image", "is required where boot.kernel is empty")
 	}
 	if b := spec.Boot; b != nil {
@@ -73,18 +78,14 @@ func carried(text string) bool {
 	})
 }
 
+// checkResources finds what only a virtual machine cannot have.
 func checkResources(r compute.Resources) resource.Faults {
 	var faults resource.Faults
 	switch {
-	case r.CPUs < 0:
-		// Validate says that.
 	case r.CPUs != math.Trunc(r.CPUs):
 		faults.Add("cpus", "must be a whole number for a virtual machine")
 	case r.CPUs > mostCPUs:
 		faults.Add("cpus", "must be at most %d", mostCPUs)
-	}
-	if r.Memory > 0 && r.Memory < resource.MiB {
-		faults.Add("memory", "must be at least 1 MiB for a virtual machine")
 	}
 	return faults
 }

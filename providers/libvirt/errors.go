@@ -72,6 +72,7 @@ var texts = []struct {
 	{"No space left on device", errdefs.ErrResourceExhausted, ""},
 	// Of the hypervisor for tests, with the code of an internal error.
 	{"is already running", errdefs.ErrFailedPrecondition, ""},
+	{"not paused", errdefs.ErrFailedPrecondition, ""},
 	{"not running", errdefs.ErrFailedPrecondition, ""},
 	{"already exists with uuid", errdefs.ErrAlreadyExists, ""},
 	{"is already defined with uuid", errdefs.ErrAlreadyExists, ""},

@@ -29,7 +29,7 @@ func (i *instance) Update(ctx context.Context, change compute.Change) error {
 		return err
 	}, func(context.Context) error {
 		faults := change.Validate()
-		if change.Resources != nil {
+		if change.Resources != nil && len(faults) == 0 {
 			faults.Under("resources", checkResources(*change.Resources))
 		}
 		if err := faults.Err(); err != nil {

@@ -195,7 +195,7 @@ func badInputCases() []testCase {
 }
 
 func (b badSpec) refused(e *env) {
-	spec := e.spec("web", "exit", "0")
+	spec := e.spec("web", "sleep", "1h")
 	b.spoil(&spec)
 	_, err := e.instances().Create(e.ctx, spec)
 	re := e.failsField(err, errdefs.ErrInvalidArgument, b.field)
@@ -210,7 +210,7 @@ func (b badSpec) refused(e *env) {
 const fraction = 1.5
 
 func createFraction(e *env) {
-	spec := e.spec("web", "exit", "0")
+	spec := e.spec("web", "sleep", "1h")
 	spec.Resources.CPUs = fraction
 	inst, err := e.instances().Create(e.ctx, spec)
 	if e.s.kind() == compute.VM {
@@ -241,7 +241,7 @@ func updateFraction(e *env) {
 }
 
 func allFaults(e *env) {
-	spec := e.spec("Web", "exit", "0")
+	spec := e.spec("Web", "sleep", "1h")
 	spec.Resources.Memory = -1
 	spec.StopGrace = -1
 	spec.Labels = resource.Labels{"a b": "x"}
@@ -252,7 +252,7 @@ func allFaults(e *env) {
 }
 
 func faultsFirst(e *env) {
-	spec := e.spec("Web", "exit", "0")
+	spec := e.spec("Web", "sleep", "1h")
 	// One is for virtual machines and the other for containers.
 	spec.Boot = &compute.Boot{Kernel: "/boot/vmlinuz"}
 	spec.Security.UserNamespace = true

@@ -130,7 +130,7 @@ func undeclaredKinds(e *env) {
 		if _, ok := e.s.offer.desc.Kinds[kind]; ok {
 			continue
 		}
-		spec := e.spec("web", "exit", "0")
+		spec := e.spec("web", "sleep", "1h")
 		spec.Kind = kind
 		_, err := e.instances().Create(e.ctx, spec)
 		e.failsField(err, errors.ErrUnsupported, "kind")

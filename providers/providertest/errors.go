@@ -144,7 +144,7 @@ func badOptions() []badOption {
 }
 
 func createWithoutImage(e *env) {
-	spec := e.spec("web", "exit", "0")
+	spec := e.spec("web", "sleep", "1h")
 	spec.Image = "localhost:1/no/such:image"
 	_, err := e.instances().Create(e.ctx, spec)
 	re := e.failsField(err, errdefs.ErrNotFound, "image")
@@ -153,7 +153,7 @@ func createWithoutImage(e *env) {
 }
 
 func createWithoutDigest(e *env) {
-	spec := e.spec("web", "exit", "0")
+	spec := e.spec("web", "sleep", "1h")
 	spec.Image = "sha256:0000000000000000000000000000000000000000000000000000000000000000"
 	_, err := e.instances().Create(e.ctx, spec)
 	e.failsField(err, errdefs.ErrNotFound, "image")
@@ -161,7 +161,7 @@ func createWithoutDigest(e *env) {
 }
 
 func unknownUser(e *env) {
-	spec := e.spec("web", "exit", "0")
+	spec := e.spec("web", "sleep", "1h")
 	spec.Process.User = "nobody-such"
 	inst, err := e.instances().Create(e.ctx, spec)
 	if err == nil {

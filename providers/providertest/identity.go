@@ -78,7 +78,7 @@ func getMalformed(e *env) {
 func nameTaken(e *env) {
 	inst := e.stopped("web")
 	before := e.info(inst)
-	_, err := e.instances().Create(e.ctx, e.spec("web", "exit", "0"))
+	_, err := e.instances().Create(e.ctx, e.spec("web", "sleep", "1h"))
 	re := e.failsField(err, errdefs.ErrAlreadyExists, "name")
 	require.Equal(e, "create", re.Op)
 	require.Equal(e, "web", re.Ref.Name)
@@ -89,7 +89,7 @@ func nameTaken(e *env) {
 }
 
 func nameLikeID(e *env) {
-	_, err := e.instances().Create(e.ctx, e.spec(absentID, "exit", "0"))
+	_, err := e.instances().Create(e.ctx, e.spec(absentID, "sleep", "1h"))
 	e.failsField(err, errdefs.ErrInvalidArgument, "name")
 }
 

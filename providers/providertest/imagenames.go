@@ -61,7 +61,7 @@ func deleteOneName(e *env) {
 		require.Equal(e, id, image.Ref.ID)
 		require.Equal(e, []string{secondName}, image.Names)
 	}
-	spec := e.spec("web", "exit", "0")
+	spec := e.spec("web", "sleep", "1h")
 	spec.Image = secondName
 	require.Equal(e, id, e.info(e.create(spec)).Image.ID)
 }

@@ -278,7 +278,7 @@ func pullSharedCancelled(e *env) {
 }
 
 func createPulls(e *env) {
-	spec := e.spec("web", "exit", "0")
+	spec := e.spec("web", "sleep", "1h")
 	spec.Image = e.s.h.Remote
 	_, err := e.instances().Create(e.ctx, spec)
 	e.failsField(err, errdefs.ErrNotFound, "image")
@@ -417,7 +417,7 @@ func importImage(e *env, format compute.ImageFormat) {
 	require.Len(e, e.imageIDs(), len(e.lane.images)+1)
 	again := e.importArchive(format)
 	require.Equal(e, images[0].Ref.ID, again[0].Ref.ID)
-	spec := e.spec("web", "exit", "0")
+	spec := e.spec("web", "sleep", "1h")
 	spec.Image = name
 	inst := e.create(spec)
 	require.Equal(e, got.Ref.ID, e.info(inst).Image.ID)

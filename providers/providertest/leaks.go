@@ -79,9 +79,9 @@ func failedStarts(e *env) {
 func failedCreates(e *env) {
 	e.stopped("web")
 	e.constant(func(int) {
-		_, err := e.instances().Create(e.ctx, e.spec("web", "exit", "0"))
+		_, err := e.instances().Create(e.ctx, e.spec("web", "sleep", "1h"))
 		require.Error(e, err)
-		spec := e.spec("other", "exit", "0")
+		spec := e.spec("other", "sleep", "1h")
 		spec.Image = "localhost:1/no/such:image"
 		_, err = e.instances().Create(e.ctx, spec)
 		require.Error(e, err)

@@ -450,7 +450,7 @@ func waitForAddress(e *env) {
 }
 
 func networkMissing(e *env) {
-	spec := e.spec("web", "exit", "0")
+	spec := e.spec("web", "sleep", "1h")
 	spec.Networks = attachment()
 	_, err := e.instances().Create(e.ctx, spec)
 	e.failsField(err, errdefs.ErrNotFound, "networks[0].network")

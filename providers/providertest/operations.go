@@ -188,7 +188,7 @@ const absentID = "deadbeef-0000-4000-8000-000000000000"
 func providerOperations() []providerOperation {
 	ops := []providerOperation{
 		{"create an instance", "create", resource.KindInstance, nil, func(ctx context.Context, e *env, p univirt.Provider) error {
-			_, err := p.Instances().Create(ctx, e.spec("tried", "exit", "0"))
+			_, err := p.Instances().Create(ctx, e.spec("tried", "sleep", "1h"))
 			return err
 		}},
 		{"get an instance", "get", resource.KindInstance, nil, func(ctx context.Context, _ *env, p univirt.Provider) error {
@@ -204,7 +204,7 @@ func providerOperations() []providerOperation {
 			return err
 		}},
 		{"plan an instance", "plan", resource.KindInstance, has(compute.FeaturePlan), func(ctx context.Context, e *env, p univirt.Provider) error {
-			_, err := compute.PlanOf(ctx, p.Instances(), e.spec("tried", "exit", "0"))
+			_, err := compute.PlanOf(ctx, p.Instances(), e.spec("tried", "sleep", "1h"))
 			return err
 		}},
 		{"describe the provider", "describe", "", nil, func(ctx context.Context, _ *env, p univirt.Provider) error {
