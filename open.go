@@ -58,16 +58,13 @@ func (r *Registry) Open(ctx context.Context, rawURL string) (Provider, error) {
 		// What url.Parse says holds the whole URL, which may have a password.
 		return nil, openFault("url", "is malformed")
 	}
+	if u.Scheme == "" && u.Host == "" && r.opener(u.Path) != nil {
+		return nil, openFault("url.scheme", "is required; did you mean "+resource.Quote(u.Path+":")+"?")
+	}
 	if u.Scheme == "" {
 		return nil, openFault("url.scheme", "is required, as in \"fake:\"")
 	}
-	base, _, _ := strings.Cut(u.Scheme, "+")
-	r.mu.RLock()
-	open := r.openers[u.Scheme]
-	if open == nil {
-		open = r.openers[base]
-	}
-	r.mu.RUnlock()
+	open := r.opener(u.Scheme)
 	if open == nil {
 		known := strings.Join(r.Schemes(), ", ")
 		if known == "" {
@@ -88,6 +85,18 @@ func (r *Registry) Open(ctx context.Context, rawURL string) (Provider, error) {
 		return nil, resource.Fail("open", resource.Ref{Provider: u.Scheme}, err)
 	}
 	return p, nil
+}
+
+// opener returns the opener of a scheme, or else that of its part before a '+', or
+// nil.
+func (r *Registry) opener(scheme string) Opener {
+	r.mu.RLock()
+	defer r.mu.RUnlock()
+	if open := r.openers[scheme]; open != nil {
+		return open
+	}
+	base, _, _ := strings.Cut(scheme, "+")
+	return r.openers[base]
 }
 
 func openFault(field, reason string) error {

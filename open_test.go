@@ -61,7 +61,10 @@ func TestOpenRefuses(t *testing.T) {
 	r.Register("alpha", open)
 	for rawURL, c := range map[string]struct{ field, message string }{
 		"":                                      {"url.scheme", `open: url.scheme: is required, as in "fake:"`},
-		"alpha":                                 {"url.scheme", ""},
+		"alpha":                                 {"url.scheme", `open: url.scheme: is required; did you mean "alpha:"?`},
+		"alpha?name=hunter2":                    {"url.scheme", `open: url.scheme: is required; did you mean "alpha:"?`},
+		"alphabet":                              {"url.scheme", `open: url.scheme: is required, as in "fake:"`},
+		"alpha+%1b[31m":                         {"url.scheme", `open: url.scheme: is required; did you mean "alpha+\x1b[31m:"?`},
 		"//user:hunter2@host":                   {"url.scheme", ""},
 		"/run/x.sock":                           {"url.scheme", ""},
 		"beta:":                                 {"url.scheme", `open: url.scheme: is not registered: "beta"; registered are alpha: the packages below providers/ that the program imports`},
