@@ -71,19 +71,45 @@ type Config struct {
 
 var namePattern = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
+// FieldError is an error at a field of a Config: Dir, or one of the packages that
+// run particular daemons, such as Binary.
+type FieldError struct {
+	Field string
+	Err   error
+}
+
+// AtField returns an error at a field, with a text as of fmt.Errorf.
+func AtField(field, format string, args ...any) error {
+	return &FieldError{Field: field, Err: fmt.Errorf(format, args...)}
+}
+
+// Error returns the text, which says of itself what it is about.
+func (e *FieldError) Error() string { return e.Err.Error() }
+
+// Unwrap returns the error.
+func (e *FieldError) Unwrap() error { return e.Err }
+
+// Starting puts before an error of a start, if there is one, what was started.
+func Starting(name, dir string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("start managed %s in %q: %w", name, dir, err)
+}
+
 // withDefaults fills in what is zero and refuses what cannot work.
 func (c Config) withDefaults() (Config, error) {
 	if !namePattern.MatchString(c.Name) {
-		return c, fmt.Errorf("daemon: Name %q is not a DNS label: %w", c.Name, errdefs.ErrInvalidArgument)
+		return c, fmt.Errorf("Name %q is not a DNS label: %w", c.Name, errdefs.ErrInvalidArgument)
 	}
 	if err := checkPath("Dir", c.Dir); err != nil {
-		return c, fmt.Errorf("daemon %s: %w", c.Name, err)
+		return c, err
 	}
 	if c.Command == nil || c.Ready == nil {
-		return c, fmt.Errorf("daemon %s: Command and Ready are required: %w", c.Name, errdefs.ErrInvalidArgument)
+		return c, fmt.Errorf("Command and Ready are required: %w", errdefs.ErrInvalidArgument)
 	}
 	if c.StartTimeout < 0 || c.Grace < 0 || c.LogLimit < 0 {
-		return c, fmt.Errorf("daemon %s: StartTimeout, Grace and LogLimit must not be negative: %w", c.Name, errdefs.ErrInvalidArgument)
+		return c, fmt.Errorf("StartTimeout, Grace and LogLimit must not be negative: %w", errdefs.ErrInvalidArgument)
 	}
 	if c.StartTimeout == 0 {
 		c.StartTimeout = defaultStartTimeout
@@ -105,17 +131,17 @@ func (c Config) withDefaults() (Config, error) {
 func checkPath(field, path string) error {
 	switch {
 	case path == "":
-		return fmt.Errorf("%s is required: %w", field, errdefs.ErrInvalidArgument)
+		return AtField(field, "%s is required: %w", field, errdefs.ErrInvalidArgument)
 	case !filepath.IsAbs(path) || filepath.Clean(path) != path:
-		return fmt.Errorf("%s %q is not a clean absolute path: %w", field, path, errdefs.ErrInvalidArgument)
+		return AtField(field, "%s %q is not a clean absolute path: %w", field, path, errdefs.ErrInvalidArgument)
 	case path == string(filepath.Separator):
-		return fmt.Errorf("%s must not be the root folder: %w", field, errdefs.ErrInvalidArgument)
+		return AtField(field, "%s must not be the root folder: %w", field, errdefs.ErrInvalidArgument)
 	case !utf8.ValidString(path):
-		return fmt.Errorf("%s %q is not valid UTF-8: %w", field, path, errdefs.ErrInvalidArgument)
+		return AtField(field, "%s %q is not valid UTF-8: %w", field, path, errdefs.ErrInvalidArgument)
 	}
 	for _, r := range path {
 		if !unicode.IsPrint(r) {
-			return fmt.Errorf("%s %q holds a character that cannot be printed: %w", field, path, errdefs.ErrInvalidArgument)
+			return AtField(field, "%s %q holds a character that cannot be printed: %w", field, path, errdefs.ErrInvalidArgument)
 		}
 	}
 	return nil
@@ -129,7 +155,7 @@ const maxSocketPath = 104
 // socket. The message names field, the setting that the caller can shorten.
 func CheckSocketPath(field, path string) error {
 	if over := len(path) - maxSocketPath; over > 0 {
-		return fmt.Errorf("%s is %d bytes too long: the path of the socket %q would have %d bytes, at most %d are possible: %w",
+		return AtField(field, "%s is %d bytes too long: the path of the socket %q would have %d bytes, at most %d are possible: %w",
 			field, over, path, len(path), maxSocketPath, errdefs.ErrInvalidArgument)
 	}
 	return nil

@@ -44,6 +44,9 @@ type Daemon struct {
 //   - Unavailable if the daemon exits before it is ready, at once and with the
 //     last lines of its log, or is not ready within StartTimeout.
 //
+// An error of Dir is a [FieldError]; none tells Name and Dir, which [Starting] puts
+// before it.
+//
 // A process that was started in vain is ended again, also when ctx ends; one
 // that was found running stays. ctx bounds the call, not the daemon, which runs
 // until [Daemon.Close] and is restarted when it dies. If this program dies, the
@@ -54,14 +57,6 @@ func Start(ctx context.Context, config Config) (*Daemon, error) {
 	if err != nil {
 		return nil, err
 	}
-	d, err := start(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("start %s in %s: %w", config.Name, config.Dir, err)
-	}
-	return d, nil
-}
-
-func start(ctx context.Context, config Config) (*Daemon, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}

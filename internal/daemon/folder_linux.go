@@ -91,13 +91,13 @@ func checkPrivate(dir string) error {
 		return err
 	}
 	if !info.IsDir() {
-		return fmt.Errorf("config.Dir %s is not a folder: %w", dir, errdefs.ErrFailedPrecondition)
+		return AtField("Dir", "it is not a folder: %w", errdefs.ErrFailedPrecondition)
 	}
 	if owner := ownerOf(info); owner != os.Geteuid() {
-		return fmt.Errorf("config.Dir %s belongs to uid %d, not to the caller's uid %d: %w", dir, owner, os.Geteuid(), errdefs.ErrPermissionDenied)
+		return AtField("Dir", "the folder belongs to uid %d, not to the caller's uid %d: %w", owner, os.Geteuid(), errdefs.ErrPermissionDenied)
 	}
 	if info.Mode().Perm()&0o022 != 0 {
-		return fmt.Errorf("config.Dir %s is writable by others (mode %#o): %w", dir, info.Mode().Perm(), errdefs.ErrPermissionDenied)
+		return AtField("Dir", "the folder is writable by others (mode %#o): %w", info.Mode().Perm(), errdefs.ErrPermissionDenied)
 	}
 	return checkParents(dir)
 }
@@ -122,7 +122,7 @@ func checkParents(dir string) error {
 	}
 	for _, path := range []string{parent, resolved} {
 		for ; path != "/"; path = filepath.Dir(path) {
-			if err := checkParent(dir, path); err != nil {
+			if err := checkParent(path); err != nil {
 				return err
 			}
 		}
@@ -130,7 +130,7 @@ func checkParents(dir string) error {
 	return nil
 }
 
-func checkParent(dir, path string) error {
+func checkParent(path string) error {
 	info, err := os.Lstat(path)
 	if err != nil {
 		return err
@@ -140,8 +140,8 @@ func checkParent(dir, path string) error {
 	mode := info.Mode()
 	exposed := mode.Perm()&0o022 != 0 && mode&(fs.ModeSticky|fs.ModeSymlink) == 0
 	if owner := ownerOf(info); owner != 0 && owner != os.Geteuid() || exposed {
-		return fmt.Errorf("config.Dir %s can be replaced by others: its parent %s has owner uid %d and mode %s: %w",
-			dir, path, owner, mode, errdefs.ErrPermissionDenied)
+		return AtField("Dir", "the folder can be replaced by others: its parent %s has owner uid %d and mode %s: %w",
+			path, owner, mode, errdefs.ErrPermissionDenied)
 	}
 	return nil
 }
@@ -187,8 +187,8 @@ func checkEmpty(dir string) error {
 	}
 	for _, e := range entries {
 		if e.Name() != startFile && e.Name() != ownerFile && e.Name() != ownerFile+tempSuffix {
-			return fmt.Errorf("config.Dir %s holds %q and was not made by this library, give an empty or absent folder: %w",
-				dir, e.Name(), errdefs.ErrFailedPrecondition)
+			return AtField("Dir", "the folder holds %q and was not made by this library, give an empty or absent one: %w",
+				e.Name(), errdefs.ErrFailedPrecondition)
 		}
 	}
 	return nil
@@ -210,7 +210,7 @@ func (f *folder) check(name string) error {
 		return err
 	}
 	if f.owner.Name != name || f.owner.ID == "" {
-		return fmt.Errorf("config.Dir %s belongs to the daemon %q, not %q: %w", f.dir, f.owner.Name, name, errdefs.ErrFailedPrecondition)
+		return AtField("Dir", "the folder belongs to the daemon %q, not %q: %w", f.owner.Name, name, errdefs.ErrFailedPrecondition)
 	}
 	return nil
 }

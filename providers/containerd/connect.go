@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 
+	"github.com/univirt/univirt/internal/daemon"
 	managed "github.com/univirt/univirt/internal/daemon/containerd"
 	"github.com/univirt/univirt/resource"
 )
@@ -47,10 +49,10 @@ func connect(ctx context.Context, opts Options) (c *connection, err error) {
 	if m := opts.Managed; m != nil {
 		c.daemon, err = managed.Start(ctx, managed.Config{Dir: m.Dir, Binary: m.Binary, StartTimeout: m.StartTimeout})
 		if done := ended(ctx); err != nil && done != nil {
-			return c, fmt.Errorf("managed: %w: %v", done, err)
+			return c, fmt.Errorf("%w: %v", done, err)
 		}
 		if err != nil {
-			return c, atField("managed", err)
+			return c, atField(managedField(err), err)
 		}
 		c.address = c.daemon.Address()
 	}
@@ -83,6 +85,15 @@ func connect(ctx context.Context, opts Options) (c *connection, err error) {
 		return c, err
 	}
 	return c, nil
+}
+
+// managedField is the option at fault where a managed daemon did not start.
+func managedField(err error) string {
+	var at *daemon.FieldError
+	if !errors.As(err, &at) {
+		return "managed"
+	}
+	return "managed." + strings.ToLower(at.Field)
 }
 
 // ask reads version and identity. The deadline turns a socket on which nobody

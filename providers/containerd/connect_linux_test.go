@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -398,6 +399,44 @@ func TestCallTimeout(t *testing.T) {
 	thaw()
 	p.conn.calls.timeout = 0
 	require.NoError(t, inst.Delete(t.Context(), compute.DeleteOptions{Force: true}))
+}
+
+// TestManagedStartThatIsRefused has what is said where a folder or a program is not
+// fit: once what failed, and which option is at fault.
+func TestManagedStartThatIsRefused(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root: without it a start is refused for that")
+	}
+	top := t.TempDir()
+	open, full := filepath.Join(top, "open"), filepath.Join(top, "full")
+	require.NoError(t, os.Mkdir(open, 0o700))
+	require.NoError(t, os.Chmod(open, 0o777))
+	require.NoError(t, os.MkdirAll(filepath.Join(full, "x"), 0o700))
+	odd := filepath.Join(top, "a:b")
+	binary := os.Getenv(binaryVariable)
+	for name, c := range map[string]struct {
+		managed     Managed
+		kind        error
+		field, says string
+	}{
+		"open to others": {Managed{Dir: open, Binary: binary}, errdefs.ErrPermissionDenied, "managed.dir",
+			`open: managed.dir: start managed containerd in "` + open + `": the folder is writable by others (mode 0777): permission denied`},
+		"not ours": {Managed{Dir: full, Binary: binary}, errdefs.ErrFailedPrecondition, "managed.dir",
+			`open: managed.dir: start managed containerd in "` + full + `": the folder holds "x" and was not made by this library, give an empty or absent one: failed precondition`},
+		"not in a mount": {Managed{Dir: odd, Binary: binary}, errdefs.ErrInvalidArgument, "managed.dir",
+			`open: managed.dir: start managed containerd in "` + odd + `": Dir holds ':', which containerd's mounts and addresses cannot have: invalid argument`},
+		"no program": {Managed{Dir: odd[:len(odd)-2], Binary: "/none"}, errdefs.ErrNotFound, "managed.binary",
+			`open: managed.binary: start managed containerd in "` + odd[:len(odd)-2] + `": Binary /none is not an executable file: not found; `},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if c.managed.Binary == "" {
+				startShared(t) // skips where there is none
+			}
+			_, err := New(t.Context(), Options{Managed: &c.managed})
+			field(t, err, c.kind, c.field)
+			assert.True(t, strings.HasPrefix(err.Error(), c.says), err.Error())
+		})
+	}
 }
 
 // TestManagedStartEndsWithItsContext ends the context in the middle of a start, by

@@ -37,10 +37,7 @@ type Daemon struct {
 // shut down; [Destroy] ends them.
 func Start(ctx context.Context, config Config) (*Daemon, error) {
 	d, err := start(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("managed containerd: %w", err)
-	}
-	return d, nil
+	return d, daemon.Starting(Name, config.Dir, err)
 }
 
 // forbidden would separate one path from the next in the options of an overlay
@@ -57,8 +54,8 @@ func start(ctx context.Context, config Config) (*Daemon, error) {
 		return nil, err
 	}
 	if i := strings.IndexAny(config.Dir, forbidden); i >= 0 {
-		return nil, fmt.Errorf("config.Dir %q holds %q, which containerd's mounts and addresses cannot have: %w",
-			config.Dir, config.Dir[i], errdefs.ErrInvalidArgument)
+		return nil, daemon.AtField("Dir", "Dir holds %q, which containerd's mounts and addresses cannot have: %w",
+			config.Dir[i], errdefs.ErrInvalidArgument)
 	}
 	found, err := find(config.Binary, os.Getenv("PATH"))
 	if err != nil {

@@ -1,7 +1,6 @@
 package containerd
 
 import (
-	"fmt"
 	"path/filepath"
 	"strings"
 
@@ -35,9 +34,9 @@ func find(binary, path string) (programs, error) {
 		}
 		binary = found
 	} else if !filepath.IsAbs(binary) {
-		return programs{}, fmt.Errorf("config.Binary %q is not an absolute path: %w", binary, errdefs.ErrInvalidArgument)
+		return programs{}, daemon.AtField("Binary", "Binary %q is not an absolute path: %w", binary, errdefs.ErrInvalidArgument)
 	} else if !daemon.Executable(binary) {
-		return programs{}, fmt.Errorf("config.Binary %s is not an executable file: %w; %s", binary, errdefs.ErrNotFound, install)
+		return programs{}, daemon.AtField("Binary", "Binary %s is not an executable file: %w; %s", binary, errdefs.ErrNotFound, install)
 	}
 	// The shim must fit the daemon, so the one beside it is preferred.
 	folders = append([]string{filepath.Dir(binary)}, folders...)

@@ -27,7 +27,6 @@ package libvirtd
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"os/user"
 	"path/filepath"
@@ -95,7 +94,7 @@ func (c Config) check() (Config, error) {
 	}
 	for _, b := range bound {
 		if c.Dir == b.inside || strings.HasPrefix(c.Dir, b.inside+"/") {
-			return c, fmt.Errorf("config.Dir %s is below %s, which it is to stand for: %w", c.Dir, b.inside, errdefs.ErrInvalidArgument)
+			return c, daemon.AtField("Dir", "Dir is below %s, which it is to stand for: %w", b.inside, errdefs.ErrInvalidArgument)
 		}
 	}
 	if c.User == "" {
@@ -103,10 +102,10 @@ func (c Config) check() (Config, error) {
 		return c, nil
 	}
 	if !userPattern.MatchString(c.User) {
-		return c, fmt.Errorf("config.User %q is not the name of a user: %w", c.User, errdefs.ErrInvalidArgument)
+		return c, daemon.AtField("User", "User %q is not the name of a user: %w", c.User, errdefs.ErrInvalidArgument)
 	}
 	if _, err := user.Lookup(c.User); err != nil {
-		return c, fmt.Errorf("config.User %s: %w: %w", c.User, errdefs.ErrNotFound, err)
+		return c, daemon.AtField("User", "User %s: %w: %w", c.User, errdefs.ErrNotFound, err)
 	}
 	return c, nil
 }

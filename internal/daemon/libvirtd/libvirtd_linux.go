@@ -40,10 +40,7 @@ type Daemon struct {
 // no helper for the platform.
 func Start(ctx context.Context, config Config) (*Daemon, error) {
 	d, err := start(ctx, config)
-	if err != nil {
-		return nil, fmt.Errorf("managed libvirtd: %w", err)
-	}
-	return d, nil
+	return d, daemon.Starting(Name, config.Dir, err)
 }
 
 func start(ctx context.Context, config Config) (*Daemon, error) {
@@ -100,9 +97,9 @@ func find(binary, path string) (programs, error) {
 		}
 		binary = found
 	} else if !filepath.IsAbs(binary) {
-		return programs{}, fmt.Errorf("config.Binary %q is not an absolute path: %w", binary, errdefs.ErrInvalidArgument)
+		return programs{}, daemon.AtField("Binary", "Binary %q is not an absolute path: %w", binary, errdefs.ErrInvalidArgument)
 	} else if !daemon.Executable(binary) {
-		return programs{}, fmt.Errorf("config.Binary %s is not an executable file: %w; %s", binary, errdefs.ErrNotFound, install)
+		return programs{}, daemon.AtField("Binary", "Binary %s is not an executable file: %w; %s", binary, errdefs.ErrNotFound, install)
 	}
 	virtlogd, err := daemon.Look("virtlogd", append([]string{filepath.Dir(binary)}, folders...), install)
 	if err != nil {
