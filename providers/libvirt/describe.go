@@ -49,17 +49,17 @@ func (p *Provider) choose(caps libvirtxml.Caps) (hypervisor, error) {
 	want := p.opts.Acceleration
 	switch {
 	case types["test"]:
-		h.virtType, h.why = "test", "libvirt's hypervisor for tests runs nothing"
+		h.virtType, p.why = "test", "libvirt's hypervisor for tests runs nothing"
 	case want == AccelerationKVM && !types["kvm"]:
 		return h, &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "acceleration", Err: errors.New("the hypervisor offers no KVM")}
 	case want == AccelerationKVM:
-		h.virtType, h.why = "kvm", "it was asked for"
+		h.virtType, p.why = "kvm", "it was asked for"
 	case want == AccelerationNone && types["qemu"]:
-		h.virtType, h.why = "qemu", "it was asked for"
+		h.virtType, p.why = "qemu", "it was asked for"
 	case types["kvm"] && (!p.accel.probed || p.accel.usable):
-		h.virtType, h.why = "kvm", cmp.Or(p.accel.reason, "the hypervisor offers it")
+		h.virtType, p.why = "kvm", cmp.Or(p.accel.reason, "the hypervisor offers it")
 	case types["qemu"]:
-		h.virtType, h.why = "qemu", cmp.Or(p.accel.reason, "the hypervisor offers no KVM")
+		h.virtType, p.why = "qemu", cmp.Or(p.accel.reason, "the hypervisor offers no KVM")
 	}
 	if h.virtType == "" {
 		return h, resource.Errorf(errdefs.ErrFailedPrecondition, "the hypervisor runs no virtual machines of its host's kind")
@@ -82,7 +82,7 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		Owner:     p.owner,
 		Backend: univirt.Backend{
 			Name: "libvirt", Version: p.version, Tested: tested, Address: p.opts.URI,
-			Details: map[string]string{"driver": p.driver, "type": p.hyper.virtType, "architecture": p.hyper.arch, "machine": p.hyper.machine, "acceleration": p.hyper.why, "managed": strconv.FormatBool(p.daemon != nil)},
+			Details: map[string]string{"driver": p.driver, "type": p.hyper.virtType, "architecture": p.hyper.arch, "machine": p.hyper.machine, "acceleration": p.why, "managed": strconv.FormatBool(p.daemon != nil)},
 		},
 		Capacity:    univirt.Capacity{CPUs: -1, Memory: -1, MemoryAvailable: -1, Disk: -1, DiskAvailable: -1, Instances: -1},
 		DefaultKind: compute.VM,

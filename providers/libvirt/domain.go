@@ -30,8 +30,6 @@ const (
 type hypervisor struct {
 	// virtType is libvirt's type of domain: "kvm", "qemu" or "test".
 	virtType string
-	// why says why it is that one.
-	why string
 	// arch and machine are the default ones.
 	arch, machine string
 	// consoles is the folder for what guests write; empty where there is none.
@@ -160,17 +158,6 @@ func shares(weight int) uint { return max(2, uint(weight)*1024/100) }
 // agentChannel is the name by which qemu-guest-agent, and what stands in for it,
 // finds its channel (https://libvirt.org/formatdomain.html#channel).
 const agentChannel = "org.qemu.guest_agent.0"
-
-// agentThere reports whether a running domain says that something in the guest
-// listens on the agent's channel.
-func agentThere(d *libvirtxml.Domain) bool {
-	if d.Devices == nil {
-		return false
-	}
-	return slices.ContainsFunc(d.Devices.Channels, func(c libvirtxml.DomainChannel) bool {
-		return c.Target != nil && c.Target.VirtIO != nil && c.Target.VirtIO.Name == agentChannel && c.Target.VirtIO.State == "connected"
-	})
-}
 
 // devices are those of every virtual machine.
 func (h hypervisor) devices(id, machine string) *libvirtxml.DomainDeviceList {

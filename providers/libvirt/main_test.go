@@ -49,9 +49,12 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-// hypervisor starts the private libvirtd of all tests.
+// startShared starts the private libvirtd of all tests.
 func startShared(t *testing.T) *Provider {
 	t.Helper()
+	if testing.Short() {
+		t.Skip("short: machines take a while to boot")
+	}
 	for _, program := range []string{"libvirtd", "qemu-system-x86_64"} {
 		if _, err := exec.LookPath(program); err != nil {
 			t.Skipf("needs %s: scripts/setup installs it", program)

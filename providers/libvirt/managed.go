@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 
 	"github.com/containerd/errdefs"
@@ -17,6 +18,12 @@ import (
 
 // consoleFolder is the folder of a managed daemon for what guests write.
 const consoleFolder = "/var/log/libvirt/consoles"
+
+// local reports whether the hypervisor is on this host.
+func (o Options) local() bool {
+	u, err := url.Parse(o.URI)
+	return err == nil && u.Host == "" && u.Scheme != "test"
+}
 
 // acceleration is what was found out about this host's.
 type acceleration struct {

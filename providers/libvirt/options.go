@@ -149,12 +149,6 @@ func (o Options) normalise() (Options, resource.Faults) {
 // managedURI stands for that of a managed daemon, which is known when it runs.
 const managedURI = "qemu:///system"
 
-// local reports whether the hypervisor is on this host.
-func (o Options) local() bool {
-	u, err := url.Parse(o.URI)
-	return err == nil && u.Host == "" && u.Scheme != "test"
-}
-
 func localURI(user int) string {
 	if user == 0 {
 		return "qemu:///system"

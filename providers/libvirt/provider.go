@@ -31,7 +31,9 @@ type Provider struct {
 	hyper hypervisor
 	// accel is what was found out about this host's KVM, and daemon the managed one;
 	// nil: somebody else's.
-	accel  acceleration
+	accel acceleration
+	// why says why the machines run as they do.
+	why    string
 	daemon *libvirtd.Daemon
 	line   line // of tests; nil for one that does not break
 	// version is the daemon's, and driver libvirt's name of the hypervisor.

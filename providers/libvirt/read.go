@@ -6,6 +6,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -102,6 +103,17 @@ func (p *Provider) withAgent(ctx context.Context, d *domain) error {
 	}
 	d.agent = agentThere(&live)
 	return nil
+}
+
+// agentThere reports whether a running domain says that something in the guest
+// listens on the agent's channel.
+func agentThere(d *libvirtxml.Domain) bool {
+	if d.Devices == nil {
+		return false
+	}
+	return slices.ContainsFunc(d.Devices.Channels, func(c libvirtxml.DomainChannel) bool {
+		return c.Target != nil && c.Target.VirtIO != nil && c.Target.VirtIO.Name == agentChannel && c.Target.VirtIO.State == "connected"
+	})
 }
 
 // readDomain reads a domain in two calls, and one more where a memory image may
@@ -284,6 +296,14 @@ func (e exitRecord) exit() compute.Exit {
 // forcedCode is the exit code of a machine that was ended without asking, as that of
 // a program that SIGKILL ends.
 const forcedCode = 128 + 9
+
+// live are the resources that a run has.
+func (r *record) live(run int) compute.Resources {
+	if r.Live != nil && r.LiveRun == run {
+		return *r.Live
+	}
+	return r.spec.Resources
+}
 
 // exitOf is the end of a run as the daemon remembers it. Finished is the zero time
 // where nobody saw it.

@@ -73,14 +73,6 @@ func (r record) with(spec compute.Spec) (record, error) {
 	return r, err
 }
 
-// live are the resources that a run has.
-func (r *record) live(run int) compute.Resources {
-	if r.Live != nil && r.LiveRun == run {
-		return *r.Live
-	}
-	return r.spec.Resources
-}
-
 // body returns the content of the element as libvirt wants it set: without its
 // namespace, which libvirt adds.
 func (e element) body(v any) (string, error) {
