@@ -14,6 +14,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+
+	"github.com/univirt/univirt/internal/testprocess"
 )
 
 var background = context.Background()
@@ -225,7 +227,7 @@ func TestCancelledStartLeavesAdopted(t *testing.T) {
 	dir, config := begin(t)
 	d, err := Start(background, config)
 	require.NoError(t, err)
-	require.NoError(t, syscall.Kill(pidOf(d), syscall.SIGSTOP))
+	testprocess.Freeze(t, pidOf(d))
 	config.StartTimeout = 200 * time.Millisecond
 	_, err = Start(background, config)
 	require.ErrorIs(t, err, errdefs.ErrUnavailable)
@@ -270,7 +272,7 @@ func TestStopWithOtherUsers(t *testing.T) {
 func TestStopEndsWhatDoesNotListen(t *testing.T) {
 	for name, hang := range map[string]func(t *testing.T, dir string, pid int){
 		"stopped": func(t *testing.T, _ string, pid int) {
-			require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+			testprocess.Freeze(t, pid)
 		},
 		"deaf to SIGTERM": nil,
 	} {

@@ -22,6 +22,7 @@ import (
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	managed "github.com/univirt/univirt/internal/daemon/containerd"
+	"github.com/univirt/univirt/internal/testprocess"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -324,7 +325,7 @@ func everyCall(p *Provider, inst compute.Instance) map[string]func(context.Conte
 func TestDaemonThatHangs(t *testing.T) {
 	p, inst := ownDaemon(t)
 	status, _ := p.conn.daemon.Status()
-	thaw := freeze(t, status.PID)
+	thaw := testprocess.Freeze(t, status.PID)
 	for name, call := range everyCall(p, inst) {
 		t.Run(name, func(t *testing.T) {
 			ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
@@ -364,7 +365,7 @@ func testDeath(t *testing.T, p *Provider, inst compute.Instance, name string) {
 			go func() { outcome <- everyCall(p, inst)[name](t.Context()) }()
 			require.Eventually(t, func() bool { n, _ := Calls(p); return n["Tasks/Wait"] > 0 }, 10*time.Second, time.Millisecond)
 		} else {
-			freeze(t, status.PID)
+			testprocess.Freeze(t, status.PID)
 			go func() { outcome <- everyCall(p, inst)[name](t.Context()) }()
 		}
 		require.NoError(t, process.Kill())
@@ -392,7 +393,7 @@ func TestCallTimeout(t *testing.T) {
 	p, inst := ownDaemon(t)
 	p.conn.calls.timeout = 50 * time.Millisecond
 	status, _ := p.conn.daemon.Status()
-	thaw := freeze(t, status.PID)
+	thaw := testprocess.Freeze(t, status.PID)
 	_, err := inst.Info(t.Context())
 	require.ErrorIs(t, err, errdefs.ErrUnavailable)
 	assert.ErrorContains(t, err, "50ms")

@@ -14,6 +14,7 @@ import (
 
 	"github.com/univirt/univirt/compute"
 	managed "github.com/univirt/univirt/internal/daemon/containerd"
+	"github.com/univirt/univirt/internal/testprocess"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -89,7 +90,7 @@ func TestWatchSurvivesItsDaemon(t *testing.T) {
 	cursor := synced[2].Cursor
 	status, _ := daemon.Status()
 	old := status.PID
-	require.NoError(t, syscall.Kill(old, syscall.SIGSTOP))
+	testprocess.Freeze(t, old)
 	require.NoError(t, syscall.Kill(pid, syscall.SIGKILL))
 	require.NoError(t, syscall.Kill(old, syscall.SIGKILL))
 	gap := w.until(resource.EventGap)

@@ -17,6 +17,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/univirt/univirt/internal/daemon"
+	"github.com/univirt/univirt/internal/testprocess"
 )
 
 var background = context.Background()
@@ -184,7 +185,7 @@ func TestHungDaemonIsStopped(t *testing.T) {
 		config.Grace = time.Second
 		d := begin(t, config)
 		pid := pidOf(d)
-		require.NoError(t, syscall.Kill(pid, syscall.SIGSTOP))
+		testprocess.Freeze(t, pid)
 		require.NoError(t, d.Stop(background))
 		vanishes(t, pid)
 	})

@@ -1,0 +1,2 @@
+// Package testprocess does to processes what tests need done.
+package testprocess
