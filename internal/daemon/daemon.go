@@ -100,16 +100,16 @@ func Starting(name, dir string, err error) error {
 // withDefaults fills in what is zero and refuses what cannot work.
 func (c Config) withDefaults() (Config, error) {
 	if !namePattern.MatchString(c.Name) {
-		return c, fmt.Errorf("Name %q is not a DNS label: %w", c.Name, errdefs.ErrInvalidArgument)
+		return c, AtField("Name", "Name %q is not a DNS label: %w", c.Name, errdefs.ErrInvalidArgument)
 	}
 	if err := checkPath("Dir", c.Dir); err != nil {
 		return c, err
 	}
 	if c.Command == nil || c.Ready == nil {
-		return c, fmt.Errorf("Command and Ready are required: %w", errdefs.ErrInvalidArgument)
+		return c, AtField("Command", "Command and Ready are required: %w", errdefs.ErrInvalidArgument)
 	}
 	if c.StartTimeout < 0 || c.Grace < 0 || c.LogLimit < 0 {
-		return c, fmt.Errorf("StartTimeout, Grace and LogLimit must not be negative: %w", errdefs.ErrInvalidArgument)
+		return c, AtField("StartTimeout", "StartTimeout, Grace and LogLimit must not be negative: %w", errdefs.ErrInvalidArgument)
 	}
 	if c.StartTimeout == 0 {
 		c.StartTimeout = defaultStartTimeout
