@@ -26,7 +26,7 @@ type Images interface {
 	// only FailedPrecondition. A failed or cancelled Pull leaves no image behind.
 	Pull(ctx context.Context, ref string, opts PullOptions) (Image, error)
 	// Import reads images from an archive or a disk image. It returns those that
-	// the archive names.
+	// the archive names, each once, with all the names that it has then.
 	Import(ctx context.Context, source ImageSource, opts ImportOptions) ([]Image, error)
 	// Export writes images, by name or ID, to w.
 	Export(ctx context.Context, w io.Writer, names []string, opts ExportOptions) error
@@ -43,7 +43,8 @@ type Images interface {
 // Image is what is known of an image. Its lists and maps are shared and must
 // not be changed.
 type Image struct {
-	// Ref has the digest as ID and one of the names as Name.
+	// Ref has the digest as ID and one of the names as Name: the one that the
+	// image was asked for by, or that its archive gave it first.
 	Ref resource.Ref
 	// Names are the image's names in full, sorted.
 	Names []string

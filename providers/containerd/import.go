@@ -46,33 +46,31 @@ func (s *imageStore) importArchive(ctx context.Context, source compute.ImageSour
 	stream, stop := readFrom(ctx, source.Reader)
 	defer func() { free(); stop(); progress.finish(err) }()
 
-	var brought []*imageContent
-	var names []named
+	var brought []*broughtImage
 	err = s.underLease(ctx, collect, func(ctx context.Context) error {
 		a := newArchive(s, &counted{Reader: stream, total: source.Size, progress: progress})
 		listed, err := read(ctx, a)
 		if err != nil {
 			return err
 		}
-		if names, err = chooseNames(listed, name); err != nil {
+		names, err := chooseNames(listed, name)
+		if err != nil {
 			return err
 		}
 		i := &install{store: s, source: a, platform: platform, verify: opts.Verify, progress: progress, fetching: phaseUnpacking}
-		byID := make(map[digest.Digest]*imageContent)
+		byID := make(map[digest.Digest]*broughtImage)
 		for _, n := range names {
-			id := n.target.Digest
-			if byID[id] == nil {
-				byID[id], err = i.run(ctx, n)
-				if errdefs.IsNotFound(err) {
-					return malformed("%w", withoutKind{err})
-				}
-				if err != nil {
+			image := byID[n.target.Digest]
+			if image == nil {
+				if image, err = s.importOne(ctx, i, n); err != nil {
 					return err
 				}
+				byID[n.target.Digest] = image
+				brought = append(brought, image)
 			} else if err := i.check(ctx, n); err != nil {
 				return err
 			}
-			brought = append(brought, byID[id])
+			image.same = append(image.same, images.Image{Name: n.name, Target: n.target})
 		}
 		return s.name(ctx, names)
 	})
@@ -80,11 +78,31 @@ func (s *imageStore) importArchive(ctx context.Context, source compute.ImageSour
 		return nil, translate(ctx, err)
 	}
 	var out []compute.Image
-	for n, content := range brought {
-		record := images.Image{Name: names[n].name, Target: names[n].target}
-		out = append(out, s.describe(record.Name, []images.Image{record}, content))
+	for _, image := range brought {
+		out = append(out, s.describe(image.name, image.same, image.content))
 	}
 	return out, nil
+}
+
+// broughtImage is an image of an archive with the first of its names there. Same are
+// the records of its ID.
+type broughtImage struct {
+	name    string
+	same    []images.Image
+	content *imageContent
+}
+
+// importOne brings an image of an archive, which gets its names later.
+func (s *imageStore) importOne(ctx context.Context, i *install, n named) (*broughtImage, error) {
+	content, err := i.run(ctx, n)
+	if errdefs.IsNotFound(err) {
+		return nil, malformed("%w", withoutKind{err})
+	}
+	if err != nil {
+		return nil, err
+	}
+	same, err := s.sameTarget(ctx, n.target.Digest)
+	return &broughtImage{n.name, same, content}, err
 }
 
 // archiveReader reads an archive into the store and returns what it lists.

@@ -168,6 +168,16 @@ func (img *image) info() compute.Image {
 	}
 }
 
+// infoAs is info under the name in full that the caller knows the image by, where
+// it has that one.
+func (img *image) infoAs(name string) compute.Image {
+	info := img.info()
+	if slices.Contains(img.names, name) {
+		info.Ref.Name = name
+	}
+	return info
+}
+
 // user finds who a process runs as: a name or a number, with an optional group of
 // either kind. The error names the field.
 func (img *image) user(text string) (User, error) {

@@ -85,19 +85,19 @@ func (p *Provider) keepAll(found []export) ([]compute.Image, error) {
 		return nil, err
 	}
 	p.backend.unstore(fresh)
-	var kept []*image
+	var kept []named
 	for _, f := range found {
 		img, err := p.space.keep(f.artifact, f.name)
 		if err != nil {
 			return nil, err
 		}
-		if !slices.Contains(kept, img) {
-			kept = append(kept, img)
+		if !slices.ContainsFunc(kept, func(n named) bool { return n.image == img }) {
+			kept = append(kept, named{img, f.name})
 		}
 	}
 	infos := make([]compute.Image, len(kept))
 	for n, img := range kept {
-		infos[n] = img.info()
+		infos[n] = img.infoAs(img.name)
 	}
 	return infos, nil
 }

@@ -221,7 +221,7 @@ func (p *Provider) obtain(ctx context.Context, name string, policy compute.PullP
 func (s images) Get(ctx context.Context, nameOrID string) (compute.Image, error) {
 	var out compute.Image
 	err := s.look(ctx, OpGetImage, nameOrID, func(img *image) error {
-		out = img.info()
+		out = img.infoAs(fullName(nameOrID))
 		return nil
 	})
 	return out, err

@@ -19,7 +19,7 @@ func (s images) Pull(ctx context.Context, ref string, opts compute.PullOptions) 
 	}
 	s.p.backend.mu.Lock()
 	defer s.p.backend.mu.Unlock()
-	return img.info(), nil
+	return img.infoAs(fullName(ref)), nil
 }
 
 func (p *Provider) pull(ctx context.Context, name string, opts compute.PullOptions) (*image, error) {

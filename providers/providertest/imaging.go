@@ -43,6 +43,8 @@ func imageCases() []testCase {
 		{"Import reads an OCI archive", imports, func(e *env) { importImage(e, compute.OCIArchive) }},
 		{"Import reads a Docker archive", imports, func(e *env) { importImage(e, compute.DockerArchive) }},
 		{"Import names an image as it is told", imports, importNamed},
+		{"Import of what is there under another name tells both names", imports, importRenamed},
+		{"Import of an image that the archive names twice tells it once, with both names", all(imports, hasImages(compute.FeatureExport)), importTwiceNamed},
 		{"Import of a damaged archive fails and leaves nothing behind", imports, importDamaged},
 		{"Import of a stream that fails tells so and leaves nothing behind", imports, importFailing},
 		{"Import asks Verify, and a refusal leaves nothing behind", imports, importVerify},
@@ -434,6 +436,44 @@ func importNamed(e *env) {
 	require.Equal(e, images[0].Ref.ID, got.Ref.ID)
 	require.Contains(e, got.Names, "localhost/own/name:2")
 	require.NotContains(e, got.Names, name, "the archive's own name")
+}
+
+func importRenamed(e *env) {
+	const other = "localhost/own/name:2"
+	b, name := e.archive(compute.OCIArchive)
+	e.importArchive(compute.OCIArchive)
+	images, err := e.p.Images().Import(e.ctx, compute.ImageSource{Reader: b, Format: compute.OCIArchive},
+		compute.ImportOptions{Name: other})
+	require.NoError(e, err)
+	require.Len(e, images, 1)
+	require.Equal(e, other, images[0].Ref.Name)
+	require.Equal(e, sorted([]string{name, other}), images[0].Names)
+	for _, asked := range []string{name, other} {
+		got, err := e.p.Images().Get(e.ctx, asked)
+		require.NoError(e, err)
+		require.Equal(e, asked, got.Ref.Name)
+		require.Equal(e, images[0].Names, got.Names)
+	}
+}
+
+func importTwiceNamed(e *env) {
+	const other = "localhost/own/name:2"
+	_, name := e.archive(compute.OCIArchive)
+	images := e.importArchive(compute.OCIArchive)
+	b, _ := e.archive(compute.OCIArchive)
+	_, err := e.p.Images().Import(e.ctx, compute.ImageSource{Reader: b, Format: compute.OCIArchive},
+		compute.ImportOptions{Name: other})
+	require.NoError(e, err)
+	var both bytes.Buffer
+	require.NoError(e, e.p.Images().Export(e.ctx, &both, []string{other, name}, compute.ExportOptions{}))
+	require.NoError(e, e.p.Images().Delete(e.ctx, images[0].Ref.ID, compute.DeleteImageOptions{}))
+	e.onlyTestImage()
+	again, err := e.p.Images().Import(e.ctx, compute.ImageSource{Reader: &both, Format: compute.OCIArchive}, compute.ImportOptions{})
+	require.NoError(e, err)
+	require.Len(e, again, 1)
+	require.Equal(e, images[0].Ref.ID, again[0].Ref.ID)
+	require.Equal(e, sorted([]string{name, other}), again[0].Names)
+	require.Contains(e, again[0].Names, again[0].Ref.Name)
 }
 
 func importDamaged(e *env) {
