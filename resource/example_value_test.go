@@ -38,6 +38,16 @@ func ExampleCheckName() {
 	// "must not be empty"
 }
 
+// A namespace is never asked for by ID, so its name may look like one.
+func ExampleCheckNamespace() {
+	id := resource.NewID()
+	fmt.Printf("%q %q\n", resource.CheckNamespace(id), resource.CheckName(id))
+	fmt.Printf("%q\n", resource.CheckNamespace("team/blue"))
+	// Output:
+	// "" "must not have the shape of an ID"
+	// "must consist of a-z, 0-9 and '-', has \"/\""
+}
+
 // FaultsOf finds what a form has to show beside its fields.
 func ExampleFaultsOf() {
 	var faults resource.Faults
