@@ -67,15 +67,24 @@ func (s Site) Labelled(selector string) Site {
 	return s
 }
 
-// Kind narrows the site to a kind of resource, such as resource.KindVolume.
+// Kind narrows the site to a kind of resource, such as resource.KindVolume. What is
+// done with a snapshot is about the instance or the volume.
 func (s Site) Kind(kind resource.Kind) Site {
-	s.kinds = append(slices.Clone(s.kinds), string(kind))
-	return s
+	return s.kind(string(kind), checkWord("kind of resource with calls of its own", kind, targetKinds))
 }
+
+var targetKinds = []resource.Kind{resource.KindInstance, resource.KindImage, resource.KindVolume, resource.KindNetwork, resource.KindEndpoint}
 
 // InstanceKind narrows the site to a kind of instance, such as compute.VM.
 func (s Site) InstanceKind(kind compute.Kind) Site {
-	s.kinds = append(slices.Clone(s.kinds), string(kind))
+	return s.kind(string(kind), checkWord("kind of instance", kind, []compute.Kind{compute.Container, compute.VM}))
+}
+
+func (s Site) kind(kind, fault string) Site {
+	if fault != "" {
+		s.faults = append(slices.Clone(s.faults), resource.Fault{Field: "kind", Reason: fault})
+	}
+	s.kinds = append(slices.Clone(s.kinds), kind)
 	return s
 }
 
@@ -186,13 +195,22 @@ type EventSite struct{ site Site }
 
 // OnEvent is the site of every event with one of these reasons, such as
 // resource.ReasonStart; of every event where none is given. An event without a
-// reason is found by its type, such as "deleted".
+// reason is found by its type: "deleted".
 func OnEvent(reasons ...string) EventSite {
 	s := On()
 	for _, reason := range reasons {
+		s.faults.AddReason("event", checkWord("reason of an event", reason, eventReasons))
 		s.ops = append(s.ops, Op(reason))
 	}
 	return EventSite{s}
+}
+
+// eventReasons are those of the events that the fake emits, and the type of those
+// that have none.
+var eventReasons = []string{
+	resource.ReasonCreate, resource.ReasonStart, resource.ReasonExit, resource.ReasonOOM, resource.ReasonPause,
+	resource.ReasonResume, resource.ReasonSuspend, resource.ReasonReset, resource.ReasonUpdate, resource.ReasonHealth,
+	resource.ReasonReady, resource.ReasonFail, string(resource.EventDeleted),
 }
 
 // Of narrows the site to resources of these names or IDs.

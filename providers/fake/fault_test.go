@@ -245,6 +245,11 @@ func TestFaultsThatMakeNoSense(t *testing.T) {
 	for name, fault := range map[string]fake.Fault{
 		"zero value":      {},
 		"unknown op":      fake.On("instance/explode").Hanging(),
+		"unknown kind":    fake.On(fake.OpStart).Kind("instances").Hanging(),
+		"no call's kind":  fake.On(fake.OpRevertSnapshot).Kind(resource.KindSnapshot).Hanging(),
+		"unknown guest":   fake.On(fake.OpStart).InstanceKind("VM").Hanging(),
+		"unknown event":   fake.OnEvent("started").Dropped(),
+		"type of events":  fake.OnEvent("added").Dropped(),
 		"no name":         fake.On(fake.OpStart).Of().Hanging(),
 		"number 0":        fake.On(fake.OpStart).Nth(0).Hanging(),
 		"broken selector": fake.On(fake.OpStart).Labelled("a=b=c").Hanging(),

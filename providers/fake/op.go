@@ -1,7 +1,6 @@
 package fake
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -124,73 +123,7 @@ var ops = []Op{
 func Ops() []Op { return slices.Clone(ops) }
 
 // check returns why there is no such operation, or "".
-func (o Op) check() string {
-	if slices.Contains(ops, o) {
-		return ""
-	}
-	reason := fmt.Sprintf("is no operation: %q", string(o))
-	if near := o.nearest(); len(near) > 0 {
-		reason += "; did you mean " + quoted(near, " or ") + "?"
-	}
-	return reason + " All are: " + quoted(ops, ", ")
-}
-
-// nearest lists the operations that the name may be meant for: those that differ by
-// a letter or two, or else those whose verbs do.
-func (o Op) nearest() []Op {
-	var near []Op
-	for _, part := range []func(Op) string{func(o Op) string { return string(o) }, Op.verb} {
-		text := letters(part(o))
-		best := min(2, len(text)/3)
-		for _, other := range ops {
-			switch d := distance(text, letters(part(other))); {
-			case d < best:
-				near, best = []Op{other}, d
-			case d == best:
-				near = append(near, other)
-			}
-		}
-		if len(near) > 0 {
-			break
-		}
-	}
-	return near
-}
-
-// letters is text in lower case and without what people put between words.
-func letters(text string) string {
-	return strings.NewReplacer(" ", "", "-", "", "_", "").Replace(strings.ToLower(text))
-}
-
-// distance is how many bytes must be changed, put in or left out to get from one
-// text to the other.
-func distance(from, to string) int {
-	row := make([]int, len(to)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(from) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(to) {
-			changed := diagonal
-			if from[i] != to[j] {
-				changed++
-			}
-			diagonal = row[j+1]
-			row[j+1] = min(changed, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(to)]
-}
-
-func quoted(list []Op, separator string) string {
-	names := make([]string, len(list))
-	for n, op := range list {
-		names[n] = fmt.Sprintf("%q", string(op))
-	}
-	return strings.Join(names, separator)
-}
+func (o Op) check() string { return checkWord("operation", o, ops) }
 
 // name is how a fault tells of the operation: as its constant is called, with the
 // kind unless that is an instance.
