@@ -147,20 +147,21 @@ func TestAddress(t *testing.T) {
 	for name, c := range map[string]struct {
 		address string
 		kind    error
+		says    string
 	}{
-		"does not exist":  {filepath.Join(dir, "none"), errdefs.ErrUnavailable},
-		"is below a file": {filepath.Join(file, "x"), errdefs.ErrInvalidArgument},
-		"is no socket":    {file, errdefs.ErrInvalidArgument},
-		"is a folder":     {dir, errdefs.ErrInvalidArgument},
-		"nobody listens":  {filepath.Join(dir, "stale"), errdefs.ErrUnavailable},
-		"never answers":   {filepath.Join(dir, "silent"), errdefs.ErrUnavailable},
-		"too long":        {filepath.Join(dir, longName), errdefs.ErrUnavailable},
+		"does not exist":  {filepath.Join(dir, "none"), errdefs.ErrUnavailable, "does not exist; is containerd running?"},
+		"is below a file": {filepath.Join(file, "x"), errdefs.ErrInvalidArgument, "not a directory"},
+		"is no socket":    {file, errdefs.ErrInvalidArgument, "is no socket"},
+		"is a folder":     {dir, errdefs.ErrInvalidArgument, "is no socket"},
+		"nobody listens":  {filepath.Join(dir, "stale"), errdefs.ErrUnavailable, "nobody listens; is containerd running?"},
+		"never answers":   {filepath.Join(dir, "silent"), errdefs.ErrUnavailable, "no answer within 200ms"},
+		"too long":        {filepath.Join(dir, longName), errdefs.ErrUnavailable, "does not exist"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			begun := time.Now()
 			_, err := New(t.Context(), Options{Address: c.address, ConnectTimeout: 200 * time.Millisecond})
 			field(t, err, c.kind, "address")
-			assert.ErrorContains(t, err, c.address)
+			assert.ErrorContains(t, err, c.address+": "+c.says)
 			assert.Less(t, time.Since(begun), 5*time.Second)
 		})
 	}
