@@ -42,10 +42,11 @@ func (s *imageStore) pull(ctx context.Context, text string, opts compute.PullOpt
 	}
 	defer done()
 	parsed, err := compute.ParseImageReference(text)
-	if err := append(resource.FaultsOf(err), opts.Validate()...).Err(); err != nil {
-		return out, err
+	faults := append(resource.FaultsOf(err), opts.Validate()...)
+	platform, unfit := choosePlatform(opts.Platform)
+	if len(opts.Platform.Validate()) == 0 {
+		faults = append(faults, unfit...)
 	}
-	platform, faults := choosePlatform(opts.Platform)
 	if err := faults.Err(); err != nil {
 		return out, err
 	}
