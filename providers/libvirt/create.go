@@ -99,14 +99,26 @@ func (p *Provider) define(ctx context.Context, id, description string) error {
 // owe removes a domain that may have been made, as soon as the hypervisor can be
 // reached again, as long as the provider is open.
 func (p *Provider) owe(id string) {
+	p.later(func(ctx context.Context) bool {
+		err := p.undefine(ctx, id)
+		return err == nil || isNotFound(err)
+	})
+}
+
+// later does what could not be done until it is, as long as the provider is open,
+// and once more when that is closed.
+func (p *Provider) later(do func(context.Context) (done bool)) {
 	p.detached.Go(func() {
 		for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 			select {
 			case <-p.alive.Done():
+				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+				defer cancel()
+				do(ctx)
 				return
 			case <-time.After(pause):
 			}
-			if err := p.undefine(p.alive, id); err == nil || isNotFound(err) {
+			if do(p.alive) {
 				return
 			}
 		}

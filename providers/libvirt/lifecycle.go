@@ -192,8 +192,18 @@ func (i *instance) transit(ctx context.Context, op compute.Operation, name strin
 func (i *instance) Delete(ctx context.Context, opts compute.DeleteOptions) error {
 	return i.change(ctx, "delete", func(ctx context.Context) error {
 		err := i.p.locked(ctx, i.id, func() error { return i.delete(ctx, opts) })
-		if err == nil {
+		switch {
+		case err == nil:
 			i.p.feed.settle(ctx, i.id, "")
+		case uncertain(err):
+			// What may be gone all the same leaves no files.
+			i.p.later(func(ctx context.Context) bool {
+				_, err := i.p.read(ctx, i.id)
+				if isNotFound(err) {
+					err = i.removeFiles()
+				}
+				return err == nil
+			})
 		}
 		return err
 	})
