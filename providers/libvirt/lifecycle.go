@@ -200,7 +200,7 @@ func (i *instance) Delete(ctx context.Context, opts compute.DeleteOptions) error
 			i.p.later(func(ctx context.Context) bool {
 				_, err := i.p.read(ctx, i.id)
 				if isNotFound(err) {
-					err = i.removeFiles()
+					err = i.removeConsole()
 				}
 				return err == nil
 			})
@@ -213,7 +213,7 @@ func (i *instance) delete(ctx context.Context, opts compute.DeleteOptions) error
 	d, err := i.load(ctx)
 	if isNotFound(err) && resource.IsID(i.id) {
 		// An earlier call may have got no further.
-		return errors.Join(err, i.removeFiles())
+		return errors.Join(err, i.removeConsole())
 	}
 	if err != nil {
 		return err
@@ -246,16 +246,17 @@ func (i *instance) delete(ctx context.Context, opts compute.DeleteOptions) error
 	if err != nil {
 		return err
 	}
-	return i.removeFiles()
+	return i.removeConsole()
 }
 
-// removeFiles removes what this host keeps of an instance.
-func (i *instance) removeFiles() error {
-	_ = os.Remove(i.p.lockPath(i.id))
-	if log := i.p.consoleLog(i.id); log != "" {
-		if err := os.Remove(log); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("remove what the console wrote: %w", err)
-		}
+// removeConsole removes what this host keeps of what the guest wrote.
+func (i *instance) removeConsole() error {
+	log := i.p.consoleLog(i.id)
+	if log == "" {
+		return nil
+	}
+	if err := os.Remove(log); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("remove what the console wrote: %w", err)
 	}
 	return nil
 }

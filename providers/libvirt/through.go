@@ -62,9 +62,12 @@ func (i *instance) change(ctx context.Context, op string, do func(context.Contex
 }
 
 // locked runs a part of a change that no other process may disturb: libvirt has no
-// way to change what is as it was read only. An instance that turns out to be gone
-// leaves no file.
+// way to change what is as it was read only. The lock's file goes with the lock;
+// an ID that is none names no file.
 func (p *Provider) locked(ctx context.Context, id string, do func() error) error {
+	if !resource.IsID(id) {
+		return errNotFound()
+	}
 	lock, err := filelock.Acquire(asked(ctx), p.lockPath(id), filelock.Exclusive)
 	if err != nil && asked(ctx).Err() != nil {
 		return givenUp(ctx)
@@ -72,12 +75,8 @@ func (p *Provider) locked(ctx context.Context, id string, do func() error) error
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
 		return fmt.Errorf("lock the instance: %w", err)
 	}
-	if err = do(); isNotFound(err) {
-		lock.Remove()
-	} else {
-		lock.Release()
-	}
-	return err
+	defer lock.Remove()
+	return do()
 }
 
 func (p *Provider) lockPath(id string) string { return filepath.Join(p.opts.StateDir, id+".lock") }

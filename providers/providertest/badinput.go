@@ -86,7 +86,7 @@ func badSpecs() []badSpec {
 	add("a reservation above the memory", "resources.memoryReservation", func(s *compute.Spec) {
 		s.Resources.Memory, s.Resources.MemoryReservation = 64*resource.MiB, 65*resource.MiB
 	})
-	add("swap without memory", "resources.swap", func(s *compute.Spec) { s.Resources.Swap = resource.GiB })
+	add("swap without memory", "resources.swap", func(s *compute.Spec) { s.Resources = compute.Resources{Swap: resource.GiB} })
 	for field, spoil := range map[string]func(*compute.Resources){
 		"pids":        func(r *compute.Resources) { r.PIDs = -1 },
 		"shmSize":     func(r *compute.Resources) { r.ShmSize = -1 },
