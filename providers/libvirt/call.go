@@ -4,7 +4,6 @@ package libvirt
 
 import (
 	"context"
-	"sync"
 
 	"github.com/containerd/errdefs"
 	lv "libvirt.org/go/libvirt"
@@ -12,25 +11,10 @@ import (
 	"github.com/univirt/univirt/resource"
 )
 
-// calls counts the calls to libvirt by their names.
-type calls struct {
-	mu     sync.Mutex
-	counts map[string]int
-}
-
-func (c *calls) count(name string) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.counts == nil {
-		c.counts = make(map[string]int)
-	}
-	c.counts[name]++
-}
-
 // call makes one call to libvirt, and returns when it has answered, the context
 // has ended or the connection is lost. Libvirt knows no contexts: a call that is
 // left alone goes on, and its outcome is not known.
-func call[T any](ctx context.Context, p *Provider, name string, do func(*lv.Connect) (T, error)) (T, error) {
+func call[T any](ctx context.Context, p *Provider, do func(*lv.Connect) (T, error)) (T, error) {
 	var none T
 	if err := ctx.Err(); err != nil {
 		return none, ended(ctx)
@@ -43,7 +27,6 @@ func call[T any](ctx context.Context, p *Provider, name string, do func(*lv.Conn
 	if !ok {
 		return none, resource.Errorf(errdefs.ErrUnavailable, "%w", errLost)
 	}
-	p.calls.count(name)
 	if p.line != nil {
 		do = broken(p.line, do)
 	}
@@ -110,15 +93,15 @@ func broken[T any](l line, do func(*lv.Connect) (T, error)) func(*lv.Connect) (T
 }
 
 // act is call for what returns an error only.
-func act(ctx context.Context, p *Provider, name string, do func(*lv.Connect) error) error {
-	_, err := call(ctx, p, name, func(c *lv.Connect) (struct{}, error) { return struct{}{}, do(c) })
+func act(ctx context.Context, p *Provider, do func(*lv.Connect) error) error {
+	_, err := call(ctx, p, func(c *lv.Connect) (struct{}, error) { return struct{}{}, do(c) })
 	return err
 }
 
 // onDomain makes a call on the domain of an ID. It is looked up each time: a
 // domain's handle does not outlive its connection.
-func onDomain[T any](ctx context.Context, p *Provider, id, name string, do func(*lv.Domain) (T, error)) (T, error) {
-	return call(ctx, p, name, func(c *lv.Connect) (T, error) {
+func onDomain[T any](ctx context.Context, p *Provider, id string, do func(*lv.Domain) (T, error)) (T, error) {
+	return call(ctx, p, func(c *lv.Connect) (T, error) {
 		var none T
 		d, err := c.LookupDomainByUUIDString(id)
 		if err != nil {

@@ -67,7 +67,7 @@ func (s instances) record(spec compute.Spec, at time.Time) (record, error) {
 func (p *Provider) define(ctx context.Context, id, description string) error {
 	through, cancel := outlive(ctx, answerTime)
 	defer cancel()
-	err := act(through, p, "DomainDefineXML", func(c *lv.Connect) error {
+	err := act(through, p, func(c *lv.Connect) error {
 		d, err := c.DomainDefineXMLFlags(description, p.defineFlags())
 		if err != nil {
 			return err
@@ -160,7 +160,7 @@ func (p *Provider) undefine(ctx context.Context, id string) error {
 		flags |= lv.DOMAIN_UNDEFINE_NVRAM | lv.DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
 	}
 	changes(ctx)
-	_, err := onDomain(ctx, p, id, "DomainUndefine", func(d *lv.Domain) (struct{}, error) {
+	_, err := onDomain(ctx, p, id, func(d *lv.Domain) (struct{}, error) {
 		return struct{}{}, d.UndefineFlags(flags)
 	})
 	return err

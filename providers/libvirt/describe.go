@@ -91,7 +91,7 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		Changes:     map[resource.Kind]univirt.ChangeNotice{resource.KindInstance: univirt.ByEvent},
 	}
 	out.Backend.InWindow = p.version == tested
-	node, err := call(ctx, p, "NodeGetInfo", (*lv.Connect).GetNodeInfo)
+	node, err := call(ctx, p, (*lv.Connect).GetNodeInfo)
 	switch {
 	case err == nil:
 		out.Capacity.CPUs, out.Capacity.Memory = float64(node.Cpus), int64(node.Memory)*resource.KiB
@@ -101,7 +101,7 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		out.Problems = append(out.Problems, "libvirt does not answer: "+err.Error())
 		return out, nil
 	}
-	if free, err := call(ctx, p, "NodeGetFreeMemory", (*lv.Connect).GetFreeMemory); err == nil {
+	if free, err := call(ctx, p, (*lv.Connect).GetFreeMemory); err == nil {
 		out.Capacity.MemoryAvailable = int64(free)
 	}
 	return out, nil

@@ -123,7 +123,7 @@ func (s instances) Get(ctx context.Context, idOrName string) (compute.Instance, 
 		return nil, resource.Fail("get", s.p.ref(resource.KindInstance, "", ""),
 			resource.Faults{{Field: "idOrName", Reason: reason}})
 	}
-	id, err := call(ctx, s.p, "LookupDomainByName", func(c *lv.Connect) (string, error) {
+	id, err := call(ctx, s.p, func(c *lv.Connect) (string, error) {
 		d, err := c.LookupDomainByName(domainName(s.p.opts.Namespace, idOrName))
 		if err != nil {
 			return "", err

@@ -54,7 +54,7 @@ func (i *instance) start(ctx context.Context, opts compute.StartOptions) error {
 		return err
 	}
 	run := runRecord{Run: d.lastRun() + 1, Started: time.Now().UTC()}
-	err = i.do(ctx, "DomainCreate", func(d *lv.Domain) error { return d.CreateWithFlags(0) })
+	err = i.do(ctx, func(d *lv.Domain) error { return d.CreateWithFlags(0) })
 	if overtaken(err) || uncertain(err) {
 		// Somebody else may have been faster, or the daemon than the end of the call.
 		clean, cancel := i.p.cleanup(ctx)
@@ -80,9 +80,9 @@ func (i *instance) start(ctx context.Context, opts compute.StartOptions) error {
 }
 
 // do makes a call on the instance's domain.
-func (i *instance) do(ctx context.Context, name string, do func(*lv.Domain) error) error {
+func (i *instance) do(ctx context.Context, do func(*lv.Domain) error) error {
 	changes(ctx)
-	_, err := onDomain(ctx, i.p, i.id, name, func(d *lv.Domain) (struct{}, error) { return struct{}{}, do(d) })
+	_, err := onDomain(ctx, i.p, i.id, func(d *lv.Domain) (struct{}, error) { return struct{}{}, do(d) })
 	if isNotFound(err) {
 		return errNotFound()
 	}
@@ -96,7 +96,7 @@ func (p *Provider) write(ctx context.Context, id string, e element, v any) error
 		return err
 	}
 	changes(ctx)
-	_, err = onDomain(ctx, p, id, "DomainSetMetadata", func(d *lv.Domain) (struct{}, error) {
+	_, err = onDomain(ctx, p, id, func(d *lv.Domain) (struct{}, error) {
 		return struct{}{}, d.SetMetadata(lv.DOMAIN_METADATA_ELEMENT, body, e.prefix, e.space, lv.DOMAIN_AFFECT_CONFIG)
 	})
 	if isNotFound(err) {
@@ -130,34 +130,34 @@ func (p *Provider) noteExit(ctx context.Context, d *domain, at time.Time) (*doma
 // Pause implements compute.Pauser.
 func (i *instance) Pause(ctx context.Context) error {
 	return i.change(ctx, "pause", func(ctx context.Context) error {
-		return i.transit(ctx, compute.OpPause, "DomainSuspend", (*lv.Domain).Suspend)
+		return i.transit(ctx, compute.OpPause, (*lv.Domain).Suspend)
 	})
 }
 
 // Resume implements compute.Pauser.
 func (i *instance) Resume(ctx context.Context) error {
 	return i.change(ctx, "resume", func(ctx context.Context) error {
-		return i.transit(ctx, compute.OpResume, "DomainResume", (*lv.Domain).Resume)
+		return i.transit(ctx, compute.OpResume, (*lv.Domain).Resume)
 	})
 }
 
 // Suspend implements compute.Suspender.
 func (i *instance) Suspend(ctx context.Context, _ compute.SuspendOptions) error {
 	return i.change(ctx, "suspend", func(ctx context.Context) error {
-		return i.transit(ctx, compute.OpSuspend, "DomainManagedSave", func(d *lv.Domain) error { return d.ManagedSave(0) })
+		return i.transit(ctx, compute.OpSuspend, func(d *lv.Domain) error { return d.ManagedSave(0) })
 	})
 }
 
 // Reset implements compute.Resetter.
 func (i *instance) Reset(ctx context.Context) error {
 	return i.change(ctx, "reset", func(ctx context.Context) error {
-		return i.transit(ctx, compute.OpReset, "DomainReset", func(d *lv.Domain) error { return d.Reset(0) })
+		return i.transit(ctx, compute.OpReset, func(d *lv.Domain) error { return d.Reset(0) })
 	})
 }
 
 // transit does what leads from the present state to the next, if the table allows
 // it.
-func (i *instance) transit(ctx context.Context, op compute.Operation, name string, do func(*lv.Domain) error) error {
+func (i *instance) transit(ctx context.Context, op compute.Operation, do func(*lv.Domain) error) error {
 	d, err := i.loadOwned(ctx, "")
 	if err != nil {
 		return err
@@ -169,7 +169,7 @@ func (i *instance) transit(ctx context.Context, op compute.Operation, name strin
 	if err := givenUp(ctx); err != nil {
 		return err
 	}
-	err = i.do(ctx, name, do)
+	err = i.do(ctx, do)
 	if err == nil {
 		i.p.feed.settle(ctx, i.id, to.To)
 	}
@@ -264,7 +264,7 @@ func (i *instance) removeConsole() error {
 // destroy ends the run at once; that there is none is nil. A machine that a daemon
 // takes up again, or that goes off by itself, may end in front of the call.
 func (i *instance) destroy(ctx context.Context) error {
-	err := i.do(ctx, "DomainDestroy", (*lv.Domain).Destroy)
+	err := i.do(ctx, (*lv.Domain).Destroy)
 	if !overtaken(err) {
 		return err
 	}

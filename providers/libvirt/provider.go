@@ -26,7 +26,6 @@ import (
 type Provider struct {
 	opts  Options // normalised
 	link  link
-	calls calls
 	owner resource.Owner
 	hyper hypervisor
 	// accel is what was found out about this host's KVM, and daemon the managed one;
@@ -113,7 +112,7 @@ func openProvider(ctx context.Context, opts Options, line line) (*Provider, erro
 
 // ask finds out what the hypervisor is.
 func (p *Provider) ask(ctx context.Context) error {
-	text, err := call(ctx, p, "ConnectGetCapabilities", (*lv.Connect).GetCapabilities)
+	text, err := call(ctx, p, (*lv.Connect).GetCapabilities)
 	if err != nil {
 		return err
 	}
@@ -121,11 +120,11 @@ func (p *Provider) ask(ctx context.Context) error {
 	if err := caps.Unmarshal(text); err != nil {
 		return resource.Errorf(nil, "the hypervisor's capabilities cannot be read: %w", err)
 	}
-	p.driver, err = call(ctx, p, "ConnectGetType", (*lv.Connect).GetType)
+	p.driver, err = call(ctx, p, (*lv.Connect).GetType)
 	if err != nil {
 		return err
 	}
-	version, err := call(ctx, p, "ConnectGetLibVersion", (*lv.Connect).GetLibVersion)
+	version, err := call(ctx, p, (*lv.Connect).GetLibVersion)
 	if err != nil {
 		return err
 	}
@@ -184,8 +183,9 @@ func (p *Provider) cleanup(ctx context.Context) (context.Context, context.Cancel
 }
 
 // Close ends the provider: operations under way end with resource.ErrClosed.
-// Instances run on, and the use of a managed daemon ends. Closing twice is nil. It waits for no code of the caller's, so
-// it may be called from within the body of a loop.
+// Instances run on, and the use of a managed daemon ends. Closing twice is nil. It
+// waits for no code of the caller's, so it may be called from within the body of a
+// loop.
 func (p *Provider) Close() (err error) {
 	p.closing.Do(func() {
 		p.mu.Lock()

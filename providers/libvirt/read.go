@@ -69,7 +69,7 @@ func (p *Provider) read(ctx context.Context, id string) (*domain, error) {
 	if !resource.IsID(id) {
 		return nil, errNotFound()
 	}
-	d, err := call(ctx, p, "ReadDomain", func(c *lv.Connect) (*domain, error) {
+	d, err := call(ctx, p, func(c *lv.Connect) (*domain, error) {
 		d, err := c.LookupDomainByUUIDString(id)
 		if err != nil {
 			return nil, err
@@ -93,7 +93,7 @@ func (p *Provider) withAgent(ctx context.Context, d *domain) error {
 	if d.state != compute.Running || p.inProcess() {
 		return nil
 	}
-	text, err := onDomain(ctx, p, d.id, "DomainGetXMLDesc", func(d *lv.Domain) (string, error) { return d.GetXMLDesc(0) })
+	text, err := onDomain(ctx, p, d.id, func(d *lv.Domain) (string, error) { return d.GetXMLDesc(0) })
 	if err != nil {
 		return err
 	}
@@ -187,7 +187,7 @@ func stateOf(state lv.DomainState, detail int) (compute.State, string) {
 
 // readAll reads the domains that may be of the namespace, or nobody's.
 func (p *Provider) readAll(ctx context.Context) ([]*domain, error) {
-	return call(ctx, p, "ListAllDomains", func(c *lv.Connect) ([]*domain, error) {
+	return call(ctx, p, func(c *lv.Connect) ([]*domain, error) {
 		listed, err := c.ListAllDomains(0)
 		if err != nil {
 			return nil, err

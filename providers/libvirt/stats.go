@@ -49,7 +49,7 @@ func (s instances) stats(ctx context.Context, filter compute.Filter) ([]compute.
 		return nil, err
 	}
 	defer done()
-	return call(ctx, s.p, "GetAllDomainStats", func(c *lv.Connect) ([]compute.Stats, error) {
+	return call(ctx, s.p, func(c *lv.Connect) ([]compute.Stats, error) {
 		all, err := c.GetAllDomainStats(nil, statsTypes, lv.CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE)
 		if err != nil {
 			return nil, err

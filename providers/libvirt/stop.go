@@ -63,7 +63,7 @@ func (i *instance) stop(ctx context.Context, opts compute.StopOptions) (err erro
 	}()
 	run := d.lastRun()
 	if d.state == compute.Suspended {
-		if err := i.do(ctx, "DomainManagedSaveRemove", func(d *lv.Domain) error { return d.ManagedSaveRemove(0) }); err != nil {
+		if err := i.do(ctx, func(d *lv.Domain) error { return d.ManagedSaveRemove(0) }); err != nil {
 			return err
 		}
 		return i.p.writeExit(ctx, i.id, exitRecord{Run: run, Known: true, Code: forcedCode, Reason: "forced", Started: d.facts.run.Started, Finished: time.Now().UTC()})
@@ -94,7 +94,7 @@ func (i *instance) ask(ctx context.Context, d *domain, opts compute.StopOptions)
 	defer done()
 	if d.state == compute.Paused {
 		// A guest that stands still could not act upon it.
-		if err := i.do(ctx, "DomainResume", (*lv.Domain).Resume); err != nil && !overtaken(err) {
+		if err := i.do(ctx, (*lv.Domain).Resume); err != nil && !overtaken(err) {
 			return false, err
 		}
 	}
@@ -132,7 +132,7 @@ func (i *instance) ask(ctx context.Context, d *domain, opts compute.StopOptions)
 
 // press presses the power button. That nothing runs any more is the end of it.
 func (i *instance) press(ctx context.Context) (over bool, err error) {
-	err = i.do(ctx, "DomainShutdown", func(d *lv.Domain) error {
+	err = i.do(ctx, func(d *lv.Domain) error {
 		flags := lv.DomainShutdownFlags(lv.DOMAIN_SHUTDOWN_ACPI_POWER_BTN)
 		if i.p.inProcess() {
 			flags = lv.DOMAIN_SHUTDOWN_DEFAULT

@@ -94,7 +94,7 @@ func (i *instance) redefine(ctx context.Context, r record) error {
 	if err != nil {
 		return err
 	}
-	return i.do(ctx, "DomainRedefine", func(d *lv.Domain) error {
+	return i.do(ctx, func(d *lv.Domain) error {
 		text, err := d.GetXMLDesc(lv.DOMAIN_XML_INACTIVE | lv.DOMAIN_XML_SECURE)
 		if err != nil {
 			return err
