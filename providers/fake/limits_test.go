@@ -93,6 +93,9 @@ func TestSpeedOfListByLabelDoesNotDependOnTheOthers(t *testing.T) {
 // TestSpeedMemory holds what 100,000 instances keep on the heap in each state. A
 // heap is measured exactly, so the bound is the one that is promised.
 func TestSpeedMemory(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: filling the memory takes a while")
+	}
 	const count, most = 100_000, 200_000_000
 	ctx := context.Background()
 	for name, label := range map[string]func(n int) resource.Labels{
