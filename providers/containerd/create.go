@@ -20,6 +20,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/filelock"
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -103,11 +105,11 @@ func (p *Provider) create(ctx context.Context, id string, spec compute.Spec) (er
 	if done := ended(ctx); done != nil {
 		return done
 	}
-	through, cancel := outlive(ctx, answerTime)
+	through, cancel := outlive.Context(ctx, answerTime)
 	defer cancel()
 	_, err = p.client.ContainerService().Create(through, p.container(id, image, spec, runtime))
 	if err == nil && spec.Lifetime.Ephemeral {
-		p.mortals.add(id)
+		p.mortals.Add(id)
 	}
 	return translate(ctx, err)
 }
@@ -131,7 +133,7 @@ func (p *Provider) takeName(ctx context.Context, id string, image resolvedImage,
 	labels[labelDeadline] = time.Now().Add(makingTime).UTC().Format(time.RFC3339)
 	unpacked := false
 	for {
-		through, cancel := outlive(ctx, answerTime)
+		through, cancel := outlive.Context(ctx, answerTime)
 		mounts, err := p.client.SnapshotService(p.snapshotter).Prepare(through, key, image.ChainID, snapshots.WithLabels(labels))
 		cancel()
 		switch {
@@ -288,11 +290,11 @@ func (p *Provider) clearName(ctx context.Context, name string) (bool, error) {
 	if p.unfinished(info) == "" {
 		return false, nil
 	}
-	lock, err := lockFile(ctx, p.state.names(), exclusive)
+	lock, err := filelock.Acquire(ctx, p.state.names(), filelock.Exclusive)
 	if err != nil {
 		return false, err
 	}
-	defer lock.release()
+	defer lock.Release()
 	if info, err = store.Stat(ctx, key); err != nil {
 		return errdefs.IsNotFound(err), ignoreNotFound(err)
 	}
@@ -311,11 +313,11 @@ func (p *Provider) clearName(ctx context.Context, name string) (bool, error) {
 // nobody makes it any more, unless it is there: what its maker, or whoever deleted
 // it, could not remove without the daemon.
 func (p *Provider) clearRoot(ctx context.Context, name, id string) error {
-	lock, err := lockFile(ctx, p.state.names(), exclusive)
+	lock, err := filelock.Acquire(ctx, p.state.names(), filelock.Exclusive)
 	if err != nil {
 		return err
 	}
-	defer lock.release()
+	defer lock.Release()
 	key := snapshotKey(name)
 	store := p.client.SnapshotService(p.snapshotter)
 	info, err := store.Stat(ctx, key)

@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/filelock"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -107,11 +108,11 @@ func (p *Provider) remove(ctx context.Context, k *known) error {
 	if err != nil && !errdefs.IsNotFound(err) {
 		return translate(ctx, err)
 	}
-	lock, err := lockFile(ctx, p.state.names(), shared)
+	lock, err := filelock.Acquire(ctx, p.state.names(), filelock.Shared)
 	if err != nil {
 		return err
 	}
-	defer lock.release()
+	defer lock.Release()
 	if err := p.client.ContainerService().Delete(ctx, id); err != nil {
 		err = translate(ctx, err)
 		if !errdefs.IsUnavailable(err) {
@@ -125,7 +126,7 @@ func (p *Provider) remove(ctx context.Context, k *known) error {
 	// From here on the instance is gone, whatever becomes of the context.
 	ctx, cancel := p.cleanup(ctx)
 	defer cancel()
-	p.mortals.remove(id)
+	p.mortals.Remove(id)
 	p.records.drop(id)
 	err = ignoreNotFound(p.client.SnapshotService(p.snapshotter).Remove(ctx, key))
 	p.leases.drop(key)

@@ -35,7 +35,7 @@ func crash(p *Provider) error {
 	p.reaper.stop()
 	p.detached.Wait()
 	p.images.close()
-	p.generation.release()
+	p.generation.Release()
 	return p.client.Close()
 }
 

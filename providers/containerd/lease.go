@@ -8,6 +8,7 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/errdefs"
 
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/internal/turns"
 	"github.com/univirt/univirt/resource"
 )
@@ -42,7 +43,7 @@ func (p *Provider) makeLease(ctx context.Context, id string, lasts time.Duration
 	if done := ended(ctx); done != nil {
 		return leases.Lease{}, done
 	}
-	through, cancel := outlive(ctx, answerTime)
+	through, cancel := outlive.Context(ctx, answerTime)
 	defer cancel()
 	manager := p.client.LeasesService()
 	lease, err := manager.Create(through, leases.WithID(id), leases.WithExpiration(lasts), leases.WithLabels(p.ownerLabels()))

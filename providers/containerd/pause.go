@@ -9,6 +9,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -80,7 +81,7 @@ func (i *instance) transit(ctx context.Context, op compute.Operation, do func() 
 			return err
 		}
 		select {
-		case <-asked(ctx).Done():
+		case <-outlive.Asked(ctx).Done():
 			return givenUp(ctx)
 		case <-time.After(50 * time.Millisecond):
 		}

@@ -14,22 +14,6 @@ import (
 	"github.com/univirt/univirt/compute"
 )
 
-type lockMode int
-
-const (
-	shared lockMode = iota
-	exclusive
-)
-
-type fileLock struct{}
-
-func lockFile(context.Context, string, lockMode) (*fileLock, error) {
-	return nil, errors.ErrUnsupported
-}
-func isLocked(string) (bool, error) { return false, errors.ErrUnsupported }
-func (*fileLock) release()          {}
-func (*fileLock) remove()           {}
-
 const supported = false
 
 type host struct {

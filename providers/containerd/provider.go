@@ -13,7 +13,9 @@ import (
 
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/filelock"
 	"github.com/univirt/univirt/internal/logfile"
+	"github.com/univirt/univirt/internal/mortals"
 	"github.com/univirt/univirt/internal/turns"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
@@ -30,7 +32,7 @@ type Provider struct {
 	snapshotter string
 	owner       resource.Owner
 	state       stateDir
-	generation  *fileLock
+	generation  *filelock.Lock
 	host        host
 	// kind is what Create, Plan and Update go by, which nobody changes.
 	kind univirt.KindDescription
@@ -44,7 +46,7 @@ type Provider struct {
 	events  eventHub
 	records recordCache
 	follow  logfile.Watcher
-	mortals mortals
+	mortals mortals.Set
 	debts   debts
 
 	// alive ends when the provider is closed.
@@ -106,7 +108,7 @@ func openProvider(ctx context.Context, opts Options) (_ *Provider, err error) {
 	defer func() {
 		if err != nil {
 			p.end()
-			p.generation.remove()
+			p.generation.Remove()
 		}
 	}()
 	ctx = p.dress(ctx)
@@ -336,8 +338,17 @@ func (p *Provider) shut() error {
 	ctx, cancel := context.WithTimeout(p.dress(context.Background()), compute.CleanupTimeout+time.Second)
 	defer cancel()
 	p.debts.settle(ctx)
-	errs := []error{p.mortals.bury(ctx, p), p.leases.release(ctx, p)}
-	p.generation.remove()
+	errs := []error{p.mortals.Bury(ctx, p.bury), p.leases.release(ctx, p)}
+	p.generation.Remove()
 	errs = append(errs, p.state.removeFIFOs(p.owner.Generation), p.conn.close(ctx, p.opts))
 	return resource.Fail("close", resource.Ref{Provider: Scheme, Namespace: p.opts.Namespace}, errors.Join(errs...))
+}
+
+// bury deletes an ephemeral instance at Close.
+func (p *Provider) bury(ctx context.Context, id string) error {
+	err := p.deleteInstance(ctx, id, compute.DeleteOptions{Force: true})
+	if errors.Is(err, errdefs.ErrNotFound) {
+		return nil
+	}
+	return resource.Fail("delete", p.ref(resource.KindInstance, "", id), err)
 }

@@ -42,7 +42,7 @@ func TestReapingMakesNoFolder(t *testing.T) {
 		id := ran("meanwhile")
 		lock, _, err := p.state.lockInstance(t.Context(), id)
 		require.NoError(t, err)
-		defer lock.release()
+		defer lock.Release()
 		reaped := make(chan error, 1)
 		go func() {
 			_, err := q.collect(q.dress(context.WithoutCancel(t.Context())), id, "")
@@ -57,7 +57,7 @@ func TestReapingMakesNoFolder(t *testing.T) {
 		require.NoError(t, err)
 		made := madeIn(t, p.state.instances())
 		require.NoError(t, p.remove(ctx, k))
-		lock.release()
+		lock.Release()
 		require.NoError(t, <-reaped)
 		for _, name := range made() {
 			assert.True(t, strings.HasPrefix(name, goneMark), name)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/logfile"
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -61,7 +62,7 @@ func (i *instance) makeWay(ctx context.Context, k *known) (done bool, err error)
 	case k.task == nil:
 		// Somebody is deleting it, or has just done so.
 		select {
-		case <-asked(ctx).Done():
+		case <-outlive.Asked(ctx).Done():
 			return false, givenUp(ctx)
 		case <-time.After(10 * time.Millisecond):
 			return false, nil

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 
+	"github.com/univirt/univirt/internal/filelock"
 	"github.com/univirt/univirt/internal/keeper"
 	"github.com/univirt/univirt/resource"
 )
@@ -50,8 +51,8 @@ func (s stateDir) logs(id string) string     { return filepath.Join(s.instance(i
 
 // generation locks the mark of a living Provider value. The lock dies with the
 // process.
-func (s stateDir) generation(ctx context.Context, id string) (*fileLock, error) {
-	return lockFile(ctx, filepath.Join(s.generations(), id), exclusive)
+func (s stateDir) generation(ctx context.Context, id string) (*filelock.Lock, error) {
+	return filelock.Acquire(ctx, filepath.Join(s.generations(), id), filelock.Exclusive)
 }
 
 // alive reports whether the generation's Provider value lives, in whatever
@@ -60,7 +61,7 @@ func (s stateDir) alive(id string) bool {
 	if id == "" || filepath.Base(id) != id {
 		return false
 	}
-	held, err := isLocked(filepath.Join(s.generations(), id))
+	held, err := filelock.Held(filepath.Join(s.generations(), id))
 	// Where it cannot be told, nothing may be taken away from it.
 	return held || err != nil && !errors.Is(err, fs.ErrNotExist)
 }
@@ -70,7 +71,7 @@ func (s stateDir) alive(id string) bool {
 //
 // It says whether it made the folder, of which nothing should be left then unless
 // something was put into it.
-func (s stateDir) lockInstance(ctx context.Context, id string) (lock *fileLock, made bool, err error) {
+func (s stateDir) lockInstance(ctx context.Context, id string) (lock *filelock.Lock, made bool, err error) {
 	for {
 		err := os.Mkdir(s.instance(id), 0o700)
 		if err != nil && !errors.Is(err, fs.ErrExist) {
@@ -87,8 +88,8 @@ func (s stateDir) lockInstance(ctx context.Context, id string) (lock *fileLock, 
 
 // lockFolder is lockInstance where there is a folder, and fs.ErrNotExist where
 // there is none.
-func (s stateDir) lockFolder(ctx context.Context, id string) (*fileLock, error) {
-	return lockFile(ctx, filepath.Join(s.instance(id), lockName), exclusive)
+func (s stateDir) lockFolder(ctx context.Context, id string) (*filelock.Lock, error) {
+	return filelock.Acquire(ctx, filepath.Join(s.instance(id), lockName), filelock.Exclusive)
 }
 
 // removeInstance removes the folder of an instance that is no more. It goes out of

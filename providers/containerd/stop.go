@@ -11,6 +11,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/outlive"
 )
 
 // Stop implements compute.Instance.
@@ -131,7 +132,7 @@ func (i *instance) endRun(ctx context.Context, k *known, opts compute.StopOption
 			case err := <-exit:
 				timer.Stop()
 				return err
-			case <-asked(ctx).Done():
+			case <-outlive.Asked(ctx).Done():
 				timer.Stop()
 				return givenUp(ctx)
 			case <-patience.Shortened():
@@ -153,7 +154,7 @@ func (i *instance) endRun(ctx context.Context, k *known, opts compute.StopOption
 	select {
 	case err := <-exit:
 		return err
-	case <-asked(ctx).Done():
+	case <-outlive.Asked(ctx).Done():
 		return givenUp(ctx)
 	}
 }
@@ -211,7 +212,7 @@ func (p *Provider) killAll(ctx context.Context, id string) error {
 	select {
 	case err := <-exit:
 		return err
-	case <-asked(ctx).Done():
+	case <-outlive.Asked(ctx).Done():
 		return givenUp(ctx)
 	}
 }

@@ -19,6 +19,7 @@ import (
 
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/filelock"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -355,7 +356,7 @@ func (s *sweep) generations(ctx context.Context, group *errgroup.Group) error {
 
 // changing reports whether somebody holds the lock of an instance.
 func (s stateDir) changing(id string) bool {
-	held, err := isLocked(filepath.Join(s.instance(id), "lock"))
+	held, err := filelock.Held(filepath.Join(s.instance(id), "lock"))
 	return held || err != nil && !errors.Is(err, os.ErrNotExist)
 }
 
@@ -364,13 +365,13 @@ func (s stateDir) changing(id string) bool {
 func (s stateDir) forget(generation string) error {
 	once, cancel := context.WithCancel(context.Background())
 	cancel() // so that it does not wait
-	mark, err := lockFile(once, filepath.Join(s.generations(), generation), exclusive)
+	mark, err := filelock.Acquire(once, filepath.Join(s.generations(), generation), filelock.Exclusive)
 	if errors.Is(err, context.Canceled) {
 		return resource.Errorf(errdefs.ErrNotFound, "it lives")
 	}
 	if err != nil {
 		return err
 	}
-	defer mark.remove()
+	defer mark.Remove()
 	return s.removeFIFOs(generation)
 }

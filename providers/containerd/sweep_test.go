@@ -20,6 +20,7 @@ import (
 
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/filelock"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -47,7 +48,7 @@ func init() {
 
 // makeHalf does a part of what an operation does, with its own means. It returns
 // the lock that the operation holds.
-func makeHalf(ctx context.Context, p *Provider, point string) (lock *fileLock, err error) {
+func makeHalf(ctx context.Context, p *Provider, point string) (lock *filelock.Lock, err error) {
 	spec := guestSpec("half", "sleep", "1h")
 	switch point {
 	case "root filesystem":
@@ -201,7 +202,7 @@ func TestSweepFolders(t *testing.T) {
 	assert.NoDirExists(t, filepath.Join(p.state.fifos(), dead))
 	assert.DirExists(t, foreign)
 	assert.DirExists(t, p.state.instance(locked))
-	lock.release()
+	lock.Release()
 	report, err = p.Sweep(t.Context(), univirt.SweepOptions{})
 	require.NoError(t, err)
 	assert.Equal(t, []string{"logs"}, kinds(report.Removed))

@@ -12,6 +12,8 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/filelock"
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -51,7 +53,7 @@ func (p *Provider) through(ctx context.Context, id string, do func(context.Conte
 	outcome := make(chan error, 1)
 	p.detached.Go(func() {
 		defer pass()
-		longer, cancel := outlive(ctx, compute.CleanupTimeout)
+		longer, cancel := outlive.Context(ctx, compute.CleanupTimeout)
 		defer cancel()
 		outcome <- effectsOf(ctx).sure(do(longer))
 	})
@@ -75,33 +77,8 @@ func (p *Provider) through(ctx context.Context, id string, do func(context.Conte
 // settleTime is how long a change whose context has ended is awaited.
 const settleTime = time.Second
 
-type askedKey struct{}
-
-// outlive returns a context that ends some time after the one given.
-func outlive(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
-	longer, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), askedKey{}, ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(by)
-		defer timer.Stop()
-		select {
-		case <-longer.Done():
-		case <-timer.C:
-			cancel()
-		}
-	})
-	return longer, func() { stop(); cancel() }
-}
-
-// asked returns the caller's context of a change, whose end tells it to stop.
-func asked(ctx context.Context) context.Context {
-	if caller, ok := ctx.Value(askedKey{}).(context.Context); ok {
-		return caller
-	}
-	return ctx
-}
-
 // givenUp is the error of a change whose caller does not wait any more.
-func givenUp(ctx context.Context) error { return ended(asked(ctx)) }
+func givenUp(ctx context.Context) error { return ended(outlive.Asked(ctx)) }
 
 // locked runs a part of a change that no other process may disturb. An instance
 // that turns out to be gone leaves no folder.
@@ -110,7 +87,7 @@ func (p *Provider) locked(ctx context.Context, id string, do func() error) error
 		// Only an instance of ours has a folder.
 		return do()
 	}
-	lock, made, err := p.state.lockInstance(asked(ctx), id)
+	lock, made, err := p.state.lockInstance(outlive.Asked(ctx), id)
 	return p.withLock(ctx, id, lock, made, err, do)
 }
 
@@ -121,7 +98,7 @@ func (p *Provider) lockedThere(ctx context.Context, id string, do func() error) 
 	if !resource.IsID(id) {
 		return do()
 	}
-	lock, err := p.state.lockFolder(asked(ctx), id)
+	lock, err := p.state.lockFolder(outlive.Asked(ctx), id)
 	if errors.Is(err, fs.ErrNotExist) {
 		return resource.Errorf(errdefs.ErrNotFound, "no such instance")
 	}
@@ -130,8 +107,8 @@ func (p *Provider) lockedThere(ctx context.Context, id string, do func() error) 
 
 // withLock does what the lock was taken for, and gives it back. A folder that was
 // made for it goes, unless something was put into it.
-func (p *Provider) withLock(ctx context.Context, id string, lock *fileLock, made bool, err error, do func() error) error {
-	defer lock.release()
+func (p *Provider) withLock(ctx context.Context, id string, lock *filelock.Lock, made bool, err error, do func() error) error {
+	defer lock.Release()
 	if made && err == nil {
 		defer func() {
 			_ = os.Remove(filepath.Join(p.state.instance(id), lockName))

@@ -11,6 +11,7 @@ import (
 	lv "libvirt.org/go/libvirt"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -65,7 +66,7 @@ func (s instances) record(spec compute.Spec, at time.Time) (record, error) {
 // define makes the domain, or leaves nothing of it. The answer is awaited whatever
 // becomes of the context: the call cannot be taken back.
 func (p *Provider) define(ctx context.Context, id, description string) error {
-	through, cancel := outlive(ctx, answerTime)
+	through, cancel := outlive.Context(ctx, answerTime)
 	defer cancel()
 	err := act(through, p, func(c *lv.Connect) error {
 		d, err := c.DomainDefineXMLFlags(description, p.defineFlags())

@@ -9,6 +9,7 @@ import (
 	lv "libvirt.org/go/libvirt"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/internal/watching"
 	"github.com/univirt/univirt/resource"
 )
@@ -117,7 +118,7 @@ func (i *instance) ask(ctx context.Context, d *domain, opts compute.StopOptions)
 				return false, err
 			}
 			over = !now.state.Active() || now.live != d.live
-		case <-asked(ctx).Done():
+		case <-outlive.Asked(ctx).Done():
 			err = givenUp(ctx)
 		case <-patience.Shortened():
 		case <-timer.C:

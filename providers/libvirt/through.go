@@ -14,6 +14,7 @@ import (
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/filelock"
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -41,7 +42,7 @@ func (i *instance) change(ctx context.Context, op string, do func(context.Contex
 	outcome := make(chan error, 1)
 	i.p.detached.Go(func() {
 		defer pass()
-		longer, cancel := outlive(ctx, compute.CleanupTimeout)
+		longer, cancel := outlive.Context(ctx, compute.CleanupTimeout)
 		defer cancel()
 		longer, touched := withEffects(longer)
 		outcome <- touched.sure(do(longer))
@@ -68,8 +69,8 @@ func (p *Provider) locked(ctx context.Context, id string, do func() error) error
 	if !resource.IsID(id) {
 		return errNotFound()
 	}
-	lock, err := filelock.Acquire(asked(ctx), p.lockPath(id), filelock.Exclusive)
-	if err != nil && asked(ctx).Err() != nil {
+	lock, err := filelock.Acquire(outlive.Asked(ctx), p.lockPath(id), filelock.Exclusive)
+	if err != nil && outlive.Asked(ctx).Err() != nil {
 		return givenUp(ctx)
 	}
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
@@ -113,30 +114,5 @@ func (e *effects) sure(err error) error {
 	return &out
 }
 
-type askedKey struct{}
-
-// outlive returns a context that ends some time after the one given.
-func outlive(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
-	longer, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), askedKey{}, ctx))
-	stop := context.AfterFunc(ctx, func() {
-		timer := time.NewTimer(by)
-		defer timer.Stop()
-		select {
-		case <-longer.Done():
-		case <-timer.C:
-			cancel()
-		}
-	})
-	return longer, func() { stop(); cancel() }
-}
-
-// asked returns the caller's context of a change, whose end tells it to stop.
-func asked(ctx context.Context) context.Context {
-	if caller, ok := ctx.Value(askedKey{}).(context.Context); ok {
-		return caller
-	}
-	return ctx
-}
-
 // givenUp is the error of a change whose caller does not wait any more.
-func givenUp(ctx context.Context) error { return ended(asked(ctx)) }
+func givenUp(ctx context.Context) error { return ended(outlive.Asked(ctx)) }

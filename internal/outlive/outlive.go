@@ -1,0 +1,35 @@
+// Package outlive makes contexts that outlive a caller's: for calls to a backend
+// that may not end in their middle.
+package outlive
+
+import (
+	"context"
+	"time"
+)
+
+type askedKey struct{}
+
+// Context returns a context that ends some time after the one given. Its function
+// must be called when the work is done.
+func Context(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
+	longer, cancel := context.WithCancel(context.WithValue(context.WithoutCancel(ctx), askedKey{}, ctx))
+	stop := context.AfterFunc(ctx, func() {
+		timer := time.NewTimer(by)
+		defer timer.Stop()
+		select {
+		case <-longer.Done():
+		case <-timer.C:
+			cancel()
+		}
+	})
+	return longer, func() { stop(); cancel() }
+}
+
+// Asked returns the context that a longer one was made of, whose end tells the
+// work to begin nothing more; another context is returned as it is.
+func Asked(ctx context.Context) context.Context {
+	if caller, ok := ctx.Value(askedKey{}).(context.Context); ok {
+		return caller
+	}
+	return ctx
+}
