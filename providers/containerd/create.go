@@ -342,7 +342,7 @@ func (p *Provider) unfinished(info snapshots.Info) string {
 		if p.making.has(id) {
 			return ""
 		}
-	case p.state.alive(generation):
+	case p.state.generations().Alive(generation):
 		deadline, err := time.Parse(time.RFC3339, info.Labels[labelDeadline])
 		if err != nil || time.Now().Before(deadline) {
 			return ""

@@ -106,7 +106,7 @@ func inventory(ctx context.Context, space string) ([]string, error) {
 		return nil, err
 	}
 	for _, l := range leases {
-		if !p.state.alive(l.Labels[labelGeneration]) {
+		if !p.state.generations().Alive(l.Labels[labelGeneration]) {
 			add("lease", l.ID)
 		}
 	}

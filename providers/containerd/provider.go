@@ -128,7 +128,7 @@ func openProvider(ctx context.Context, opts Options) (_ *Provider, err error) {
 	if p.state, err = openState(root, p.space); err != nil {
 		return nil, atField("stateDir", err)
 	}
-	p.generation, err = p.state.generation(ctx, p.owner.Generation)
+	p.generation, err = p.state.generations().Begin(ctx, p.owner.Generation)
 	if err != nil {
 		return nil, atField("stateDir", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/univirt/univirt/internal/filelock"
+	"github.com/univirt/univirt/internal/generations"
 	"github.com/univirt/univirt/internal/keeper"
 	"github.com/univirt/univirt/resource"
 )
@@ -29,7 +30,7 @@ type stateDir struct {
 // openState makes the folder and what is shared in it.
 func openState(root, space string) (stateDir, error) {
 	s := stateDir{root: root, space: space}
-	for _, dir := range []string{s.generations(), s.instances(), s.fifos()} {
+	for _, dir := range []string{string(s.generations()), s.instances(), s.fifos()} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return s, err
 		}
@@ -39,32 +40,17 @@ func openState(root, space string) (stateDir, error) {
 	return s, err
 }
 
-func (s stateDir) generations() string { return filepath.Join(s.root, s.space, "generations") }
-func (s stateDir) instances() string   { return filepath.Join(s.root, s.space, "instances") }
-func (s stateDir) fifos() string       { return filepath.Join(s.root, s.space, "fifos") }
-func (s stateDir) names() string       { return filepath.Join(s.root, s.space, "names") }
+func (s stateDir) generations() generations.Folder {
+	return generations.Folder(filepath.Join(s.root, s.space, "generations"))
+}
+func (s stateDir) instances() string { return filepath.Join(s.root, s.space, "instances") }
+func (s stateDir) fifos() string     { return filepath.Join(s.root, s.space, "fifos") }
+func (s stateDir) names() string     { return filepath.Join(s.root, s.space, "names") }
 
 // instance is the folder of an instance. An ID has the shape of one, so that it
 // is a single part of a path.
 func (s stateDir) instance(id string) string { return filepath.Join(s.instances(), id) }
 func (s stateDir) logs(id string) string     { return filepath.Join(s.instance(id), "logs") }
-
-// generation locks the mark of a living Provider value. The lock dies with the
-// process.
-func (s stateDir) generation(ctx context.Context, id string) (*filelock.Lock, error) {
-	return filelock.Acquire(ctx, filepath.Join(s.generations(), id), filelock.Exclusive)
-}
-
-// alive reports whether the generation's Provider value lives, in whatever
-// process.
-func (s stateDir) alive(id string) bool {
-	if id == "" || filepath.Base(id) != id {
-		return false
-	}
-	held, err := filelock.Held(filepath.Join(s.generations(), id))
-	// Where it cannot be told, nothing may be taken away from it.
-	return held || err != nil && !errors.Is(err, fs.ErrNotExist)
-}
 
 // lockInstance keeps other processes from starting, changing or deleting the
 // instance. Within this process turns do that.

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/containerd/containerd/api/types/task"
@@ -15,11 +15,11 @@ import (
 	"github.com/containerd/containerd/v2/core/leases"
 	"github.com/containerd/containerd/v2/core/snapshots"
 	"github.com/containerd/errdefs"
-	"golang.org/x/sync/errgroup"
 
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/filelock"
+	"github.com/univirt/univirt/internal/sweeping"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -39,8 +39,6 @@ const (
 )
 
 const (
-	// sweepers is how many things are removed at a time.
-	sweepers = 4
 	// unreaped is how long a task may stay that has ended, before nobody is
 	// thought to come for it.
 	unreaped = time.Minute
@@ -59,20 +57,22 @@ func (p *Provider) Sweep(ctx context.Context, opts univirt.SweepOptions) (univir
 	if err := opts.Validate().Err(); err != nil {
 		return univirt.SweepReport{}, resource.Fail("sweep", ref, err)
 	}
-	s := sweep{p: p, opts: opts}
+	s := newSweep(p, opts)
 	err = s.run(ctx)
-	return s.report, resource.Fail("sweep", ref, translate(ctx, err))
+	return s.Report(), resource.Fail("sweep", ref, translate(ctx, err))
 }
 
 // leftovers lists what is in the making and whose maker is dead.
 func (p *Provider) leftovers(ctx context.Context) ([]resource.Ref, error) {
-	s := sweep{p: p, opts: univirt.SweepOptions{DryRun: true}, unfinished: true}
+	s := newSweep(p, univirt.SweepOptions{DryRun: true})
+	s.unfinished = true
 	err := s.run(ctx)
-	return s.report.Removed, translate(ctx, err)
+	return s.Report().Removed, translate(ctx, err)
 }
 
 // sweep is one sweep.
 type sweep struct {
+	*sweeping.Sweep
 	p    *Provider
 	opts univirt.SweepOptions
 	// unfinished leaves out what is finished.
@@ -82,24 +82,21 @@ type sweep struct {
 	here   map[string]bool // the IDs of the containers
 	tasks  map[string]*task.Process
 	living map[string]bool // generations, as far as they were asked about
+}
 
-	mu     sync.Mutex
-	report univirt.SweepReport
+func newSweep(p *Provider, opts univirt.SweepOptions) *sweep {
+	return &sweep{Sweep: sweeping.New(opts), p: p, opts: opts, living: make(map[string]bool)}
 }
 
 func (s *sweep) run(ctx context.Context) error {
-	s.living = make(map[string]bool)
 	if err := s.read(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context, *errgroup.Group) error{
+	for _, step := range []func(context.Context) error{
 		s.instances, s.startedTasks, s.lostTasks, s.roots, s.leases, s.folders, s.generations,
 	} {
-		// One step after the other: a lease keeps what an earlier step removes.
-		group := new(errgroup.Group)
-		group.SetLimit(sweepers)
-		err := step(ctx, group)
-		if err = errors.Join(err, group.Wait()); err != nil {
+		// A lease keeps what an earlier step removes.
+		if err := s.Step(ctx, step); err != nil {
 			return err
 		}
 		if done := ended(ctx); done != nil {
@@ -125,45 +122,23 @@ func (s *sweep) read(ctx context.Context) (err error) {
 func (s *sweep) alive(generation string) bool {
 	living, asked := s.living[generation]
 	if !asked {
-		living = s.p.state.alive(generation)
+		living = s.p.state.generations().Alive(generation)
 		s.living[generation] = living
 	}
 	return living
 }
 
-// mine reports whether the sweep is about an owner.
-func (s *sweep) mine(owner string) bool { return s.opts.Owner == "" || s.opts.Owner == owner }
-
-// take removes one thing and reports it. That somebody else was faster is no
-// failure, and nothing to report.
-func (s *sweep) take(ctx context.Context, group *errgroup.Group, ref resource.Ref, remove func() error) {
-	if s.opts.DryRun {
-		s.report.Removed = append(s.report.Removed, ref)
-		return
-	}
-	group.Go(func() error {
-		if ctx.Err() != nil {
-			return nil
-		}
-		err := remove()
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		switch {
-		case err == nil:
-			s.report.Removed = append(s.report.Removed, ref)
-		case !errdefs.IsNotFound(translate(ctx, err)):
-			s.report.Failed = append(s.report.Failed, univirt.SweepFailure{Ref: ref, Err: resource.Fail("sweep", ref, translate(ctx, err))})
-		}
-		return nil
-	})
+// take removes one thing and reports it.
+func (s *sweep) take(ctx context.Context, ref resource.Ref, remove func() error) {
+	s.Take(ctx, ref, func() error { return translate(ctx, remove()) })
 }
 
 // instances takes what is past its lifetime, or all.
-func (s *sweep) instances(ctx context.Context, group *errgroup.Group) error {
+func (s *sweep) instances(ctx context.Context) error {
 	now := time.Now()
 	for _, c := range s.all {
 		r, err := s.p.records.read(c)
-		if err != nil || r == nil || !s.mine(r.Owner.Name) || s.unfinished {
+		if err != nil || r == nil || !s.Mine(r.Owner.Name) || s.unfinished {
 			continue
 		}
 		if !s.opts.All && !r.spec.Lifetime.Expired(now, s.alive(r.Owner.Generation)) {
@@ -171,7 +146,7 @@ func (s *sweep) instances(ctx context.Context, group *errgroup.Group) error {
 		}
 		// Its task goes with it.
 		delete(s.tasks, c.ID)
-		s.take(ctx, group, s.p.ref(resource.KindInstance, r.Name, c.ID), func() error {
+		s.take(ctx, s.p.ref(resource.KindInstance, r.Name, c.ID), func() error {
 			return s.p.deleteInstance(ctx, c.ID, compute.DeleteOptions{Force: true})
 		})
 	}
@@ -180,14 +155,14 @@ func (s *sweep) instances(ctx context.Context, group *errgroup.Group) error {
 
 // startedTasks takes the tasks of starts that nobody completes, and of runs
 // that ended and that nobody comes for.
-func (s *sweep) startedTasks(ctx context.Context, group *errgroup.Group) error {
+func (s *sweep) startedTasks(ctx context.Context) error {
 	for _, c := range s.all {
 		t := s.tasks[c.ID]
 		if t == nil {
 			continue
 		}
 		r, err := s.p.records.read(c)
-		if err != nil || r == nil || !s.mine(r.Owner.Name) {
+		if err != nil || r == nil || !s.Mine(r.Owner.Name) {
 			continue
 		}
 		switch t.Status {
@@ -202,7 +177,7 @@ func (s *sweep) startedTasks(ctx context.Context, group *errgroup.Group) error {
 		default:
 			continue
 		}
-		s.take(ctx, group, s.p.ref(kindTask, r.Name, c.ID), func() error {
+		s.take(ctx, s.p.ref(kindTask, r.Name, c.ID), func() error {
 			return s.p.clear(ctx, &known{container: c, record: r})
 		})
 	}
@@ -210,7 +185,7 @@ func (s *sweep) startedTasks(ctx context.Context, group *errgroup.Group) error {
 }
 
 // lostTasks takes tasks of ours whose container is gone.
-func (s *sweep) lostTasks(ctx context.Context, group *errgroup.Group) error {
+func (s *sweep) lostTasks(ctx context.Context) error {
 	if s.opts.Owner != "" {
 		return nil
 	}
@@ -218,7 +193,7 @@ func (s *sweep) lostTasks(ctx context.Context, group *errgroup.Group) error {
 		if s.here[id] || runOf(t) == "" || s.p.state.changing(id) {
 			continue
 		}
-		s.take(ctx, group, s.p.ref(kindTask, "", id), func() error {
+		s.take(ctx, s.p.ref(kindTask, "", id), func() error {
 			return s.p.locked(ctx, id, func() error {
 				if !s.p.gone(ctx, id) {
 					return resource.Errorf(errdefs.ErrNotFound, "it has a container")
@@ -232,7 +207,7 @@ func (s *sweep) lostTasks(ctx context.Context, group *errgroup.Group) error {
 
 // roots takes the root filesystems of instances that were never finished, and
 // of those that were not deleted to the end.
-func (s *sweep) roots(ctx context.Context, group *errgroup.Group) error {
+func (s *sweep) roots(ctx context.Context) error {
 	var found []snapshots.Info
 	err := s.p.client.SnapshotService(s.p.snapshotter).Walk(ctx, func(_ context.Context, info snapshots.Info) error {
 		found = append(found, info)
@@ -244,10 +219,10 @@ func (s *sweep) roots(ctx context.Context, group *errgroup.Group) error {
 	for _, info := range found {
 		name, ok := nameOfKey(info.Name)
 		id := s.p.unfinished(info)
-		if !ok || id == "" || s.here[id] || !s.mine(info.Labels[labelOwner]) {
+		if !ok || id == "" || s.here[id] || !s.Mine(info.Labels[labelOwner]) {
 			continue
 		}
-		s.take(ctx, group, s.p.ref(resource.KindInstance, name, id), func() error {
+		s.take(ctx, s.p.ref(resource.KindInstance, name, id), func() error {
 			free, err := s.p.clearName(ctx, name)
 			if err == nil && !free {
 				err = resource.Errorf(errdefs.ErrNotFound, "it is in use by now")
@@ -270,17 +245,17 @@ func (s *sweep) used(l leases.Lease) bool {
 }
 
 // leases takes the leases of the dead, and with them what only they kept.
-func (s *sweep) leases(ctx context.Context, group *errgroup.Group) error {
+func (s *sweep) leases(ctx context.Context) error {
 	manager := s.p.client.LeasesService()
 	all, err := manager.List(ctx, "labels."+strconv.Quote(labelGeneration))
 	if err != nil {
 		return err
 	}
 	for _, l := range all {
-		if s.used(l) || !s.mine(l.Labels[labelOwner]) {
+		if s.used(l) || !s.Mine(l.Labels[labelOwner]) {
 			continue
 		}
-		s.take(ctx, group, s.p.ref(kindLease, "", l.ID), func() error {
+		s.take(ctx, s.p.ref(kindLease, "", l.ID), func() error {
 			return manager.Delete(ctx, l, leases.SynchronousDelete)
 		})
 	}
@@ -288,7 +263,7 @@ func (s *sweep) leases(ctx context.Context, group *errgroup.Group) error {
 }
 
 // folders takes what is kept of instances that are no more.
-func (s *sweep) folders(ctx context.Context, group *errgroup.Group) error {
+func (s *sweep) folders(ctx context.Context) error {
 	if s.opts.Owner != "" {
 		return nil
 	}
@@ -300,7 +275,7 @@ func (s *sweep) folders(ctx context.Context, group *errgroup.Group) error {
 		id := e.Name()
 		if was, ok := strings.CutPrefix(id, goneMark); ok && !s.unfinished {
 			// Whoever removes it may live: two do no harm.
-			s.take(ctx, group, s.p.ref(kindLogs, "", was), func() error {
+			s.take(ctx, s.p.ref(kindLogs, "", was), func() error {
 				return os.RemoveAll(s.p.state.instance(id))
 			})
 			continue
@@ -308,7 +283,7 @@ func (s *sweep) folders(ctx context.Context, group *errgroup.Group) error {
 		if !resource.IsID(id) || s.here[id] || s.p.making.has(id) || s.p.state.changing(id) {
 			continue
 		}
-		s.take(ctx, group, s.p.ref(kindLogs, "", id), func() error {
+		s.take(ctx, s.p.ref(kindLogs, "", id), func() error {
 			removed := false
 			// It removes the folder where there is no container.
 			err := s.p.lockedThere(ctx, id, func() error {
@@ -330,25 +305,26 @@ func (s *sweep) folders(ctx context.Context, group *errgroup.Group) error {
 }
 
 // generations takes the marks and streams of the dead.
-func (s *sweep) generations(ctx context.Context, group *errgroup.Group) error {
+func (s *sweep) generations(ctx context.Context) error {
 	if s.opts.Owner != "" {
 		return nil
 	}
-	dead := make(map[string]bool)
-	for _, dir := range []string{s.p.state.generations(), s.p.state.fifos()} {
-		entries, err := os.ReadDir(dir)
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			if resource.IsID(e.Name()) && !s.alive(e.Name()) {
-				dead[e.Name()] = true
-			}
+	dead, err := s.p.state.generations().Dead()
+	if err != nil {
+		return err
+	}
+	entries, err := os.ReadDir(s.p.state.fifos())
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if resource.IsID(e.Name()) && !s.alive(e.Name()) && !slices.Contains(dead, e.Name()) {
+			dead = append(dead, e.Name())
 		}
 	}
-	for generation := range dead {
-		s.take(ctx, group, s.p.ref(kindGeneration, "", generation), func() error {
-			return s.p.state.forget(generation)
+	for _, generation := range dead {
+		s.take(ctx, s.p.ref(kindGeneration, "", generation), func() error {
+			return s.p.state.generations().Forget(generation, func() error { return s.p.state.removeFIFOs(generation) })
 		})
 	}
 	return nil
@@ -358,20 +334,4 @@ func (s *sweep) generations(ctx context.Context, group *errgroup.Group) error {
 func (s stateDir) changing(id string) bool {
 	held, err := filelock.Held(filepath.Join(s.instance(id), "lock"))
 	return held || err != nil && !errors.Is(err, os.ErrNotExist)
-}
-
-// forget removes the mark of a generation, with its lock held: the mark of one
-// that is just being made must not go.
-func (s stateDir) forget(generation string) error {
-	once, cancel := context.WithCancel(context.Background())
-	cancel() // so that it does not wait
-	mark, err := filelock.Acquire(once, filepath.Join(s.generations(), generation), filelock.Exclusive)
-	if errors.Is(err, context.Canceled) {
-		return resource.Errorf(errdefs.ErrNotFound, "it lives")
-	}
-	if err != nil {
-		return err
-	}
-	defer mark.Remove()
-	return s.removeFIFOs(generation)
 }

@@ -207,7 +207,7 @@ func TestSweepFolders(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []string{"logs"}, kinds(report.Removed))
 	require.NoError(t, os.Remove(foreign))
-	assert.True(t, p.state.alive(p.owner.Generation), "the sweeper's own mark stays")
-	assert.Error(t, p.state.forget(p.owner.Generation))
-	assert.True(t, p.state.alive(p.owner.Generation))
+	assert.True(t, p.state.generations().Alive(p.owner.Generation), "the sweeper's own mark stays")
+	assert.Error(t, p.state.generations().Forget(p.owner.Generation))
+	assert.True(t, p.state.generations().Alive(p.owner.Generation))
 }
