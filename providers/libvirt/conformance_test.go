@@ -70,6 +70,7 @@ func harness(t *testing.T, options Options, adapt func(spec compute.Spec, progra
 			spec.Image, spec.Pull, spec.Process = "", "", compute.Process{}
 			return adapt(spec, program)
 		},
+		Crash: func(_ context.Context, p univirt.Provider) error { return crash(p.(*Provider)) },
 		Sever: func(p univirt.Provider, n int, taken bool) (func() bool, error) {
 			return p.(*Provider).line.(*brittle).sever(n, taken), nil
 		},
@@ -91,6 +92,24 @@ func harness(t *testing.T, options Options, adapt func(spec compute.Spec, progra
 		},
 		Lanes: 3,
 	}
+}
+
+// crash leaves a provider value as a kill of its process would.
+func crash(p *Provider) error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.end()
+	p.operations.Wait()
+	p.feed.wait()
+	p.detached.Wait()
+	p.unlink()
+	p.link.over.Wait()
+	p.generation.Release()
+	if p.daemon == nil {
+		return nil
+	}
+	return p.daemon.Close(context.Background(), false)
 }
 
 var inert = []string{"sleep", "1h"}

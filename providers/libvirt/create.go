@@ -52,6 +52,9 @@ func (s instances) create(ctx context.Context, id string, spec compute.Spec) err
 	} else if err != nil {
 		return err
 	}
+	if spec.Lifetime.Ephemeral {
+		s.p.mortals.Add(id)
+	}
 	s.p.feed.wrote(ctx, id, &r)
 	return nil
 }
@@ -59,7 +62,7 @@ func (s instances) create(ctx context.Context, id string, spec compute.Spec) err
 // record makes the record of a new instance.
 func (s instances) record(spec compute.Spec, at time.Time) (record, error) {
 	return record{
-		Name: spec.Name, Namespace: s.p.opts.Namespace, Owner: s.p.owner, Created: at, Revision: 1,
+		Name: spec.Name, Namespace: s.p.opts.Namespace, Owner: s.p.owner, Home: s.p.home, Created: at, Revision: 1,
 	}.with(s.p.hyper.withChoices(spec))
 }
 

@@ -101,6 +101,9 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		out.Problems = append(out.Problems, "libvirt does not answer: "+err.Error())
 		return out, nil
 	}
+	if out.Leftovers, err = p.leftovers(ctx); err != nil {
+		out.Problems = append(out.Problems, "what was left behind cannot be told: "+err.Error())
+	}
 	if free, err := call(ctx, p, (*lv.Connect).GetFreeMemory); err == nil {
 		out.Capacity.MemoryAvailable = int64(free)
 	}

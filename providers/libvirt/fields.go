@@ -24,7 +24,7 @@ func Fields() resource.FieldTable {
 		"resources.cpus", "resources.cpuWeight", "resources.cpuSet", "resources.memory",
 		"boot.kernel", "boot.initrd", "boot.commandLine", "boot.machine",
 		"networkMode",
-		"labels", "annotations",
+		"labels", "annotations", "lifetime.ephemeral", "lifetime.until",
 	).
 		Hint("only the caller's own waits act on it", "readiness.exec", "readiness.tcp", "readiness.interval", "readiness.timeout",
 			"readiness.startPeriod", "readiness.failures", "readiness.http.port", "readiness.http.path", "readiness.http.https",
@@ -40,7 +40,6 @@ func Fields() resource.FieldTable {
 		Refused(noVolumes, "mounts[].*").
 		Refused(noNetworks, "networks[].*", "networkMode=host", "dns.*", "ports[].*").
 		Refused("no supervisor runs", "restart.*", "health.*").
-		Refused("nothing is swept yet", "lifetime.*").
 		Refused(noScale, "placement.*").
 		Refused("the hypervisor confines a virtual machine", "security.*").
 		Refused("host devices are not handed through yet", "devices[].*").

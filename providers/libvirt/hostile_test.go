@@ -32,7 +32,7 @@ func TestAnIDThatIsNoneNamesNoFile(t *testing.T) {
 		}
 	}
 	assert.FileExists(t, victim)
-	left, err := filepath.Glob(filepath.Join(outside, "state", "*"))
+	left, err := filepath.Glob(filepath.Join(outside, "state", "*.lock"))
 	require.NoError(t, err)
 	assert.Empty(t, left)
 }

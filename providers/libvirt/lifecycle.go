@@ -194,6 +194,7 @@ func (i *instance) Delete(ctx context.Context, opts compute.DeleteOptions) error
 		err := i.p.locked(ctx, i.id, func() error { return i.delete(ctx, opts) })
 		switch {
 		case err == nil:
+			i.p.mortals.Remove(i.id)
 			i.p.feed.settle(ctx, i.id, "")
 		case uncertain(err):
 			// What may be gone all the same leaves no files.

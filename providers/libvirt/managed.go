@@ -9,11 +9,8 @@ import (
 	"net/url"
 	"os"
 
-	"github.com/containerd/errdefs"
-
 	"github.com/univirt/univirt/internal/daemon/libvirtd"
 	"github.com/univirt/univirt/internal/kvm"
-	"github.com/univirt/univirt/resource"
 )
 
 // consoleFolder is the folder of a managed daemon for what guests write.
@@ -91,13 +88,6 @@ func (p *Provider) prepare(ctx context.Context) (err error) {
 	}
 	p.accel, err = probe(ctx, p.opts, user)
 	return err
-}
-
-func (p *Provider) makeState() error {
-	if err := os.MkdirAll(p.opts.StateDir, 0o700); err != nil {
-		return atField("stateDir", resource.Errorf(errdefs.ErrFailedPrecondition, "%w", err))
-	}
-	return nil
 }
 
 // consoleLog is the file that has what an instance's guest writes, as this process

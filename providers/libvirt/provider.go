@@ -14,6 +14,8 @@ import (
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/daemon/libvirtd"
+	"github.com/univirt/univirt/internal/filelock"
+	"github.com/univirt/univirt/internal/mortals"
 	"github.com/univirt/univirt/internal/turns"
 	"github.com/univirt/univirt/internal/watching"
 	"github.com/univirt/univirt/network"
@@ -27,7 +29,12 @@ type Provider struct {
 	opts  Options // normalised
 	link  link
 	owner resource.Owner
-	hyper hypervisor
+	// home is the ID of the folder for state, and generation the mark of this value
+	// in it.
+	home       string
+	generation *filelock.Lock
+	mortals    mortals.Set
+	hyper      hypervisor
 	// accel is what was found out about this host's KVM, and daemon the managed one;
 	// nil: somebody else's.
 	accel acceleration
@@ -92,6 +99,9 @@ func openProvider(ctx context.Context, opts Options, line line) (*Provider, erro
 	p.feed.wake = make(chan struct{}, 1)
 	p.alive, p.end = context.WithCancel(context.Background())
 	err := p.manage(ctx)
+	if err == nil {
+		err = p.markGeneration(ctx)
+	}
 	if err == nil {
 		p.link.uri, p.link.timeout = p.opts.URI, p.opts.ConnectTimeout
 		p.link.begin, p.link.broken = p.hear, p.board.Lose
@@ -194,6 +204,7 @@ func (p *Provider) Close() (err error) {
 		p.end()
 		p.operations.Wait()
 		p.feed.wait()
+		err = p.takeAlong()
 		p.detached.Wait()
 		if p.unlink != nil {
 			p.unlink()
@@ -202,8 +213,27 @@ func (p *Provider) Close() (err error) {
 		if p.daemon != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), compute.CleanupTimeout+time.Second)
 			defer cancel()
-			err = p.daemon.Close(ctx, p.opts.Managed.Leave)
+			err = errors.Join(err, p.daemon.Close(ctx, p.opts.Managed.Leave))
 		}
 	})
 	return resource.Fail("close", resource.Ref{Provider: Scheme, Namespace: p.opts.Namespace}, err)
+}
+
+// markGeneration shows others that this value lives.
+func (p *Provider) markGeneration(ctx context.Context) (err error) {
+	p.generation, err = p.generations().Begin(ctx, p.owner.Generation)
+	if errors.Is(err, errors.ErrUnsupported) {
+		return nil // nobody sweeps where it could not be told
+	}
+	return err
+}
+
+// takeAlong deletes at Close what goes with this value. What cannot be deleted is
+// left to a sweep.
+func (p *Provider) takeAlong() error {
+	ctx, cancel := context.WithTimeout(context.Background(), compute.CleanupTimeout)
+	defer cancel()
+	err := p.mortals.Bury(ctx, p.bury)
+	p.generation.Remove()
+	return err
 }

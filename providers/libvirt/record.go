@@ -38,8 +38,10 @@ type record struct {
 	Name      string         `json:"name"`
 	Namespace string         `json:"namespace"`
 	Owner     resource.Owner `json:"owner,omitzero"`
-	Created   time.Time      `json:"created"`
-	Revision  int            `json:"revision"`
+	// Home is the folder for state of the value that made it.
+	Home     string    `json:"home,omitempty"`
+	Created  time.Time `json:"created"`
+	Revision int       `json:"revision"`
 	// Doc is the spec in its canonical form.
 	Doc json.RawMessage `json:"spec"`
 	// LiveRun is the run that has the resources Live, because a change of the

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
@@ -79,8 +78,6 @@ func (p *Provider) locked(ctx context.Context, id string, do func() error) error
 	defer lock.Remove()
 	return do()
 }
-
-func (p *Provider) lockPath(id string) string { return filepath.Join(p.opts.StateDir, id+".lock") }
 
 // settleTime is how long a change whose context has ended is awaited.
 const settleTime = time.Second
