@@ -37,7 +37,7 @@ var (
 		// A program for a demonstration is like an example, but stays ours.
 		{[]string{"internal/demo/..."}, append([]string{"providers/...", "internal/..."}, core...), nil},
 		// What providers have in common speaks the API's language.
-		{[]string{"internal/watching"}, []string{"resource", "compute"}, nil},
+		{[]string{"internal/watching", "internal/callbacks"}, []string{"resource", "compute"}, nil},
 		{[]string{"internal/sweeping"}, core, nil},
 		{[]string{"internal/..."}, []string{"internal/..."}, nil},
 		{[]string{"examples/..."}, append([]string{"providers/...", "SELF/..."}, core...), coreForeign},

@@ -20,6 +20,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/callbacks"
 	"github.com/univirt/univirt/internal/filelock"
 	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/resource"
@@ -175,7 +176,7 @@ func (p *Provider) translateSpec(ctx context.Context, id string, spec compute.Sp
 	}
 	t := translation{id: id, space: p.space, spec: spec, image: image.Config, user: user, host: p.host}
 	// The program's own hand may be in it.
-	return outside(p, t.runtimeSpec)
+	return callbacks.Run(p.alive, t.runtimeSpec)
 }
 
 // container makes the record of an instance in containerd's form.

@@ -5,6 +5,8 @@ import (
 
 	"github.com/containerd/containerd/v2/core/images"
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
+
+	"github.com/univirt/univirt/internal/callbacks"
 )
 
 // source is where the content of an image comes from.
@@ -50,7 +52,7 @@ func (i *install) check(ctx context.Context, n named) error {
 		return nil
 	}
 	i.progress.phase(phaseVerifying)
-	_, err := outside(i.store.p, func() (struct{}, error) {
+	_, err := callbacks.Run(i.store.p.alive, func() (struct{}, error) {
 		return struct{}{}, i.verify(ctx, n.name, n.target.Digest.String())
 	})
 	return refused(err)

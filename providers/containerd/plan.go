@@ -9,6 +9,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/callbacks"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -47,7 +48,7 @@ func (s instances) plan(ctx context.Context, spec compute.Spec) (compute.Plan, e
 	if err != nil {
 		return compute.Plan{}, err
 	}
-	runtime, err := outside(s.p, translation{
+	runtime, err := callbacks.Run(s.p.alive, translation{
 		id: plannedID, space: s.p.space, spec: chosen, image: image.Config, user: user, host: s.p.host,
 	}.runtimeSpec)
 	if err != nil {

@@ -256,27 +256,6 @@ func (p *Provider) enter(ctx context.Context) (_ context.Context, end func(), er
 
 func errClosed() error { return resource.Errorf(resource.ErrClosed, "provider is closed") }
 
-// outside calls a function of the caller's in the middle of an operation. When the
-// provider is closed it is not waited for: it may be what closes it.
-func outside[T any](p *Provider, call func() (T, error)) (T, error) {
-	type outcome struct {
-		value T
-		err   error
-	}
-	over := make(chan outcome, 1)
-	go func() {
-		value, err := call()
-		over <- outcome{value, err}
-	}()
-	select {
-	case o := <-over:
-		return o.value, o.err
-	case <-p.alive.Done():
-		var none T
-		return none, errClosed()
-	}
-}
-
 // dress puts into a context what the client looks for in one.
 func (p *Provider) dress(ctx context.Context) context.Context {
 	return withLogger(namespaces.WithNamespace(ctx, p.space), p.opts.Logger)

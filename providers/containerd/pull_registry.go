@@ -18,6 +18,7 @@ import (
 	ocispec "github.com/opencontainers/image-spec/specs-go/v1"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/callbacks"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -89,7 +90,7 @@ func (r *registry) askCredentials(ctx context.Context, host string, opts compute
 		user     string
 		password resource.Secret
 	}
-	given, err := outside(r.store.p, func() (a answer, err error) {
+	given, err := callbacks.Run(r.store.p.alive, func() (a answer, err error) {
 		a.user, a.password, err = opts.Credentials(ctx, host)
 		return a, err
 	})
