@@ -11,6 +11,7 @@ import (
 	lv "libvirt.org/go/libvirt"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/callbacks"
 	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/resource"
 )
@@ -42,7 +43,8 @@ func (s instances) create(ctx context.Context, id string, spec compute.Spec) err
 	if err != nil {
 		return err
 	}
-	description, err := s.p.hyper.describe(id, r)
+	// The program's own hand may be in it.
+	description, err := callbacks.Run(s.p.alive, func() (string, error) { return s.p.hyper.describe(id, r) })
 	if err != nil {
 		return err
 	}
@@ -193,7 +195,7 @@ func (s instances) plan(spec compute.Spec) (compute.Plan, error) {
 	if err != nil {
 		return compute.Plan{}, err
 	}
-	text, err := s.p.hyper.describe(plannedID, r)
+	text, err := callbacks.Run(s.p.alive, func() (string, error) { return s.p.hyper.describe(plannedID, r) })
 	if err != nil {
 		return compute.Plan{}, err
 	}

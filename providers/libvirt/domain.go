@@ -133,6 +133,9 @@ func (h hypervisor) translate(id string, r record) (*libvirtxml.Domain, error) {
 // describe returns the domain of an instance as libvirt reads it.
 func (h hypervisor) describe(id string, r record) (string, error) {
 	d, err := h.translate(id, r)
+	if err == nil {
+		err = edit(d, r.spec.Native)
+	}
 	if err != nil {
 		return "", err
 	}

@@ -1,12 +1,14 @@
 package libvirt
 
 import (
+	"errors"
 	"flag"
 	"os"
 	"path/filepath"
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	"libvirt.org/go/libvirtxml"
@@ -46,6 +48,10 @@ func TestDomainsOfSpecs(t *testing.T) {
 			Labels:      resource.Labels{"tier": "web"},
 			Annotations: resource.Annotations{"note": "]]> & <b> \"ü\" \U0001F600 \x01"},
 		}},
+		"edited": {emulated, compute.Spec{Name: "web", Boot: boot, Native: compute.Natives{DomainEdit{Version: "1", Edit: func(d *libvirtxml.Domain) error {
+			d.Title = "by hand"
+			return nil
+		}}}}},
 		"tests": {hypervisor{virtType: "test", arch: "i686"}, compute.Spec{Name: "web", Boot: boot}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -136,4 +142,28 @@ func TestResourcesOfAMachine(t *testing.T) {
 		assert.Equal(t, c.field, faults[0].Field, name)
 	}
 	assert.Empty(t, checkResources(compute.Resources{CPUs: 2, Memory: resource.GiB}))
+}
+
+func TestADomainIsEditedByHandUpToItsIdentity(t *testing.T) {
+	failed := errors.New("failed")
+	by := func(edit func(*libvirtxml.Domain) error) compute.Native { return DomainEdit{Version: "1", Edit: edit} }
+	for name, c := range map[string]struct {
+		native compute.Native
+		want   error
+	}{
+		"nothing":       {DomainEdit{Version: "1"}, nil},
+		"its error":     {by(func(*libvirtxml.Domain) error { return failed }), failed},
+		"the name":      {by(func(d *libvirtxml.Domain) error { d.Name = "other"; return nil }), errdefs.ErrInvalidArgument},
+		"the UUID":      {by(func(d *libvirtxml.Domain) error { d.UUID = ""; return nil }), errdefs.ErrInvalidArgument},
+		"no metadata":   {by(func(d *libvirtxml.Domain) error { d.Metadata = nil; return nil }), errdefs.ErrInvalidArgument},
+		"other type":    {compute.RecordedNative{Provider: Scheme, Version: "1"}, errdefs.ErrInvalidArgument},
+		"of another":    {compute.RecordedNative{Provider: "containerd", Version: "1"}, nil},
+		"only a title":  {by(func(d *libvirtxml.Domain) error { d.Title = "t"; return nil }), nil},
+		"other devices": {by(func(d *libvirtxml.Domain) error { d.Devices.Channels = nil; return nil }), nil},
+	} {
+		r, err := record{Name: "web", Namespace: "team"}.with(emulated.withChoices(compute.Spec{Name: "web", Native: compute.Natives{c.native}}))
+		require.NoError(t, err, name)
+		_, err = emulated.describe(goldenID, r)
+		require.ErrorIs(t, err, c.want, name)
+	}
 }

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 
+	"libvirt.org/go/libvirtxml"
+
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/providers/libvirt"
 )
@@ -42,4 +44,23 @@ func ExampleNew() {
 	info, err := inst.Info(ctx)
 	fmt.Println(info.Kind, info.State, info.Spec.Resources.CPUs, err)
 	// Output: vm running 1 <nil>
+}
+
+// What the portable spec does not have can be set in the domain. Other providers
+// leave the value alone.
+func ExampleDomainEdit() {
+	spec := compute.Spec{
+		Name: "web",
+		Boot: &compute.Boot{Kernel: "/boot/vmlinuz"},
+		Native: compute.Natives{libvirt.DomainEdit{
+			Version: "clock-1",
+			Edit: func(d *libvirtxml.Domain) error {
+				d.Clock = &libvirtxml.DomainClock{Offset: "localtime"}
+				return nil
+			},
+		}},
+	}
+	// The version alone is stored: it changes with what the function does.
+	fmt.Println(spec.Validate().Err(), spec.Native[0].NativeVersion())
+	// Output: <nil> clock-1
 }

@@ -24,7 +24,7 @@ func Fields() resource.FieldTable {
 		"resources.cpus", "resources.cpuWeight", "resources.cpuSet", "resources.memory",
 		"boot.kernel", "boot.initrd", "boot.commandLine", "boot.machine",
 		"networkMode",
-		"labels", "annotations", "lifetime.ephemeral", "lifetime.until",
+		"labels", "annotations", "lifetime.ephemeral", "lifetime.until", "native",
 	).
 		Hint("only the caller's own waits act on it", "readiness.exec", "readiness.tcp", "readiness.interval", "readiness.timeout",
 			"readiness.startPeriod", "readiness.failures", "readiness.http.port", "readiness.http.path", "readiness.http.https",
@@ -42,8 +42,7 @@ func Fields() resource.FieldTable {
 		Refused("no supervisor runs", "restart.*", "health.*").
 		Refused(noScale, "placement.*").
 		Refused("the hypervisor confines a virtual machine", "security.*").
-		Refused("host devices are not handed through yet", "devices[].*").
-		Refused("the domain cannot be changed by hand yet", "native")
+		Refused("host devices are not handed through yet", "devices[].*")
 }
 
 // Changeable says what the provider does with each field of a compute.Change.
