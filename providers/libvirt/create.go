@@ -36,11 +36,14 @@ func (s instances) Create(ctx context.Context, spec compute.Spec) (compute.Insta
 }
 
 func (s instances) create(ctx context.Context, id string, spec compute.Spec) error {
-	if err := checkSpec(spec); err != nil {
+	if err := s.p.hyper.checkSpec(spec); err != nil {
 		return err
 	}
 	r, err := s.record(spec, time.Now().UTC())
 	if err != nil {
+		return err
+	}
+	if err := s.p.checkFirmware(ctx, r.spec.Boot); err != nil {
 		return err
 	}
 	// The program's own hand may be in it.
@@ -199,7 +202,7 @@ func (s instances) plan(spec compute.Spec) (compute.Plan, error) {
 	if err != nil {
 		return compute.Plan{}, err
 	}
-	return compute.Plan{Provider: Scheme, Format: "libvirt-domain-xml", Native: []byte(text), Gaps: Fields().Gaps(spec)}, nil
+	return compute.Plan{Provider: Scheme, Format: "libvirt-domain-xml", Native: []byte(text), Gaps: s.p.hyper.fields().Gaps(spec)}, nil
 }
 
 // plannedID stands for the ID that an instance would get.

@@ -61,11 +61,11 @@ func checkValues(spec compute.Spec) error {
 }
 
 // checkSpec finds every fault of a spec that shows without the backend.
-func checkSpec(spec compute.Spec) error {
+func (h hypervisor) checkSpec(spec compute.Spec) error {
 	if err := checkValues(spec); err != nil {
 		return err
 	}
-	return Fields().Refuse(spec)
+	return h.fields().Refuse(spec)
 }
 
 // carried reports whether a text can stand in an XML document as it is. Nothing
@@ -98,6 +98,7 @@ func (h hypervisor) withChoices(spec compute.Spec) compute.Spec {
 		spec.Boot = &compute.Boot{}
 	}
 	spec.Boot.Machine = cmp.Or(spec.Boot.Machine, h.machine)
+	spec.Boot.Firmware = cmp.Or(spec.Boot.Firmware, h.firmware())
 	return spec
 }
 
@@ -127,6 +128,7 @@ func (h hypervisor) translate(id string, r record) (*libvirtxml.Domain, error) {
 		Devices:    h.devices(id, spec.Boot.Machine),
 	}
 	applyResources(d, spec.Resources)
+	applyFirmware(d, spec.Boot.Firmware)
 	return d, nil
 }
 

@@ -26,7 +26,7 @@ const goldenID = "11111111-2222-4333-8444-555555555555"
 
 func described(t *testing.T, h hypervisor, spec compute.Spec) string {
 	t.Helper()
-	require.NoError(t, checkSpec(spec))
+	require.NoError(t, h.checkSpec(spec))
 	r, err := record{Name: spec.Name, Namespace: "team", Created: time.Unix(0, 0).UTC(), Revision: 1}.with(h.withChoices(spec))
 	require.NoError(t, err)
 	text, err := h.describe(goldenID, r)
@@ -52,6 +52,7 @@ func TestDomainsOfSpecs(t *testing.T) {
 			d.Title = "by hand"
 			return nil
 		}}}}},
+		"uefi":  {emulated, compute.Spec{Name: "web", Boot: &compute.Boot{Kernel: "/boot/vmlinuz", Firmware: compute.FirmwareUEFI}}},
 		"tests": {hypervisor{virtType: "test", arch: "i686"}, compute.Spec{Name: "web", Boot: boot}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -81,7 +82,7 @@ func FuzzDomain(f *testing.F) {
 			Resources:   compute.Resources{CPUs: cpus, Memory: memory, CPUWeight: weight},
 			Annotations: resource.Annotations{"note": note},
 		}
-		if checkSpec(spec) != nil {
+		if emulated.checkSpec(spec) != nil {
 			return
 		}
 		want := emulated.withChoices(spec)

@@ -15,6 +15,7 @@ const (
 	onlyVMs    = "libvirt runs virtual machines here"
 	onlyThere  = "a virtual machine has a kernel of its own, and no such bound"
 	noScale    = "there is one host"
+	onlyReal   = "libvirt's hypervisor for tests boots nothing and keeps no disks"
 )
 
 // Fields says what the provider does with each field of a compute.Spec.
@@ -22,7 +23,7 @@ func Fields() resource.FieldTable {
 	return resource.FieldTable{}.Honored(
 		"name", "kind", "stopGrace",
 		"resources.cpus", "resources.cpuWeight", "resources.cpuSet", "resources.memory",
-		"boot.kernel", "boot.initrd", "boot.commandLine", "boot.machine",
+		"boot.kernel", "boot.initrd", "boot.commandLine", "boot.machine", "boot.firmware",
 		"networkMode",
 		"labels", "annotations", "lifetime.ephemeral", "lifetime.until", "native",
 	).
@@ -30,7 +31,7 @@ func Fields() resource.FieldTable {
 			"readiness.startPeriod", "readiness.failures", "readiness.http.port", "readiness.http.path", "readiness.http.https",
 		).
 		Refused(onlyVMs, "kind=container").
-		Refused(noImages, "image", "pull", "rootDisk", "cloudInit.*", "boot.firmware").
+		Refused(noImages, "image", "pull", "rootDisk", "cloudInit.*").
 		Refused(noGuest, "process.*", "hostname", "init", "files[].*", "sysctls", "rlimits").
 		Refused("a virtual machine is asked by its power button", "stopSignal").
 		Refused(onlyThere, "resources.memoryReservation", "resources.swap", "resources.pids", "resources.shmSize").
@@ -43,6 +44,15 @@ func Fields() resource.FieldTable {
 		Refused(noScale, "placement.*").
 		Refused("the hypervisor confines a virtual machine", "security.*").
 		Refused("host devices are not handed through yet", "devices[].*")
+}
+
+// fields is Fields of one hypervisor: that for tests boots nothing.
+func (h hypervisor) fields() resource.FieldTable {
+	t := Fields()
+	if h.virtType == "test" {
+		t.Refused(onlyReal, "boot.firmware")
+	}
+	return t
 }
 
 // Changeable says what the provider does with each field of a compute.Change.
@@ -102,6 +112,13 @@ func Machines() univirt.KindDescription {
 		Changeable:     Changeable(),
 		DefaultNetwork: "none",
 	}
+}
+
+// machines is Machines of one hypervisor.
+func (h hypervisor) machines() univirt.KindDescription {
+	d := Machines()
+	d.Fields = h.fields()
+	return d
 }
 
 // ImageFeatures says what the provider offers for images.
