@@ -1,6 +1,9 @@
 package resource
 
-import "reflect"
+import (
+	"reflect"
+	"sync"
+)
 
 // Clone returns a deep copy of a spec: its maps, lists and what its pointers
 // point to are the copy's own. Values behind interfaces, functions and types
@@ -15,11 +18,8 @@ func Clone[T any](spec T) T {
 func cloneInto(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:
-		t := v.Type()
-		for i := range v.NumField() {
-			if t.Field(i).IsExported() && shares(t.Field(i).Type.Kind()) {
-				cloneInto(v.Field(i))
-			}
+		for _, i := range sharing(v.Type()) {
+			cloneInto(v.Field(i))
 		}
 	case reflect.Pointer:
 		if !v.IsNil() && ownable(v.Type().Elem()) {
@@ -32,7 +32,7 @@ func cloneInto(v reflect.Value) {
 		if !v.IsNil() {
 			fresh := reflect.MakeSlice(v.Type(), v.Len(), v.Len())
 			reflect.Copy(fresh, v)
-			if shares(v.Type().Elem().Kind()) {
+			if shares(v.Type().Elem()) {
 				for i := range fresh.Len() {
 					cloneInto(fresh.Index(i))
 				}
@@ -40,7 +40,7 @@ func cloneInto(v reflect.Value) {
 			v.Set(fresh)
 		}
 	case reflect.Array:
-		if shares(v.Type().Elem().Kind()) {
+		if shares(v.Type().Elem()) {
 			for i := range v.Len() {
 				cloneInto(v.Index(i))
 			}
@@ -48,26 +48,48 @@ func cloneInto(v reflect.Value) {
 	case reflect.Map:
 		if !v.IsNil() {
 			fresh := reflect.MakeMapWithSize(v.Type(), v.Len())
-			deep := shares(v.Type().Elem().Kind())
+			deep := shares(v.Type().Elem())
+			key, value := reflect.New(v.Type().Key()).Elem(), reflect.New(v.Type().Elem()).Elem()
 			for iter := v.MapRange(); iter.Next(); {
-				value := iter.Value()
+				key.SetIterKey(iter)
+				value.SetIterValue(iter)
 				if deep {
-					own := reflect.New(v.Type().Elem()).Elem()
-					own.Set(value)
-					cloneInto(own)
-					value = own
+					cloneInto(value)
 				}
-				fresh.SetMapIndex(iter.Key(), value)
+				fresh.SetMapIndex(key, value)
 			}
 			v.Set(fresh)
 		}
 	}
 }
 
-func shares(k reflect.Kind) bool {
-	switch k {
-	case reflect.Struct, reflect.Pointer, reflect.Slice, reflect.Array, reflect.Map:
+// sharings are the fields of structs, by type, that may share something with what
+// they are copied from: most of a spec's are plain.
+var sharings sync.Map // reflect.Type to []int
+
+func sharing(t reflect.Type) []int {
+	if known, ok := sharings.Load(t); ok {
+		return known.([]int)
+	}
+	var fields []int
+	for i := range t.NumField() {
+		if f := t.Field(i); f.IsExported() && shares(f.Type) {
+			fields = append(fields, i)
+		}
+	}
+	sharings.Store(t, fields)
+	return fields
+}
+
+// shares reports whether a copy of a value of a type may share something with it.
+func shares(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Pointer, reflect.Slice, reflect.Map:
 		return true
+	case reflect.Array:
+		return shares(t.Elem())
+	case reflect.Struct:
+		return len(sharing(t)) > 0
 	}
 	return false
 }

@@ -76,6 +76,7 @@ func (s instances) record(spec compute.Spec, at time.Time) (record, error) {
 func (p *Provider) define(ctx context.Context, id, description string) error {
 	through, cancel := outlive.Context(ctx, answerTime)
 	defer cancel()
+	defer p.changed(id)
 	err := act(through, p, func(c *lv.Connect) error {
 		d, err := c.DomainDefineXMLFlags(description, p.defineFlags())
 		if err != nil {
@@ -169,6 +170,7 @@ func (p *Provider) undefine(ctx context.Context, id string) error {
 		flags |= lv.DOMAIN_UNDEFINE_NVRAM | lv.DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
 	}
 	changes(ctx)
+	defer p.changed(id)
 	_, err := onDomain(ctx, p, id, func(d *lv.Domain) (struct{}, error) {
 		return struct{}{}, d.UndefineFlags(flags)
 	})

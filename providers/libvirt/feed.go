@@ -65,6 +65,7 @@ type seen struct {
 func (p *Provider) hear(s *session) error {
 	lifecycle, err := s.conn.DomainEventLifecycleRegister(nil, func(_ *lv.Connect, d *lv.Domain, e *lv.DomainEventLifecycle) {
 		if id, err := d.GetUUIDString(); err == nil {
+			p.cache.changed(id)
 			state, reason := became(e)
 			p.feed.tell(happening{
 				id: id, state: state, reason: reason, at: time.Now().UTC(),
@@ -79,6 +80,7 @@ func (p *Provider) hear(s *session) error {
 	s.hooks = append(s.hooks, lifecycle)
 	metadata, err := s.conn.DomainEventMetadataChangeRegister(nil, func(_ *lv.Connect, d *lv.Domain, _ *lv.DomainEventMetadataChange) {
 		if id, err := d.GetUUIDString(); err == nil {
+			p.cache.changed(id)
 			p.feed.tell(happening{id: id, at: time.Now().UTC()})
 		}
 	})

@@ -175,7 +175,7 @@ func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.I
 	if err := filter.Validate().Err(); err != nil {
 		return nil, err
 	}
-	all, err := s.p.readAll(ctx)
+	all, err := s.p.known(ctx)
 	if err != nil {
 		return nil, err
 	}

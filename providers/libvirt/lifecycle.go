@@ -82,6 +82,7 @@ func (i *instance) start(ctx context.Context, opts compute.StartOptions) error {
 // do makes a call on the instance's domain.
 func (i *instance) do(ctx context.Context, do func(*lv.Domain) error) error {
 	changes(ctx)
+	defer i.p.changed(i.id)
 	_, err := onDomain(ctx, i.p, i.id, func(d *lv.Domain) (struct{}, error) { return struct{}{}, do(d) })
 	if isNotFound(err) {
 		return errNotFound()
@@ -96,6 +97,7 @@ func (p *Provider) write(ctx context.Context, id string, e element, v any) error
 		return err
 	}
 	changes(ctx)
+	defer p.changed(id)
 	_, err = onDomain(ctx, p, id, func(d *lv.Domain) (struct{}, error) {
 		return struct{}{}, d.SetMetadata(lv.DOMAIN_METADATA_ELEMENT, body, e.prefix, e.space, lv.DOMAIN_AFFECT_CONFIG)
 	})

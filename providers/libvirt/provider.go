@@ -48,6 +48,7 @@ type Provider struct {
 	turns turns.Queue
 	board watching.Board
 	feed  feed
+	cache cache
 
 	// alive ends when the provider is closed.
 	alive context.Context
@@ -104,9 +105,10 @@ func openProvider(ctx context.Context, opts Options, line line) (*Provider, erro
 	}
 	if err == nil {
 		p.link.uri, p.link.timeout = p.opts.URI, p.opts.ConnectTimeout
-		p.link.begin, p.link.broken = p.hear, p.board.Lose
+		p.link.begin, p.link.broken = p.hear, p.lose
 		p.link.resume = func(*session) { p.feed.reconnected() }
 		var linked context.Context
+		p.joinCaches()
 		linked, p.unlink = context.WithCancel(context.Background())
 		err = atField("uri", p.link.open(ctx, linked))
 	}
@@ -210,6 +212,7 @@ func (p *Provider) Close() (err error) {
 			p.unlink()
 		}
 		p.link.over.Wait()
+		p.leaveCaches()
 		if p.daemon != nil {
 			ctx, cancel := context.WithTimeout(context.Background(), compute.CleanupTimeout+time.Second)
 			defer cancel()
@@ -236,4 +239,10 @@ func (p *Provider) takeAlong() error {
 	err := p.mortals.Bury(ctx, p.bury)
 	p.generation.Remove()
 	return err
+}
+
+// lose notes that events may be missed from now on.
+func (p *Provider) lose(why error) {
+	p.cache.lose()
+	p.board.Lose(why)
 }

@@ -9,9 +9,11 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
+	"golang.org/x/sync/errgroup"
 	lv "libvirt.org/go/libvirt"
 	"libvirt.org/go/libvirtxml"
 
@@ -185,31 +187,110 @@ func stateOf(state lv.DomainState, detail int) (compute.State, string) {
 	return compute.Unknown, "the hypervisor does not say"
 }
 
-// readAll reads the domains that may be of the namespace, or nobody's.
+// few are so many domains that one connection reads them all.
+const few = 16
+
+// readAll reads all domains of the hypervisor, over several connections where there
+// are many.
 func (p *Provider) readAll(ctx context.Context) ([]*domain, error) {
-	return call(ctx, p, func(c *lv.Connect) ([]*domain, error) {
-		listed, err := c.ListAllDomains(0)
+	since := p.cache.now()
+	var parts [atOnce][]*domain
+	group, ctx := errgroup.WithContext(ctx)
+	counted := make(chan int, 1)
+	read := func(n int, of func(count int) int) {
+		group.Go(func() (err error) {
+			parts[n], err = call(ctx, p, func(c *lv.Connect) ([]*domain, error) { return readPart(c, n, of) })
+			return err
+		})
+	}
+	read(0, func(count int) int {
+		of := p.connections(count)
+		counted <- of
+		return of
+	})
+	select {
+	case all := <-counted:
+		for n := 1; n < all; n++ {
+			read(n, func(int) int { return all })
+		}
+	case <-ctx.Done():
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	all := slices.Concat(parts[:]...)
+	p.cache.fill(all, since)
+	return all, nil
+}
+
+// connections is how many read a number of domains.
+func (p *Provider) connections(count int) int {
+	if count <= few || p.inProcess() {
+		return 1
+	}
+	return atOnce
+}
+
+// readPart reads a part of the domains: handles of one connection are good for
+// nothing on another, so the parts are told apart by UUIDs. How many there are is
+// asked when the domains are counted.
+func readPart(c *lv.Connect, part int, parts func(count int) int) ([]*domain, error) {
+	listed, err := c.ListAllDomains(0)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		for i := range listed {
+			_ = listed[i].Free()
+		}
+	}()
+	of := parts(len(listed))
+	out := make([]*domain, 0, len(listed)/of+1)
+	for i := range listed {
+		id, err := listed[i].GetUUID()
 		if err != nil {
 			return nil, err
 		}
-		defer func() {
-			for i := range listed {
-				_ = listed[i].Free()
-			}
-		}()
-		out := make([]*domain, 0, len(listed))
-		for i := range listed {
-			read, err := readDomain(&listed[i])
-			if errors.Is(err, lv.ERR_NO_DOMAIN) {
-				continue // it is gone meanwhile
-			}
-			if err != nil {
-				return nil, err
-			}
-			out = append(out, read)
+		if int(id[len(id)-1])%of != part {
+			continue
 		}
-		return out, nil
-	})
+		read, err := readDomain(&listed[i])
+		if errors.Is(err, lv.ERR_NO_DOMAIN) {
+			continue // it is gone meanwhile
+		}
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, read)
+	}
+	return out, nil
+}
+
+// known returns all domains of the hypervisor, and reads only those that have
+// changed since they were read.
+func (p *Provider) known(ctx context.Context) ([]*domain, error) {
+	all, unknown, since, ok := p.cache.all()
+	if !ok || len(unknown) > few {
+		return p.readAll(ctx)
+	}
+	var mu sync.Mutex
+	group, ctx := errgroup.WithContext(ctx)
+	for _, id := range unknown {
+		group.Go(func() error {
+			d, err := p.read(ctx, id)
+			if err != nil && !isNotFound(err) {
+				return err
+			}
+			p.cache.put(id, d, since)
+			if d != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				all = append(all, d)
+			}
+			return nil
+		})
+	}
+	return all, group.Wait()
 }
 
 // ours reports whether the namespace holds a domain: one of another namespace of
@@ -249,9 +330,8 @@ func (p *Provider) info(d *domain) compute.Info {
 			out.Ref.Name = d.facts.name
 		}
 	default:
-		spec := r.spec
-		out.Ref.Name, out.Managed, out.Owner, out.Spec = r.Name, true, r.Owner, &spec
-		out.Labels, out.Annotations = spec.Labels, spec.Annotations
+		out.Ref.Name, out.Managed, out.Owner, out.Spec = r.Name, true, r.Owner, &r.spec
+		out.Labels, out.Annotations = r.spec.Labels, r.spec.Annotations
 		out.Created = r.Created
 		out.Revision = strconv.Itoa(r.Revision)
 	}
