@@ -70,6 +70,11 @@ var texts = []struct {
 	{"Cannot allocate memory", errdefs.ErrResourceExhausted, "resources.memory"},
 	{"cannot set up guest memory", errdefs.ErrResourceExhausted, "resources.memory"},
 	{"No space left on device", errdefs.ErrResourceExhausted, ""},
+	// Of a file that is being made; of a copy where there is one, with the code of an
+	// internal error; of a file that another host has made.
+	{"is still being allocated", errdefs.ErrAborted, ""},
+	{"already in use.", errdefs.ErrAlreadyExists, ""},
+	{"File exists", errdefs.ErrAlreadyExists, ""},
 	// Of the hypervisor for tests, with the code of an internal error.
 	{"is already running", errdefs.ErrFailedPrecondition, ""},
 	{"not paused", errdefs.ErrFailedPrecondition, ""},

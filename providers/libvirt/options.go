@@ -20,6 +20,7 @@ const (
 	Scheme = "libvirt"
 
 	defaultNamespace = "default"
+	defaultPool      = "univirt"
 	defaultConnect   = 10 * time.Second
 )
 
@@ -48,6 +49,11 @@ type Options struct {
 	// guests write to their consoles, which must exist; empty keeps none, but for a
 	// managed daemon, which has a folder for it.
 	ConsoleDir string
+	// Pool is the name of the storage pool, a DNS label, for what is kept on disks:
+	// records, images, volumes. Its type must be dir, fs or netfs. Empty means
+	// "univirt". Where there is none of that name, a folder becomes one, when it is
+	// first needed, beside the disks of libvirt's own default pool.
+	Pool string
 	// ConnectTimeout bounds how long New waits for an answer; 0 means 10 s.
 	ConnectTimeout time.Duration
 	// Logger gets what the provider has to say that no error can carry; nil
@@ -126,6 +132,10 @@ func (o Options) normalise() (Options, resource.Faults) {
 		o.Namespace = defaultNamespace
 	}
 	f.AddReason("namespace", resource.CheckNamespace(o.Namespace))
+	if o.Pool == "" {
+		o.Pool = defaultPool
+	}
+	f.AddReason("pool", resource.CheckName(o.Pool))
 	f.AddReason("owner", resource.CheckLabelValue(o.Owner))
 	if o.StateDir == "" {
 		o.StateDir = defaultState(os.Geteuid())
@@ -193,9 +203,9 @@ var passed = []string{"socket", "keyfile", "command", "no_verify", "no_tty", "pk
 
 // parseURL reads the options that a URL can hold.
 func parseURL(u *url.URL) (Options, error) {
-	values, err := univirt.Parameters(u, append([]string{"managed", "leave", "binary", "acceleration", "namespace", "owner", "state", "console"}, passed...)...)
+	values, err := univirt.Parameters(u, append([]string{"managed", "leave", "binary", "acceleration", "namespace", "owner", "state", "console", "pool"}, passed...)...)
 	faults := resource.FaultsOf(err)
-	opts := Options{Namespace: values["namespace"], Owner: values["owner"], StateDir: values["state"], ConsoleDir: values["console"]}
+	opts := Options{Namespace: values["namespace"], Owner: values["owner"], StateDir: values["state"], ConsoleDir: values["console"], Pool: values["pool"]}
 	opts.Acceleration = Acceleration(values["acceleration"])
 	if dir, ok := values["managed"]; ok {
 		opts.Managed = &Managed{Dir: dir, Binary: values["binary"]}

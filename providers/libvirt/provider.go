@@ -49,6 +49,7 @@ type Provider struct {
 	board watching.Board
 	feed  feed
 	cache cache
+	shelf shelf
 
 	// alive ends when the provider is closed.
 	alive context.Context

@@ -1,0 +1,211 @@
+//go:build cgo && (libvirt || libvirt_dlopen)
+
+package libvirt
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/containerd/errdefs"
+	lv "libvirt.org/go/libvirt"
+
+	"github.com/univirt/univirt/resource"
+)
+
+// shelf keeps what was read of documents by the names of their files, of which the
+// content never changes.
+type shelf struct {
+	mu   sync.Mutex
+	read map[string]document
+}
+
+func (s *shelf) find(file string) (document, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	d, ok := s.read[file]
+	return d, ok
+}
+
+func (s *shelf) keep(file string, d document) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.read == nil {
+		s.read = map[string]document{}
+	}
+	s.read[file] = d
+}
+
+// forget drops what is not there any more.
+func (s *shelf) forget(there []string) {
+	known := make(map[string]bool, len(there))
+	for _, file := range there {
+		known[file] = true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.read, func(file string, _ document) bool { return !known[file] })
+}
+
+// find returns the document of an ID or a name, if it is anybody's to see. One that
+// cannot be read is an error.
+func (r records) find(ctx context.Context, idOrName string) (document, error) {
+	d, err := r.load(ctx, idOrName)
+	if err == nil && d.hidden() {
+		err = r.errNone()
+	}
+	return d, err
+}
+
+// load is find in any phase.
+func (r records) load(ctx context.Context, idOrName string) (document, error) {
+	key := keyOf(idOrName)
+	found, err := r.read(ctx, func(p place) bool { return p.id == idOrName || p.key == key })
+	if err != nil {
+		return document{}, err
+	}
+	if len(found) == 0 {
+		return document{}, r.errNone()
+	}
+	d := found[0]
+	return d, d.fault
+}
+
+func (r records) errNone() error {
+	return resource.Errorf(errdefs.ErrNotFound, "no such %s", r.kind)
+}
+
+// list returns all documents in any phase. Of one that cannot be read it has what its
+// file's name says, and the fault.
+func (r records) list(ctx context.Context) ([]document, error) {
+	return r.read(ctx, func(place) bool { return true })
+}
+
+// read returns the newest whole revision of each document that is wanted, in two
+// rounds of calls at most: one where nothing is new.
+func (r records) read(ctx context.Context, want func(place) bool) ([]document, error) {
+	files, err := r.p.filesIn(ctx, r.p.opts.Pool)
+	if err != nil {
+		return nil, err
+	}
+	r.p.shelf.forget(files)
+	revisions := map[string][]place{}
+	for _, file := range files {
+		p, ok := parsePlace(file)
+		if ok && p.id != "" && p.kind == r.kind && p.namespace == r.p.opts.Namespace && want(p) {
+			revisions[p.id] = append(revisions[p.id], p)
+		}
+	}
+	newest := make([][]place, 0, len(revisions))
+	for _, all := range revisions {
+		slices.SortFunc(all, func(a, b place) int { return b.revision - a.revision })
+		newest = append(newest, all)
+	}
+	out := make([]document, len(newest))
+	errs := make([]error, len(newest))
+	// As many at once as there are connections for calls.
+	var readers sync.WaitGroup
+	for n := range min(atOnce, len(newest)) {
+		readers.Go(func() {
+			for i := n; i < len(newest); i += atOnce {
+				out[i], errs[i] = r.p.readNewest(ctx, newest[i])
+			}
+		})
+	}
+	readers.Wait()
+	if failed := slices.IndexFunc(errs, func(err error) bool { return err != nil }); failed >= 0 {
+		return nil, errs[failed]
+	}
+	out = slices.DeleteFunc(out, func(d document) bool { return d.ID == "" })
+	slices.SortFunc(out, func(a, b document) int { return strings.Compare(a.ID, b.ID) })
+	return out, nil
+}
+
+// claimed returns the documents of names that are taken, of which there is no record:
+// their makers have got no further, or are about to. It is for finding what is left
+// over.
+func (r records) claimed(ctx context.Context) ([]document, error) {
+	files, err := r.p.filesIn(ctx, r.p.opts.Pool)
+	if err != nil {
+		return nil, err
+	}
+	recorded, claims := map[string]bool{}, []place{}
+	for _, file := range files {
+		p, ok := parsePlace(file)
+		switch {
+		case !ok || p.kind != r.kind || p.namespace != r.p.opts.Namespace:
+		case p.id == "":
+			claims = append(claims, p)
+		default:
+			recorded[p.claim()] = true
+		}
+	}
+	var out []document
+	for _, p := range claims {
+		if recorded[p.claim()] {
+			continue
+		}
+		data, err := onVolume(ctx, r.p, r.p.opts.Pool, p.claim(), func(c *lv.Connect, v *lv.StorageVol) ([]byte, error) {
+			return get(c, v, mostDocument)
+		})
+		if isNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		d, err := decodeDocument(data)
+		if err != nil {
+			d = document{Kind: p.kind, Namespace: p.namespace, fault: err}
+		}
+		out = append(out, d)
+	}
+	return out, nil
+}
+
+// readNewest reads the first revision that is there and whole; none where all are
+// gone.
+func (p *Provider) readNewest(ctx context.Context, revisions []place) (document, error) {
+	for _, at := range revisions {
+		d, err := p.readDocument(ctx, at)
+		if isNotFound(err) || errors.Is(err, errTorn) {
+			continue
+		}
+		return d, err
+	}
+	return document{}, nil
+}
+
+// readDocument reads a file. What cannot be read is told by the document's fault.
+func (p *Provider) readDocument(ctx context.Context, at place) (document, error) {
+	if d, ok := p.shelf.find(at.file()); ok {
+		return d, nil
+	}
+	data, err := onVolume(ctx, p, p.opts.Pool, at.file(), func(c *lv.Connect, v *lv.StorageVol) ([]byte, error) {
+		return get(c, v, mostDocument)
+	})
+	if errors.Is(err, errdefs.ErrAborted) {
+		return document{}, errTorn // it is being made
+	}
+	if err != nil {
+		return document{}, err
+	}
+	d, err := decodeDocument(data)
+	if errors.Is(err, errTorn) {
+		return document{}, err
+	}
+	if err == nil {
+		d, err = d.at(at)
+	}
+	if err != nil {
+		d = document{Kind: at.kind, Namespace: at.namespace, ID: at.id, Revision: at.revision, fault: err}
+		if resource.CheckName(at.key) == "" {
+			d.Name = at.key
+		}
+	}
+	p.shelf.keep(at.file(), d)
+	return d, nil
+}

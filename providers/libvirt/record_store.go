@@ -1,0 +1,237 @@
+//go:build cgo && (libvirt || libvirt_dlopen)
+
+package libvirt
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/containerd/errdefs"
+	lv "libvirt.org/go/libvirt"
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/univirt/univirt/resource"
+)
+
+// records are the documents of one kind and namespace, in the provider's own pool.
+//
+// Nothing that is there is ever changed: libvirt makes a file with its content in
+// one call, if there is none of its name. That is what makes names unique, and of
+// two changes of one document lets one fail, on whatever hosts they are made.
+type records struct {
+	p    *Provider
+	kind resource.Kind
+}
+
+// create makes the record of something new, and takes its name: AlreadyExists where
+// somebody has it. The document's kind, namespace and revision are set.
+func (r records) create(ctx context.Context, d document) (document, error) {
+	d.Kind, d.Namespace, d.Revision = r.kind, r.p.opts.Namespace, 1
+	if err := r.write(ctx, d, d.place().claim(), d.place().file()); err != nil {
+		if errors.Is(err, errdefs.ErrAlreadyExists) {
+			err = &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "name", Err: errors.New("is taken")}
+		}
+		return document{}, err
+	}
+	return d, nil
+}
+
+// revise writes the document as the revision after its own: Aborted where somebody
+// was faster, or it is gone.
+func (r records) revise(ctx context.Context, d document) (document, error) {
+	before := d.place()
+	d.Revision++
+	err := r.write(ctx, d, d.place().file())
+	if errors.Is(err, errdefs.ErrAlreadyExists) {
+		return document{}, errors.Join(errChanged(), r.mend(ctx, d.place()))
+	}
+	if err != nil {
+		return document{}, err
+	}
+	if err := r.still(ctx, d); err != nil {
+		return document{}, err
+	}
+	// What is older is of no use any more. It is removed with the record at the latest.
+	if err := r.p.removeFile(ctx, r.p.opts.Pool, before.file()); err != nil {
+		r.p.opts.Logger.Debug("a record's former revision stays", "file", before.file(), "error", err)
+	}
+	return d, nil
+}
+
+// still holds that a record was not removed while it was revised, which leaves a
+// revision that nobody else would.
+func (r records) still(ctx context.Context, d document) error {
+	_, err := onVolume(ctx, r.p, r.p.opts.Pool, d.place().claim(), func(*lv.Connect, *lv.StorageVol) (struct{}, error) { return struct{}{}, nil })
+	if isNotFound(err) {
+		return errors.Join(r.errNone(), r.p.removeFile(ctx, r.p.opts.Pool, d.place().file()))
+	}
+	return err
+}
+
+// mendAfter is how long a file that is not whole is waited for: libvirt copies some
+// thousand bytes, in one call. What is not whole then has lost its daemon.
+const mendAfter = time.Second
+
+// mend removes a revision that a daemon did not live to finish.
+func (r records) mend(ctx context.Context, at place) error {
+	_, err := r.p.readDocument(ctx, at)
+	if !errors.Is(err, errTorn) {
+		return nil
+	}
+	timer := time.NewTimer(mendAfter)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+		return ended(ctx)
+	}
+	if _, err := r.p.readDocument(ctx, at); !errors.Is(err, errTorn) {
+		return nil
+	}
+	return r.p.removeFile(ctx, r.p.opts.Pool, at.file())
+}
+
+func errChanged() error {
+	return resource.Errorf(errdefs.ErrAborted, "it was changed by somebody else meanwhile")
+}
+
+// amend changes the document of an ID, whatever its phase, and again where somebody
+// else does at the same time. A change that leaves everything as it is writes
+// nothing.
+func (r records) amend(ctx context.Context, id string, change func(document) (document, error)) (document, error) {
+	for {
+		before, err := r.load(ctx, id)
+		if err != nil {
+			return document{}, err
+		}
+		after, err := change(before)
+		if err != nil {
+			return document{}, err
+		}
+		if same(before, after) {
+			return before, nil
+		}
+		after, err = r.revise(ctx, after)
+		if !errors.Is(err, errdefs.ErrAborted) {
+			return after, err
+		}
+	}
+}
+
+func same(a, b document) bool {
+	one, err := a.encode()
+	if err != nil {
+		return false
+	}
+	other, err := b.encode()
+	return err == nil && string(one) == string(other)
+}
+
+// remove removes the record of what is gone, its name last: then another can have
+// it. Whoever removes it has said so before, in its last revision: there is one at a
+// time. Doing it again is nil.
+func (r records) remove(ctx context.Context, d document) error {
+	files, err := r.p.filesIn(ctx, r.p.opts.Pool)
+	if err != nil {
+		return err
+	}
+	var mine []place
+	for _, file := range files {
+		if p, ok := parsePlace(file); ok && p.id == d.ID && p.claim() == d.place().claim() {
+			mine = append(mine, p)
+		}
+	}
+	// The newest goes last: an older one alone would be taken for the present one.
+	slices.SortFunc(mine, func(a, b place) int { return cmp.Compare(a.revision, b.revision) })
+	for _, p := range mine {
+		if err := r.p.removeFile(ctx, r.p.opts.Pool, p.file()); err != nil {
+			return err
+		}
+	}
+	return r.unclaim(ctx, d)
+}
+
+// unclaim gives a name back, where the document has it.
+func (r records) unclaim(ctx context.Context, d document) error {
+	_, err := onVolume(ctx, r.p, r.p.opts.Pool, d.place().claim(), func(c *lv.Connect, v *lv.StorageVol) (struct{}, error) {
+		data, err := get(c, v, mostDocument)
+		if err != nil {
+			return struct{}{}, err
+		}
+		if holder, err := decodeDocument(data); err != nil || holder.ID != d.ID {
+			return struct{}{}, nil
+		}
+		return struct{}{}, v.Delete(lv.STORAGE_VOL_DELETE_NORMAL)
+	})
+	if isNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// write makes files with the document in them: all or, where one is there, the ones
+// before it. The content lies in a draft first, since libvirt makes a file with
+// content in one call only where it copies one.
+func (r records) write(ctx context.Context, d document, files ...string) error {
+	data, err := d.encode()
+	if err != nil {
+		return err
+	}
+	draft := d.ID + "." + resource.NewID() + draftSuffix
+	changes(ctx)
+	_, err = onPool(ctx, r.p, r.p.opts.Pool, func(c *lv.Connect, pool *lv.StoragePool) (_ struct{}, err error) {
+		source, err := makeFile(pool, rawFile(draft, int64(len(data))), nil)
+		if err != nil {
+			return struct{}{}, err
+		}
+		defer source.Free()
+		defer func() { err = errors.Join(err, source.Delete(lv.STORAGE_VOL_DELETE_NORMAL)) }()
+		if err := put(c, source, data); err != nil {
+			return struct{}{}, err
+		}
+		for _, file := range files {
+			made, err := makeFile(pool, rawFile(file, int64(len(data))), source)
+			if err != nil {
+				return struct{}{}, err
+			}
+			_ = made.Free()
+		}
+		return struct{}{}, nil
+	})
+	return err
+}
+
+// draftSuffix ends the name of a file that a record is copied from, which is the
+// only one to need it.
+const draftSuffix = ".draft"
+
+// rawFile describes a file that root alone can read.
+func rawFile(name string, size int64) libvirtxml.StorageVolume {
+	bytes := func() *libvirtxml.StorageVolumeSize {
+		return &libvirtxml.StorageVolumeSize{Unit: "bytes", Value: uint64(size)}
+	}
+	return libvirtxml.StorageVolume{
+		Name: name, Capacity: bytes(), Allocation: bytes(),
+		Target: &libvirtxml.StorageVolumeTarget{
+			Format:      &libvirtxml.StorageVolumeTargetFormat{Type: "raw"},
+			Permissions: &libvirtxml.StorageVolumeTargetPermissions{Mode: "0600"},
+		},
+	}
+}
+
+// makeFile makes a file in a pool, with the content of another where there is one.
+// A name that is taken is AlreadyExists, also where libvirt does not know of the
+// file: another host may have made it.
+func makeFile(pool *lv.StoragePool, description libvirtxml.StorageVolume, from *lv.StorageVol) (*lv.StorageVol, error) {
+	text, err := description.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	if from == nil {
+		return pool.StorageVolCreateXML(text, 0)
+	}
+	return pool.StorageVolCreateXMLFrom(text, from, 0)
+}
