@@ -14,13 +14,14 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/univirt/univirt/internal/daemon"
+	"github.com/univirt/univirt/internal/speedtest"
 	testimage "github.com/univirt/univirt/providers/providertest/image"
 )
 
 // dockerRun is `docker run --rm` on an engine of the test's own, which works with
 // the containerd of all tests, so that both sides run on the same release. There
 // is none where Docker is not installed.
-func dockerRun(t *testing.T) []contestant {
+func dockerRun(t *testing.T) []speedtest.Way {
 	t.Helper()
 	engine, err := exec.LookPath("dockerd")
 	if err != nil {
@@ -74,13 +75,13 @@ func dockerRun(t *testing.T) []contestant {
 	version, err := docker(t.Context(), "version", "--format", "{{.Server.Version}}").Output()
 	require.NoError(t, err)
 	t.Logf("docker run --rm: Docker %s", firstLine(version))
-	return []contestant{{"docker run", func(ctx context.Context) error {
+	return []speedtest.Way{{Name: "docker run", Do: func(ctx context.Context) error {
 		out, err := docker(ctx, "run", "--rm", "--network=none", guestName, testimage.Path, "exit", "0").CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%w: %s", err, out)
 		}
 		return nil
-	}, 0}}
+	}}}
 }
 
 // removeNew removes at the end of the test what was not there at its beginning: an

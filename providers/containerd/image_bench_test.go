@@ -14,6 +14,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/speedtest"
 	testregistry "github.com/univirt/univirt/providers/providertest/registry"
 	"github.com/univirt/univirt/resource"
 )
@@ -84,12 +85,7 @@ func BenchmarkListImages(b *testing.B) {
 // TestSpeedOfPull compares with the client's own pull, in pairs of which either
 // is first in turn.
 func TestSpeedOfPull(t *testing.T) {
-	if raceDetector {
-		t.Skip("short: the race detector distorts times")
-	}
-	if testing.Short() {
-		t.Skip("short: measures")
-	}
+	speedtest.Measured(t)
 	p := open(t, Options{})
 	r := testregistry.Test(t)
 	ref := push(t, r, "app:v1", dataImage(t, 5, 200_000))

@@ -77,7 +77,7 @@ func (p *Provider) read(ctx context.Context, id string) (*domain, error) {
 			return nil, err
 		}
 		defer d.Free()
-		return readDomain(d)
+		return readDomain(d, nil)
 	})
 	if isNotFound(err) {
 		return nil, errNotFound()
@@ -119,8 +119,9 @@ func agentThere(d *libvirtxml.Domain) bool {
 }
 
 // readDomain reads a domain in two calls, and one more where a memory image may
-// be kept.
-func readDomain(d *lv.Domain) (*domain, error) {
+// be kept; but where the IDs of the domains that have one are known, only if the
+// daemon has no other reason.
+func readDomain(d *lv.Domain, saved map[string]bool) (*domain, error) {
 	id, err := d.GetUUIDString()
 	if err != nil {
 		return nil, err
@@ -140,12 +141,13 @@ func readDomain(d *lv.Domain) (*domain, error) {
 	out.state, out.reason = stateOf(state, detail)
 	if state == lv.DOMAIN_SHUTOFF {
 		out.cause = lv.DomainShutoffReason(detail)
-		if out.cause == lv.DOMAIN_SHUTOFF_SAVED || out.cause == lv.DOMAIN_SHUTOFF_UNKNOWN {
-			saved, err := d.HasManagedSaveImage(0)
+		ask := out.cause == lv.DOMAIN_SHUTOFF_SAVED || out.cause == lv.DOMAIN_SHUTOFF_UNKNOWN && (saved == nil || saved[id])
+		if ask {
+			kept, err := d.HasManagedSaveImage(0)
 			if err != nil && !errors.Is(err, lv.ERR_NO_SUPPORT) {
 				return nil, err
 			}
-			if saved {
+			if kept {
 				out.state = compute.Suspended
 			}
 		}
@@ -239,11 +241,11 @@ func readPart(c *lv.Connect, part int, parts func(count int) int) ([]*domain, er
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		for i := range listed {
-			_ = listed[i].Free()
-		}
-	}()
+	defer free(listed)
+	saved, err := savedDomains(c)
+	if err != nil {
+		return nil, err
+	}
 	of := parts(len(listed))
 	out := make([]*domain, 0, len(listed)/of+1)
 	for i := range listed {
@@ -254,7 +256,7 @@ func readPart(c *lv.Connect, part int, parts func(count int) int) ([]*domain, er
 		if int(id[len(id)-1])%of != part {
 			continue
 		}
-		read, err := readDomain(&listed[i])
+		read, err := readDomain(&listed[i], saved)
 		if errors.Is(err, lv.ERR_NO_DOMAIN) {
 			continue // it is gone meanwhile
 		}
@@ -264,6 +266,30 @@ func readPart(c *lv.Connect, part int, parts func(count int) int) ([]*domain, er
 		out = append(out, read)
 	}
 	return out, nil
+}
+
+// savedDomains are the IDs of the domains of which a memory image is kept.
+func savedDomains(c *lv.Connect) (map[string]bool, error) {
+	listed, err := c.ListAllDomains(lv.CONNECT_LIST_DOMAINS_MANAGEDSAVE)
+	if err != nil {
+		return nil, err
+	}
+	defer free(listed)
+	saved := make(map[string]bool, len(listed))
+	for i := range listed {
+		id, err := listed[i].GetUUIDString()
+		if err != nil {
+			return nil, err
+		}
+		saved[id] = true
+	}
+	return saved, nil
+}
+
+func free(domains []lv.Domain) {
+	for i := range domains {
+		_ = domains[i].Free()
+	}
 }
 
 // known returns all domains of the hypervisor, and reads only those that have

@@ -1,6 +1,6 @@
 //go:build !race
 
-package containerd
+package speedtest
 
 // raceDetector says that times mean nothing.
 const raceDetector = false
