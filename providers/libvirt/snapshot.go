@@ -1,0 +1,324 @@
+//go:build cgo && (libvirt || libvirt_dlopen)
+
+package libvirt
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"iter"
+	"slices"
+	"time"
+
+	"github.com/containerd/errdefs"
+	lv "libvirt.org/go/libvirt"
+	"libvirt.org/go/libvirtxml"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// Snapshots are libvirt's internal ones: they are within the root disk, so that none
+// is the base of another, and any may go. Of a machine that runs there is none without
+// its memory; where only the disk was asked for, a revert forgets the rest.
+//
+// Libvirt keeps a domain's description with each snapshot and puts it in force at a
+// revert. What the record says is newer: it is written into the snapshot before.
+
+var _ compute.Snapshotter = (*instance)(nil)
+
+func (i *instance) snapshotInfo(k kept) compute.SnapshotInfo {
+	return compute.SnapshotInfo{
+		Ref: i.p.ref(resource.KindSnapshot, k.name, k.ID), Memory: k.Memory, Parent: k.parent, Labels: k.Labels, Created: k.Created, Used: -1,
+	}
+}
+
+// CreateSnapshot implements compute.Snapshotter.
+func (i *instance) CreateSnapshot(ctx context.Context, spec compute.SnapshotSpec) (compute.SnapshotInfo, error) {
+	var info compute.SnapshotInfo
+	err := i.change(ctx, "snapshot", func(ctx context.Context) error {
+		return i.p.locked(ctx, i.id, func() (err error) {
+			info, err = i.createSnapshot(ctx, spec)
+			return err
+		})
+	}, func(context.Context) error { return spec.Validate().Err() })
+	if err != nil {
+		return compute.SnapshotInfo{}, err
+	}
+	return info, nil
+}
+
+func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec) (compute.SnapshotInfo, error) {
+	none := compute.SnapshotInfo{}
+	d, err := i.loadOwned(ctx, "")
+	if err != nil {
+		return none, err
+	}
+	switch d.state {
+	case compute.Stopped, compute.Running, compute.Paused, compute.Suspended:
+	default:
+		return none, resource.Errorf(errdefs.ErrFailedPrecondition, "the instance is %s", d.state)
+	}
+	if spec.Memory && d.state != compute.Running && d.state != compute.Paused {
+		return none, &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "memory", Err: errors.New("an instance that does not run has no memory to keep")}
+	}
+	if _, err := i.findSnapshot(ctx, spec.Name); err == nil {
+		return none, &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "name", Err: errors.New("a snapshot of this name exists")}
+	} else if !isNotFound(err) {
+		return none, err
+	}
+	k := kept{name: spec.Name, keptState: keptState{
+		ID: resource.NewID(), Memory: spec.Memory, Labels: spec.Labels, Created: time.Now().UTC(), Resources: d.facts.record.live(d.lastRun()),
+	}}
+	text, err := json.Marshal(k.keptState)
+	if err != nil {
+		return none, err
+	}
+	description, err := (&libvirtxml.DomainSnapshot{Name: spec.Name, Description: string(ascii(text))}).Marshal()
+	if err != nil {
+		return none, err
+	}
+	if err := givenUp(ctx); err != nil {
+		return none, err
+	}
+	err = i.do(ctx, func(d *lv.Domain) error {
+		s, err := d.CreateSnapshotXML(description, 0)
+		if err != nil {
+			return err
+		}
+		defer s.Free()
+		parent, err := s.GetParent(0)
+		if err != nil {
+			return nil // the first has none
+		}
+		defer parent.Free()
+		k.parent, err = parent.GetName()
+		return err
+	})
+	return i.snapshotInfo(k), err
+}
+
+// onSnapshot makes a call on one of the instance's snapshots.
+func onSnapshot[T any](ctx context.Context, i *instance, name string, do func(*lv.Domain, *lv.DomainSnapshot) (T, error)) (T, error) {
+	return onDomain(ctx, i.p, i.id, func(d *lv.Domain) (T, error) {
+		s, err := d.SnapshotLookupByName(name, 0)
+		if err != nil {
+			var none T
+			return none, err
+		}
+		defer s.Free()
+		return do(d, s)
+	})
+}
+
+// findSnapshot reads a snapshot. What somebody else made is not there.
+func (i *instance) findSnapshot(ctx context.Context, name string) (kept, error) {
+	text, err := onSnapshot(ctx, i, name, func(_ *lv.Domain, s *lv.DomainSnapshot) (string, error) { return s.GetXMLDesc(0) })
+	if err != nil && !isNotFound(err) {
+		return kept{}, err
+	}
+	if err == nil {
+		if k, ok := readKept(text); ok {
+			return k, nil
+		}
+	}
+	return kept{}, resource.Errorf(errdefs.ErrNotFound, "there is no snapshot %s", resource.Quote(name))
+}
+
+// Snapshots implements compute.Snapshotter.
+func (i *instance) Snapshots(ctx context.Context) iter.Seq2[compute.SnapshotInfo, error] {
+	return func(yield func(compute.SnapshotInfo, error) bool) {
+		all, err := i.snapshots(ctx)
+		if err != nil {
+			yield(compute.SnapshotInfo{}, i.fail("snapshots", err))
+			return
+		}
+		for _, k := range all {
+			if !yield(i.snapshotInfo(k), nil) {
+				return
+			}
+		}
+	}
+}
+
+func (i *instance) snapshots(ctx context.Context) ([]kept, error) {
+	ctx, done, err := i.p.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer done()
+	if _, err := i.load(ctx); err != nil {
+		return nil, err
+	}
+	all, err := onDomain(ctx, i.p, i.id, func(d *lv.Domain) (all []kept, err error) {
+		listed, err := d.ListAllSnapshots(0)
+		if err != nil {
+			return nil, err
+		}
+		for n := range listed {
+			text, readErr := listed[n].GetXMLDesc(0)
+			_ = listed[n].Free()
+			switch k, ok := readKept(text); {
+			case errors.Is(readErr, lv.ERR_NO_DOMAIN_SNAPSHOT): // it is gone meanwhile
+			case readErr != nil:
+				err = readErr
+			case ok:
+				all = append(all, k)
+			}
+		}
+		return all, err
+	})
+	if isNotFound(err) {
+		err = errNotFound()
+	}
+	slices.SortFunc(all, func(a, b kept) int { return a.Created.Compare(b.Created) })
+	return all, err
+}
+
+// RevertSnapshot implements compute.Snapshotter.
+func (i *instance) RevertSnapshot(ctx context.Context, name string, opts compute.RevertOptions) error {
+	return i.change(ctx, "revert", func(ctx context.Context) error {
+		return i.p.locked(ctx, i.id, func() error { return i.revert(ctx, name, opts) })
+	})
+}
+
+func (i *instance) revert(ctx context.Context, name string, opts compute.RevertOptions) error {
+	d, err := i.loadOwned(ctx, "")
+	if err != nil {
+		return err
+	}
+	k, err := i.findSnapshot(ctx, name)
+	if err != nil {
+		return err
+	}
+	if d.state != compute.Stopped {
+		if !opts.Force {
+			return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance is %s", d.state)
+		}
+		if err := i.stop(ctx, compute.StopOptions{Force: true}); err != nil {
+			return err
+		}
+		if d, err = i.load(ctx); err != nil {
+			return err
+		}
+	}
+	if d.unnoted() {
+		exit := d.exitOf(d.lastRun(), time.Time{})
+		if err := i.p.writeExit(ctx, i.id, exit); err != nil {
+			return err
+		}
+		d.facts.exit = &exit
+	}
+	if err := givenUp(ctx); err != nil {
+		return err
+	}
+	if err := i.renewKept(ctx, k.name); err != nil {
+		return err
+	}
+	running := k.state == "running" || k.state == "paused"
+	var flags lv.DomainSnapshotRevertFlags
+	if running && !k.Memory {
+		flags = lv.DOMAIN_SNAPSHOT_REVERT_PAUSED
+	}
+	run := runRecord{Run: d.lastRun() + 1, Started: time.Now().UTC()}
+	err = i.onKept(ctx, k.name, func(_ *lv.Domain, s *lv.DomainSnapshot) error { return s.RevertToSnapshot(flags) })
+	if err != nil {
+		return err
+	}
+	if running && !k.Memory {
+		// The disk is as it was, and that is all that was kept.
+		if err := i.destroy(ctx); err != nil {
+			return err
+		}
+	}
+	after := *d.facts.record
+	if running && k.Memory {
+		if err := i.p.write(ctx, i.id, metaRun, run); err != nil {
+			return err
+		}
+		after.Live, after.LiveRun = &k.Resources, run.Run
+		if k.Resources == after.spec.Resources {
+			after.Live, after.LiveRun = nil, 0
+		}
+	}
+	state := compute.Stopped
+	switch {
+	case running && k.Memory && k.state == "paused":
+		state = compute.Paused
+	case running && k.Memory:
+		state = compute.Running
+	}
+	// What the machine has is what the record says, at its next start.
+	if err := i.redefine(ctx, after); err != nil {
+		return err
+	}
+	i.p.feed.settle(ctx, i.id, state)
+	return nil
+}
+
+// onKept makes a call on a snapshot that changes something.
+func (i *instance) onKept(ctx context.Context, name string, do func(*lv.Domain, *lv.DomainSnapshot) error) error {
+	changes(ctx)
+	defer i.p.changed(i.id)
+	_, err := onSnapshot(ctx, i, name, func(d *lv.Domain, s *lv.DomainSnapshot) (struct{}, error) { return struct{}{}, do(d, s) })
+	return err
+}
+
+// renewKept writes the present metadata into the description of the domain that is
+// kept with a snapshot.
+func (i *instance) renewKept(ctx context.Context, name string) error {
+	return i.onKept(ctx, name, func(d *lv.Domain, s *lv.DomainSnapshot) error {
+		present, err := d.GetXMLDesc(lv.DOMAIN_XML_INACTIVE)
+		if err != nil {
+			return err
+		}
+		text, err := s.GetXMLDesc(lv.DOMAIN_SNAPSHOT_XML_SECURE)
+		if err != nil {
+			return err
+		}
+		var domain libvirtxml.Domain
+		var snapshot libvirtxml.DomainSnapshot
+		if err := errors.Join(domain.Unmarshal(present), snapshot.Unmarshal(text)); err != nil {
+			return err
+		}
+		if snapshot.Domain != nil {
+			snapshot.Domain.Metadata = domain.Metadata
+		}
+		if snapshot.InactiveDomain != nil {
+			snapshot.InactiveDomain.Metadata = domain.Metadata
+		}
+		if text, err = snapshot.Marshal(); err != nil {
+			return err
+		}
+		flags := lv.DOMAIN_SNAPSHOT_CREATE_REDEFINE
+		if current, err := s.IsCurrent(0); err != nil {
+			return err
+		} else if current {
+			flags |= lv.DOMAIN_SNAPSHOT_CREATE_CURRENT
+		}
+		again, err := d.CreateSnapshotXML(text, flags)
+		if err != nil {
+			return err
+		}
+		return again.Free()
+	})
+}
+
+// DeleteSnapshot implements compute.Snapshotter.
+func (i *instance) DeleteSnapshot(ctx context.Context, name string) error {
+	return i.change(ctx, "delete snapshot", func(ctx context.Context) error {
+		return i.p.locked(ctx, i.id, func() error {
+			if _, err := i.loadOwned(ctx, ""); err != nil {
+				return err
+			}
+			k, err := i.findSnapshot(ctx, name)
+			if err != nil {
+				return err
+			}
+			if err := givenUp(ctx); err != nil {
+				return err
+			}
+			return i.onKept(ctx, k.name, func(_ *lv.Domain, s *lv.DomainSnapshot) error { return s.Delete(0) })
+		})
+	})
+}
