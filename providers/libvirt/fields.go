@@ -16,6 +16,8 @@ const (
 	onlyThere  = "a virtual machine has a kernel of its own, and no such bound"
 	noScale    = "there is one host"
 	onlyReal   = "libvirt's hypervisor for tests boots nothing and keeps no disks"
+	noTerminal = "qemu-guest-agent has no terminals"
+	noUser     = "qemu-guest-agent starts processes as the user that it runs as"
 )
 
 // Fields says what the provider does with each field of a compute.Spec.

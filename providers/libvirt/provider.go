@@ -50,6 +50,8 @@ type Provider struct {
 	feed  feed
 	cache cache
 	shelf shelf
+	// agents are those of guests.
+	agents agentQueue
 
 	// alive ends when the provider is closed.
 	alive context.Context

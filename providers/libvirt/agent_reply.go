@@ -1,0 +1,104 @@
+package libvirt
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"math"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/resource"
+)
+
+// The answers of qemu-guest-agent, as https://qemu.readthedocs.io/en/latest/interop/qemu-ga-ref.html
+// has them. They are the guest's, so that nothing in them is relied upon.
+
+// startedReply is the answer to guest-exec.
+type startedReply struct {
+	PID int64 `json:"pid"`
+}
+
+func (r startedReply) check() error {
+	if r.PID < 1 || r.PID > math.MaxInt32 {
+		return fmt.Errorf("%d is no process", r.PID)
+	}
+	return nil
+}
+
+// statusReply is the answer to guest-exec-status.
+type statusReply struct {
+	Exited bool   `json:"exited"`
+	Code   int64  `json:"exitcode"`
+	Signal int64  `json:"signal"`
+	Out    []byte `json:"out-data"`
+	Err    []byte `json:"err-data"`
+}
+
+func (r statusReply) check() error {
+	if r.Code < math.MinInt32 || r.Code > math.MaxUint32 {
+		return fmt.Errorf("%d is no exit code", r.Code)
+	}
+	if r.Signal < 0 || r.Signal > 127 {
+		return fmt.Errorf("%d is no signal", r.Signal)
+	}
+	return nil
+}
+
+// exit is how the process ended.
+func (r statusReply) exit() compute.ExecExit {
+	if r.Signal > 0 {
+		return compute.ExecExit{Known: true, Code: 128 + int(r.Signal), Signal: compute.SignalName(int(r.Signal))}
+	}
+	return compute.ExecExit{Known: true, Code: int(r.Code)}
+}
+
+// handleReply is the answer to guest-file-open.
+type handleReply int64
+
+func (handleReply) check() error { return nil }
+
+// readReply is the answer to guest-file-read.
+type readReply struct {
+	Count int64  `json:"count"`
+	Data  []byte `json:"buf-b64"`
+	EOF   bool   `json:"eof"`
+}
+
+func (r readReply) check() error {
+	if r.Count != int64(len(r.Data)) || r.Count > mostRead {
+		return fmt.Errorf("%d bytes are said to be %d", len(r.Data), r.Count)
+	}
+	return nil
+}
+
+// mostRead is how much is read at once: as base64 it is well below what libvirt
+// carries in one message, which are 4 MiB.
+const mostRead = 1 << 20
+
+// nothing is an answer that says no more than that it is one.
+type nothing struct{}
+
+func (nothing) check() error { return nil }
+
+// parseReply reads an answer of the agent's.
+func parseReply[T any](text string) (T, error) {
+	var reply struct {
+		Return *T `json:"return"`
+	}
+	err := json.Unmarshal([]byte(text), &reply)
+	if err == nil && reply.Return == nil {
+		err = errors.New("there is no answer in it")
+	}
+	if err == nil {
+		if c, ok := any(*reply.Return).(interface{ check() error }); ok {
+			err = c.check()
+		}
+	}
+	if err != nil {
+		var none T
+		return none, resource.Errorf(errdefs.ErrDataLoss, "the guest's agent answers nonsense: %w", err)
+	}
+	return *reply.Return, nil
+}
