@@ -107,7 +107,11 @@ func wholeSystem(ctx context.Context, unpacked string, programs programs) ([]fil
 			return err
 		}
 		text, err := sources.ReadFile(path)
-		files = append(files, program(strings.TrimPrefix(path, "rootfs/"), text))
+		f := file{path: strings.TrimPrefix(path, "rootfs/"), mode: 0o644, data: text}
+		if strings.HasPrefix(string(text), "#!") {
+			f.mode = 0o755
+		}
+		files = append(files, f)
 		return err
 	})
 	return files, err

@@ -5,15 +5,12 @@ package libvirt
 import (
 	"context"
 	"encoding/json"
-	"errors"
-	"strings"
 	"sync"
 
 	lv "libvirt.org/go/libvirt"
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/turns"
-	"github.com/univirt/univirt/resource"
 )
 
 // guestAgent is what does the host's bidding in one guest. Each call ends with its
@@ -71,9 +68,6 @@ const agentPatience = 20
 // 7.2 answers no more.
 const mostCommand = 64 << 10
 
-// errRefused says that the agent has understood a command and not done it.
-var errRefused = errors.New("the guest's agent refuses")
-
 // ask gives the agent a command and returns its answer, which is the guest's and
 // may be anything.
 func (a qemuAgent) ask(ctx context.Context, command string, arguments any) (string, error) {
@@ -111,23 +105,6 @@ func (a qemuAgent) ask(ctx context.Context, command string, arguments any) (stri
 		return "", refused(err)
 	}
 	return answer, nil
-}
-
-// refused tells what the agent says against a command from what libvirt says, which
-// has it in an internal error (seen on 9.0.0).
-func refused(err error) error {
-	_, said, found := strings.Cut(err.Error(), "unable to execute QEMU agent command ")
-	if !found || resource.KindOf(err) != nil {
-		return err
-	}
-	if _, text, ok := strings.Cut(said, "': "); ok {
-		said = text
-	}
-	kind := error(nil)
-	if strings.Contains(said, "has not been found") || strings.Contains(said, "has been disabled") {
-		kind = errors.ErrUnsupported
-	}
-	return &resource.Error{Kind: kind, Err: errors.Join(errRefused, errors.New(resource.Quote(said)))}
 }
 
 // askFor gives the agent a command and reads what it answers.

@@ -129,7 +129,7 @@ func TestConformanceInProcess(t *testing.T) {
 func TestConformance(t *testing.T) {
 	p := startShared(t)
 	options := Options{Managed: p.opts.Managed, URI: p.opts.URI}
-	providertest.Run(t, harness(t, options, func(spec compute.Spec, program []string) (compute.Spec, bool) {
+	h := harness(t, options, func(spec compute.Spec, program []string) (compute.Spec, bool) {
 		able := slices.Equal(program, inert)
 		if able {
 			program = nil
@@ -137,5 +137,7 @@ func TestConformance(t *testing.T) {
 		like := machine(spec.Name, program...)
 		spec.Boot, spec.Resources = like.Boot, like.Resources
 		return spec, able
-	}))
+	})
+	h.Shared = true
+	providertest.Run(t, h)
 }

@@ -140,3 +140,23 @@ func atField(field string, err error) error {
 	}
 	return out
 }
+
+// errRefused says that the agent has understood a command and not done it.
+var errRefused = errors.New("the guest's agent refuses")
+
+// refused tells what the agent says against a command from what libvirt says, which
+// has it in an internal error (seen on 9.0.0).
+func refused(err error) error {
+	_, said, found := strings.Cut(err.Error(), "unable to execute QEMU agent command ")
+	if !found || resource.KindOf(err) != nil {
+		return err
+	}
+	if _, text, ok := strings.Cut(said, "': "); ok {
+		said = text
+	}
+	kind := error(nil)
+	if strings.Contains(said, "has not been found") || strings.Contains(said, "has been disabled") {
+		kind = errors.ErrUnsupported
+	}
+	return &resource.Error{Kind: kind, Err: errors.Join(errRefused, errors.New(resource.Quote(said)))}
+}

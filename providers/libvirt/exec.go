@@ -52,7 +52,7 @@ var variable = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // checkExec finds what is wrong with a spec, and what no agent can do.
 func (p *Provider) checkExec(spec compute.ExecSpec) error {
 	if p.inProcess() {
-		return resource.Unsupported("exec", "libvirt's hypervisor for tests has no guests")
+		return resource.Unsupported("exec", noGuests)
 	}
 	if err := spec.Validate().Err(); err != nil {
 		return err

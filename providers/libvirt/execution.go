@@ -66,6 +66,11 @@ func (e *execution) Wait(ctx context.Context) (compute.ExecExit, error) {
 
 // Signal implements compute.Execution.
 func (e *execution) Signal(ctx context.Context, signal string) error {
+	ctx, done, err := e.a.p.begin(ctx)
+	if err != nil {
+		return e.fail("signal execution", err)
+	}
+	defer done()
 	number, err := compute.ParseSignal(signal)
 	if err == nil {
 		err = e.kill(ctx, number)

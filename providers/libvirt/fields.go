@@ -1,6 +1,8 @@
 package libvirt
 
 import (
+	"slices"
+
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/resource"
@@ -16,6 +18,7 @@ const (
 	onlyThere  = "a virtual machine has a kernel of its own, and no such bound"
 	noScale    = "there is one host"
 	onlyReal   = "libvirt's hypervisor for tests boots nothing and keeps no disks"
+	noGuests   = "libvirt's hypervisor for tests has no guests"
 	noTerminal = "qemu-guest-agent has no terminals"
 	noUser     = "qemu-guest-agent starts processes as the user that it runs as"
 )
@@ -76,12 +79,12 @@ func Features() resource.Features {
 		compute.FeatureSuspend:        yes,
 		compute.FeatureRestart:        no("it is Stop and Start"),
 		compute.FeatureReset:          yes,
-		compute.FeatureExec:           no(noGuest),
-		compute.FeatureExecStdin:      no(noGuest),
-		compute.FeatureExecTTY:        no(noGuest),
-		compute.FeatureExecSignal:     no(noGuest),
-		compute.FeatureExecUser:       no(noGuest),
-		compute.FeatureExecSplit:      no(noGuest),
+		compute.FeatureExec:           yes,
+		compute.FeatureExecStdin:      yes,
+		compute.FeatureExecTTY:        no(noTerminal),
+		compute.FeatureExecSignal:     yes,
+		compute.FeatureExecUser:       no(noUser),
+		compute.FeatureExecSplit:      yes,
 		compute.FeatureAttach:         no("a virtual machine has a console"),
 		compute.FeatureAttachStdin:    no("a virtual machine has a console"),
 		compute.FeatureLogs:           no("the console's output is not read yet"),
@@ -105,6 +108,11 @@ func Features() resource.Features {
 	}
 }
 
+// inGuests are the features of what reaches into a guest, or comes out of it.
+var inGuests = []resource.Feature{
+	compute.FeatureExec, compute.FeatureExecStdin, compute.FeatureExecTTY, compute.FeatureExecSignal, compute.FeatureExecUser, compute.FeatureExecSplit,
+}
+
 // Machines describes what the provider offers for instances, without any
 // hypervisor.
 func Machines() univirt.KindDescription {
@@ -120,6 +128,13 @@ func Machines() univirt.KindDescription {
 func (h hypervisor) machines() univirt.KindDescription {
 	d := Machines()
 	d.Fields = h.fields()
+	if h.virtType == "test" {
+		for feature := range d.Features {
+			if slices.Contains(inGuests, feature) {
+				d.Features[feature] = resource.Support{Reason: noGuests}
+			}
+		}
+	}
 	return d
 }
 

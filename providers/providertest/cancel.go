@@ -227,10 +227,10 @@ func cancelUpdate(e *env) {
 }
 
 func cancelExec(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	cancelledAt(e, func(int) struct{} { return struct{}{} },
 		func(ctx context.Context, _ struct{}) error {
-			x, err := compute.Exec(ctx, inst, guestExec("exit", "0"))
+			x, err := e.launch(ctx, inst, guestExec("exit", "0"))
 			if err != nil {
 				return err
 			}
@@ -262,12 +262,12 @@ func cancelAfterStart(e *env) {
 }
 
 func cancelAfterExec(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	var out buffer
 	spec := guestExec("late", "50ms", "still here")
 	spec.Stdout = &out
 	ctx, cancel := context.WithCancel(e.ctx)
-	x, err := compute.Exec(ctx, inst, spec)
+	x, err := e.launch(ctx, inst, spec)
 	cancel()
 	require.NoError(e, err)
 	exit, err := x.Wait(e.ctx)

@@ -78,7 +78,7 @@ func accessors(e *env) {
 }
 
 func undeclaredExecParts(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	for feature, set := range map[resource.Feature]func(*compute.ExecSpec){
 		compute.FeatureExecTTY:   func(s *compute.ExecSpec) { s.Process.TTY = true },
 		compute.FeatureExecUser:  func(s *compute.ExecSpec) { s.Process.User = "0" },
@@ -86,7 +86,7 @@ func undeclaredExecParts(e *env) {
 	} {
 		spec := guestExec("exit", "0")
 		set(&spec)
-		x, err := compute.Exec(e.ctx, inst, spec)
+		x, err := e.launch(e.ctx, inst, spec)
 		if e.offers(feature) {
 			require.NoError(e, err, "%s is declared", feature)
 			_, err = x.Wait(e.ctx)

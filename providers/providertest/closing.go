@@ -147,11 +147,8 @@ func closeLeavesOthers(e *env) {
 // closedExecution executes a program, and waits for its end where it has one.
 func closedExecution(args ...string) func(*env) {
 	return func(e *env) {
-		e.running("web")
-		p := e.open(OpenOptions{})
-		inst, err := p.Instances().Get(e.ctx, "web")
-		require.NoError(e, err)
-		x, err := compute.Exec(e.ctx, inst, guestExec(args...))
+		p, inst := e.reachableBy()
+		x, err := e.launch(e.ctx, inst, guestExec(args...))
 		require.NoError(e, err)
 		if args[0] == "exit" {
 			e.execWait(x)
@@ -179,10 +176,7 @@ func (e *env) closed(methods map[string]func(context.Context) error) {
 }
 
 func closeEndsExecWait(e *env) {
-	e.running("web")
-	p := e.open(OpenOptions{})
-	inst, err := p.Instances().Get(e.ctx, "web")
-	require.NoError(e, err)
+	p, inst := e.reachableBy()
 	x, _ := e.background(inst, guestExec("trap"))
 	waited := make(chan error, 1)
 	go func() {

@@ -2,6 +2,7 @@ package providertest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -250,8 +251,9 @@ func readingNeverQueues(e *env) {
 	if e.offers(compute.FeatureExec) {
 		reads["Exec"] = func() error {
 			_, err := compute.Output(e.ctx, inst, GuestPath, "echo", "here")
-			if errdefs.IsFailedPrecondition(err) {
-				// An instance that is Stopping has no executions any more.
+			if errdefs.IsFailedPrecondition(err) || errors.Is(err, errdefs.ErrUnavailable) {
+				// An instance that is Stopping has no executions any more, and one that boots
+				// none yet.
 				err = nil
 			}
 			return err

@@ -25,7 +25,7 @@ func effectCases() []testCase {
 		{"The working directory is the one that was asked for", all(output, fields("process.dir")), effectDir},
 		{"The main process has a terminal where it was asked for", all(output, fields("process.tty")), effectTTY},
 		{"The main process has no terminal and no input otherwise", output, effectNoTTY},
-		{"The host name is the instance's name", inside, effectHostnameDefault},
+		{"The host name is the instance's name", all(inside, fields("hostname")), effectHostnameDefault},
 		{"The host name is the one that was asked for", all(inside, fields("hostname")), effectHostname},
 		{"An init ends with the main process", fields("init"), effectInit},
 		{"CPUs, memory and processes are bounded", all(inside, fields("resources.cpus", "resources.memory", "resources.pids")), effectLimits},
@@ -230,6 +230,9 @@ func effectReadOnlyRoot(e *env) {
 
 func effectRootKept(e *env) {
 	inst := e.running("web")
+	if spec := e.info(inst).Spec; spec.Image == "" {
+		panic(leftOut{"the harness's instances have no image"})
+	}
 	e.output(inst, "write", "/kept", "here")
 	e.kill(inst)
 	e.start(inst)

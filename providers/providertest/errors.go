@@ -58,8 +58,8 @@ func badOptions() []badOption {
 		return func(ctx context.Context, _ *env, inst compute.Instance) error { return inst.Update(ctx, c) }
 	}
 	exec := func(spec compute.ExecSpec) func(context.Context, *env, compute.Instance) error {
-		return func(ctx context.Context, _ *env, inst compute.Instance) error {
-			_, err := compute.Exec(ctx, inst, spec)
+		return func(ctx context.Context, e *env, inst compute.Instance) error {
+			_, err := e.launch(ctx, inst, spec)
 			return err
 		}
 	}

@@ -34,7 +34,7 @@ func execOutputCases() []testCase {
 }
 
 func outputSplit(e *env) {
-	r := e.exec(e.running("web"), "both", "3")
+	r := e.exec(e.reachable(), "both", "3")
 	require.Equal(e, "out 1\nout 2\nout 3\n", r.stdout)
 	require.Equal(e, "err 1\nerr 2\nerr 3\n", r.stderr)
 }
@@ -66,7 +66,7 @@ func busy() func() {
 
 func outputFlood(e *env) {
 	const size = 10 << 20
-	inst := e.running("web")
+	inst := e.reachable()
 	idle := busy()
 	defer idle()
 	r := e.exec(inst, "flood", fmt.Sprint(size), "both")
@@ -77,7 +77,7 @@ func outputFlood(e *env) {
 }
 
 func outputShort(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	idle := busy()
 	defer idle()
 	for i := range 20 {
@@ -87,25 +87,24 @@ func outputShort(e *env) {
 }
 
 func outputNoNewline(e *env) {
-	require.Equal(e, "no newline", e.exec(e.running("web"), "printf", "no newline").stdout)
+	require.Equal(e, "no newline", e.exec(e.reachable(), "printf", "no newline").stdout)
 }
 
 func outputStreams(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	// background returns when the first line is there, which "ignore" prints
 	// though it never ends.
 	x, out := e.background(inst, guestExec("ignore"))
 	require.Equal(e, "ready\n", out.String())
-	e.kill(inst)
-	e.execWait(x)
+	e.end(inst, x)
 }
 
 func outputDiscarded(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	var stderr buffer
 	spec := guestExec("flood", "1000000", "both")
 	spec.Stderr = &stderr
-	x, err := compute.Exec(e.ctx, inst, spec)
+	x, err := e.launch(e.ctx, inst, spec)
 	require.NoError(e, err)
 	require.Zero(e, e.execWait(x).Code)
 	if e.offers(compute.FeatureExecSplit) {
@@ -114,7 +113,7 @@ func outputDiscarded(e *env) {
 }
 
 func outputHeld(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	spec := guestExec("background", "1h")
 	spec.Drain = 100 * time.Millisecond
 	r := e.execSpec(inst, spec)
@@ -127,7 +126,7 @@ func outputHeld(e *env) {
 func outputDrained(e *env) {
 	spec := guestExec("background", "50ms")
 	spec.Drain = e.s.h.Patience
-	r := e.execSpec(e.running("web"), spec)
+	r := e.execSpec(e.reachable(), spec)
 	require.Zero(e, r.exit.Code)
 	require.False(e, r.exit.Cut)
 	require.Equal(e, "background done\n", r.stdout)
@@ -136,7 +135,7 @@ func outputDrained(e *env) {
 func outputOrphan(e *env) {
 	spec := guestExec("orphan", "1h")
 	spec.Drain = 100 * time.Millisecond
-	r := e.execSpec(e.running("web"), spec)
+	r := e.execSpec(e.reachable(), spec)
 	require.Zero(e, r.exit.Code)
 	require.True(e, r.exit.Cut)
 }
@@ -158,7 +157,7 @@ func outputSlowWriter(e *env) {
 	var out slowWriter
 	spec := guestExec("flood", fmt.Sprint(size))
 	spec.Stdout = &out
-	x, err := compute.Exec(e.ctx, e.running("web"), spec)
+	x, err := e.launch(e.ctx, e.reachable(), spec)
 	require.NoError(e, err)
 	require.Zero(e, e.execWait(x).Code)
 	e.flooded("stdout", size, []byte(out.String()))
@@ -184,7 +183,7 @@ func outputStuckWriter(e *env) {
 	spec.Drain = 20 * time.Millisecond
 	out := tardyWriter{each: 5 * spec.Drain}
 	spec.Stdout = &out
-	x, err := compute.Exec(e.ctx, e.running("web"), spec)
+	x, err := e.launch(e.ctx, e.reachable(), spec)
 	require.NoError(e, err)
 	exit := e.execWait(x)
 	require.Zero(e, out.under.Load(), "writes under way when Wait has returned")
@@ -198,17 +197,17 @@ type failingWriter struct{}
 func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("no room") }
 
 func outputFailingWriter(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	spec := guestExec("flood", "1000000")
 	spec.Stdout = failingWriter{}
-	x, err := compute.Exec(e.ctx, inst, spec)
+	x, err := e.launch(e.ctx, inst, spec)
 	require.NoError(e, err)
 	_ = e.returns("an execution whose output fails", func() error { _, err := x.Wait(e.ctx); return err })
 	require.Equal(e, "here", e.output(inst, "echo", "here"))
 }
 
 func outputHelper(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	out, err := compute.Output(e.ctx, inst, GuestPath, "both", "2")
 	require.NoError(e, err)
 	require.Equal(e, "out 1\nout 2\n", string(out))
@@ -220,7 +219,7 @@ func outputHelper(e *env) {
 }
 
 func outputHelperCancelled(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	ctx, cancel := context.WithTimeout(e.ctx, 100*time.Millisecond)
 	defer cancel()
 	_, err := compute.Output(ctx, inst, GuestPath, "sleep", "1h")

@@ -47,7 +47,7 @@ func execCases() []testCase {
 }
 
 func execExitCode(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	for _, code := range []int{0, 1, 42, 255} {
 		r := e.exec(inst, "exit", fmt.Sprint(code))
 		require.Equal(e, code, r.exit.Code)
@@ -63,7 +63,7 @@ func execExitCode(e *env) {
 func (e *env) execFails(inst compute.Instance, spec compute.ExecSpec, field string) {
 	e.Helper()
 	err := e.returns("Exec", func() error {
-		_, err := compute.Exec(e.ctx, inst, spec)
+		_, err := e.launch(e.ctx, inst, spec)
 		return err
 	})
 	re := e.failsField(err, errdefs.ErrInvalidArgument, field)
@@ -72,14 +72,14 @@ func (e *env) execFails(inst compute.Instance, spec compute.ExecSpec, field stri
 }
 
 func execMissing(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	for _, command := range []string{"/bin/no-such-program", "no-such-program", "/etc/passwd/x"} {
 		e.execFails(inst, compute.ExecSpec{Process: compute.Process{Command: []string{command}}}, "process.command")
 	}
 }
 
 func execNotExecutable(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	for _, command := range []string{"/etc/passwd", "/bin"} {
 		e.execFails(inst, compute.ExecSpec{Process: compute.Process{Command: []string{command}}}, "process.command")
 	}
@@ -88,11 +88,11 @@ func execNotExecutable(e *env) {
 func execUnknownUser(e *env) {
 	spec := guestExec("id")
 	spec.Process.User = "nobody-such"
-	e.execFails(e.running("web"), spec, "process.user")
+	e.execFails(e.reachable(), spec, "process.user")
 }
 
 func execPath(e *env) {
-	r := e.execSpec(e.running("web"), compute.ExecSpec{Process: compute.Process{Command: []string{"guest", "exit", "9"}}})
+	r := e.execSpec(e.reachable(), compute.ExecSpec{Process: compute.Process{Command: []string{"guest", "exit", "9"}}})
 	require.Equal(e, 9, r.exit.Code)
 }
 
@@ -120,7 +120,7 @@ func execDir(e *env) {
 }
 
 func execUser(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	for user, want := range map[string]string{
 		"": "uid=0 gid=0 ", GuestUser: "uid=1000 gid=1000 ", "1234:56": "uid=1234 gid=56 ",
 	} {
@@ -131,7 +131,7 @@ func execUser(e *env) {
 }
 
 func execWaits(e *env) {
-	x, err := compute.Exec(e.ctx, e.running("web"), guestExec("exit", "3"))
+	x, err := e.launch(e.ctx, e.reachable(), guestExec("exit", "3"))
 	require.NoError(e, err)
 	for _, err := range e.together(crowd, func(int) error {
 		exit, err := x.Wait(e.ctx)
@@ -152,7 +152,7 @@ func execWaits(e *env) {
 }
 
 func execWaitCancelled(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	x, _ := e.background(inst, guestExec("trap", "3"))
 	ctx, cancel := context.WithTimeout(e.ctx, 10*time.Millisecond)
 	defer cancel()
@@ -167,7 +167,7 @@ func execWaitCancelled(e *env) {
 }
 
 func execSignal(e *env) {
-	x, out := e.background(e.running("web"), guestExec("signals"))
+	x, out := e.background(e.reachable(), guestExec("signals"))
 	for _, signal := range []string{"SIGUSR1", "HUP", "12", "SIGTERM"} {
 		before := strings.Count(out.String(), "\n")
 		require.NoError(e, x.Signal(e.ctx, signal), signal)
@@ -181,7 +181,7 @@ func execSignal(e *env) {
 }
 
 func execKilled(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	for signal, code := range map[string]int{"SIGKILL": 137, "SIGTERM": 143} {
 		// What has printed a line handles signals by then.
 		x, _ := e.background(inst, guestExec("ready", "0s"))
@@ -193,7 +193,7 @@ func execKilled(e *env) {
 }
 
 func execSignalEnded(e *env) {
-	x, err := compute.Exec(e.ctx, e.running("web"), guestExec("exit", "0"))
+	x, err := e.launch(e.ctx, e.reachable(), guestExec("exit", "0"))
 	require.NoError(e, err)
 	_, err = x.Wait(e.ctx)
 	require.NoError(e, err)
@@ -201,7 +201,7 @@ func execSignalEnded(e *env) {
 }
 
 func execSignalMalformed(e *env) {
-	x, _ := e.background(e.running("web"), guestExec("trap"))
+	x, _ := e.background(e.reachable(), guestExec("trap"))
 	for _, signal := range []string{"", "SIGNOTHING", "0", "-9", "65"} {
 		e.failsField(x.Signal(e.ctx, signal), errdefs.ErrInvalidArgument, "signal")
 	}
@@ -231,10 +231,10 @@ func (e *env) execWait(x compute.Execution) compute.ExecExit {
 }
 
 func execIDs(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	seen := map[string]bool{}
 	for range 3 {
-		x, err := compute.Exec(e.ctx, inst, guestExec("exit", "0"))
+		x, err := e.launch(e.ctx, inst, guestExec("exit", "0"))
 		require.NoError(e, err)
 		require.NotEmpty(e, x.ID())
 		require.False(e, seen[x.ID()], "two executions have one identity")
@@ -244,7 +244,7 @@ func execIDs(e *env) {
 }
 
 func execMany(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	outputs := make([]string, crowd)
 	for _, err := range e.together(crowd, func(i int) error {
 		out, err := compute.Output(e.ctx, inst, GuestPath, "echo", fmt.Sprint("number ", i))
@@ -259,7 +259,7 @@ func execMany(e *env) {
 }
 
 func execStdin(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	for _, input := range []string{"", "text\n", "no newline", strings.Repeat("0123456789abcdef", 64<<10), "\x00\x01\xff\n"} {
 		spec := guestExec("cat")
 		spec.Stdin = strings.NewReader(input)
@@ -271,19 +271,19 @@ func execStdin(e *env) {
 }
 
 func execNoStdin(e *env) {
-	r := e.exec(e.running("web"), "cat")
+	r := e.exec(e.reachable(), "cat")
 	require.Zero(e, r.exit.Code)
 	require.Empty(e, r.stdout)
 }
 
 func execStdinBlocks(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	r, w := io.Pipe()
 	// A pipe that nobody writes to blocks its reader until it is closed.
 	defer func() { require.NoError(e, w.Close()) }()
 	spec := guestExec("exit", "4")
 	spec.Stdin = r
-	x, err := compute.Exec(e.ctx, inst, spec)
+	x, err := e.launch(e.ctx, inst, spec)
 	require.NoError(e, err)
 	require.Equal(e, 4, e.execWait(x).Code)
 }
@@ -309,27 +309,26 @@ func execTerminal(e *env) {
 func execTerminalJoins(e *env) {
 	spec := guestExec("both", "2")
 	spec.Process.TTY = true
-	r := e.execSpec(e.running("web"), spec)
+	r := e.execSpec(e.reachable(), spec)
 	require.Empty(e, r.stderr)
 	require.Equal(e, "err 1\r\nout 1\r\nerr 2\r\nout 2\r\n", r.stdout)
 }
 
 func execResizeNoTerminal(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	x, _ := e.background(inst, guestExec("trap"))
 	e.fails(x.Resize(e.ctx, compute.TerminalSize{Width: 60, Height: 20}), errdefs.ErrFailedPrecondition)
-	e.kill(inst)
-	e.execWait(x)
+	e.end(inst, x)
 }
 
 func execOther(e *env) {
-	inst := e.running("web")
-	other := e.open(OpenOptions{}).Instances().Handle(inst.ID())
+	inst := e.reachable()
+	other := e.open(OpenOptions{Namespace: e.info(inst).Ref.Namespace}).Instances().Handle(inst.ID())
 	require.Equal(e, "here", e.output(other, "echo", "here"))
 	var out bytes.Buffer
 	spec := guestExec("echo", "there")
 	spec.Stdout = &out
-	x, err := compute.Exec(e.ctx, other, spec)
+	x, err := e.launch(e.ctx, other, spec)
 	require.NoError(e, err)
 	e.execWait(x)
 	require.Equal(e, "there\n", out.String())

@@ -33,6 +33,9 @@ type Harness struct {
 	// cannot be run, and the cases that need it are left out; "sleep 1h" must be
 	// possible, which may be anything that does nothing. Nil leaves specs alone.
 	Adapt func(spec compute.Spec) (adapted compute.Spec, ok bool)
+	// Shared has cases that only execute something in a running instance share one,
+	// where instances take long until they answer.
+	Shared bool
 	// Kind is the kind of instance to test; empty means the provider's default.
 	Kind compute.Kind
 

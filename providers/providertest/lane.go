@@ -56,10 +56,15 @@ func (ls *lanes) take(ctx context.Context) (*lane, error) {
 		<-ls.slots
 		return nil, err
 	}
-	ls.mu.Lock()
-	ls.all = append(ls.all, l)
-	ls.mu.Unlock()
+	ls.add(l)
 	return l, nil
+}
+
+// add has a lane cleaned up at the end of the suite.
+func (ls *lanes) add(l *lane) {
+	ls.mu.Lock()
+	defer ls.mu.Unlock()
+	ls.all = append(ls.all, l)
 }
 
 func (ls *lanes) give(l *lane) {

@@ -89,14 +89,14 @@ func failedCreates(e *env) {
 }
 
 func manyExecs(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	e.constant(func(int) { e.output(inst, "echo", "here") })
 }
 
 func unawaitedExecs(e *env) {
 	inst := e.running("web")
 	for range repeats {
-		_, err := compute.Exec(e.ctx, inst, guestExec("exit", "0"))
+		_, err := e.launch(e.ctx, inst, guestExec("exit", "0"))
 		require.NoError(e, err)
 	}
 	e.delete(inst)

@@ -251,7 +251,7 @@ func callbacks() []callback {
 			}
 			spec := guestExec("echo", "here")
 			spec.Stdout = calling{nil, here}
-			x, err := compute.Exec(e.ctx, inst, spec)
+			x, err := e.launch(e.ctx, inst, spec)
 			if err != nil {
 				return err
 			}

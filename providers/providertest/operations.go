@@ -55,8 +55,8 @@ func tableOperations() []operation {
 		{"reset", compute.OpReset, "reset", has(compute.FeatureReset), func(ctx context.Context, _ *env, inst compute.Instance) error {
 			return compute.Reset(ctx, inst)
 		}},
-		{"exec", compute.OpExec, "exec", has(compute.FeatureExec), func(ctx context.Context, _ *env, inst compute.Instance) error {
-			x, err := compute.Exec(ctx, inst, compute.ExecSpec{Process: compute.Process{Command: []string{GuestPath, "exit", "0"}}})
+		{"exec", compute.OpExec, "exec", has(compute.FeatureExec), func(ctx context.Context, e *env, inst compute.Instance) error {
+			x, err := e.launch(ctx, inst, compute.ExecSpec{Process: compute.Process{Command: []string{GuestPath, "exit", "0"}}})
 			if err != nil {
 				return err
 			}

@@ -63,7 +63,7 @@ func instanceParts() []part {
 	unsupported := errors.ErrUnsupported
 	return []part{
 		{has(compute.FeatureExecSignal)[0], has(compute.FeatureExec), unsupported, "", func(ctx context.Context, e *env) error {
-			x, err := compute.Exec(ctx, e.running("web"), guestExec("sleep", "1h"))
+			x, err := e.launch(ctx, e.reachable(), guestExec("sleep", "1h"))
 			require.NoError(e, err)
 			return x.Signal(ctx, "SIGKILL")
 		}},

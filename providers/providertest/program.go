@@ -5,13 +5,16 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"slices"
 	"strings"
 	"sync"
 
+	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
 
+	univirt "github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/resource"
 )
@@ -35,12 +38,60 @@ func (e *env) execSpec(inst compute.Instance, spec compute.ExecSpec) execResult 
 	spec.Stdout, spec.Stderr = &stdout, &stderr
 	ctx, cancel := context.WithTimeout(e.ctx, e.s.h.Patience)
 	defer cancel()
-	x, err := compute.Exec(ctx, inst, spec)
+	x, err := e.launch(ctx, inst, spec)
 	require.NoError(e, err, "exec %q", spec.Process.Command)
 	exit, err := x.Wait(ctx)
 	require.NoError(e, err, "wait for %q", spec.Process.Command)
 	require.True(e, exit.Known, "the exit of %q is known", spec.Process.Command)
 	return execResult{exit, stdout.String(), stderr.String()}
+}
+
+// launch is compute.Exec in an instance that may still boot.
+func (e *env) launch(ctx context.Context, inst compute.Instance, spec compute.ExecSpec) (compute.Execution, error) {
+	x, err := compute.Exec(ctx, inst, spec)
+	if !errors.Is(err, errdefs.ErrUnavailable) {
+		return x, err
+	}
+	patient, cancel := context.WithTimeout(ctx, e.s.h.Patience)
+	defer cancel()
+	if info, failed := compute.WaitFor(patient, inst, compute.LevelAgent); failed != nil || info.State != compute.Running {
+		return nil, err
+	}
+	return compute.Exec(ctx, inst, spec)
+}
+
+// reachable returns an instance that runs and answers Exec. Cases share it where
+// the harness says so: they neither end its run nor rely upon what is in it.
+func (e *env) reachable() compute.Instance {
+	e.Helper()
+	if !e.s.h.Shared || !e.offers(compute.FeatureExecSignal) {
+		inst := e.running("web")
+		_, err := e.waitFor(inst, compute.LevelAgent)
+		require.NoError(e, err)
+		return inst
+	}
+	ref, err := e.s.shared()
+	require.NoError(e, err, "make the instance that cases share")
+	return e.open(OpenOptions{Namespace: ref.Namespace}).Instances().Handle(ref.ID)
+}
+
+// reachableBy is reachable by a further provider value.
+func (e *env) reachableBy() (univirt.Provider, compute.Instance) {
+	e.Helper()
+	inst := e.reachable()
+	p := e.open(OpenOptions{Namespace: e.info(inst).Ref.Namespace})
+	return p, p.Instances().Handle(inst.ID())
+}
+
+// end ends an execution in an instance that reachable returned.
+func (e *env) end(inst compute.Instance, x compute.Execution) {
+	e.Helper()
+	if e.offers(compute.FeatureExecSignal) {
+		require.NoError(e, x.Signal(e.ctx, "SIGKILL"))
+	} else {
+		e.kill(inst)
+	}
+	e.execWait(x)
 }
 
 // output runs a program that must succeed and returns what it prints, without
@@ -65,7 +116,7 @@ func (e *env) background(inst compute.Instance, spec compute.ExecSpec) (compute.
 	e.Helper()
 	out := &buffer{}
 	spec.Stdout = out
-	x, err := compute.Exec(e.ctx, inst, spec)
+	x, err := e.launch(e.ctx, inst, spec)
 	require.NoError(e, err, "exec %q", spec.Process.Command)
 	e.eventually("the program prints a line", func() bool { return strings.Contains(out.String(), "\n") })
 	return x, out

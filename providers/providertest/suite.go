@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/pprof"
 	"strings"
+	"sync"
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/resource"
@@ -21,6 +23,8 @@ type suite struct {
 	// same backend.
 	id    string
 	lanes *lanes
+	// shared returns the instance that cases share.
+	shared func() (resource.Ref, error)
 }
 
 // newSuite asks the provider what it offers. What it opens is closed by close.
@@ -48,7 +52,41 @@ func newSuite(ctx context.Context, h Harness) (*suite, error) {
 	}
 	s.offer = offer{kind: kind, desc: desc, hooks: h.hooks(), extensions: extensionsOf(p)}
 	s.lanes = newLanes(s)
+	s.shared = sync.OnceValues(s.share)
 	return s, nil
+}
+
+// unlabelledLane makes a lane whose goroutines are those of no case.
+func (s *suite) unlabelledLane(ctx context.Context) (l *lane, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		pprof.SetGoroutineLabels(context.Background())
+		l, err = s.newLane(ctx)
+	}()
+	<-done
+	return l, err
+}
+
+// share makes the instance that cases share, in a namespace of its own.
+func (s *suite) share() (resource.Ref, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.h.Patience)
+	defer cancel()
+	l, err := s.unlabelledLane(ctx)
+	if err != nil {
+		return resource.Ref{}, err
+	}
+	s.lanes.add(l)
+	e := &env{s: s}
+	inst, err := l.janitor.Instances().Create(ctx, e.spec("shared", "sleep", "1h"))
+	if err == nil {
+		err = inst.Start(ctx, compute.StartOptions{})
+	}
+	if err != nil {
+		return resource.Ref{}, err
+	}
+	info, err := compute.WaitFor(ctx, inst, compute.LevelAgent)
+	return info.Ref, err
 }
 
 // close ends the suite: what the lanes hold.

@@ -156,6 +156,9 @@ func memoryOf(bytes int64, apply compute.ApplyMode) compute.Change {
 // memoryLimit asks from inside what the memory is.
 func (e *env) memoryLimit(inst compute.Instance) int64 {
 	e.Helper()
+	if e.s.kind() == compute.VM {
+		panic(leftOut{"a guest sees memory and no bound on it"})
+	}
 	return report[guest.Limits](e, inst, "limits").Memory
 }
 

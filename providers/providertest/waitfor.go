@@ -18,12 +18,12 @@ func waitForCases() []testCase {
 		{"WaitFor Running returns when it runs", nil, waitForRunning},
 		{"WaitFor an agent returns when Exec works", has(compute.FeatureExec), waitForAgent},
 		{"WaitFor an address of an instance without networks fails at once", nil, waitForNoAddress},
-		{"WaitFor health returns when the probe passes", all(has(compute.FeatureExec), fields("readiness.exec")), waitForHealthy},
+		{"WaitFor health returns when the probe passes", all(has(compute.FeatureExec), wishes("readiness.exec")), waitForHealthy},
 		{"WaitFor health of an instance without a probe is WaitFor Running", nil, waitForNoProbe},
 		{"WaitFor ends when the run does, with its exit and its last lines",
-			all(has(compute.FeatureExec, compute.FeatureLogs, compute.FeatureExitCode), fields("readiness.exec")), waitForEnded},
-		{"WaitFor ends with its context", all(has(compute.FeatureExec), fields("readiness.exec")), waitForCancelled},
-		{"WaitFor an instance that is deleted meanwhile is NotFound or tells the exit", all(has(compute.FeatureExec), fields("readiness.exec")), waitForDeleted},
+			all(has(compute.FeatureExec, compute.FeatureLogs, compute.FeatureExitCode), wishes("readiness.exec")), waitForEnded},
+		{"WaitFor ends with its context", all(has(compute.FeatureExec), wishes("readiness.exec")), waitForCancelled},
+		{"WaitFor an instance that is deleted meanwhile is NotFound or tells the exit", all(has(compute.FeatureExec), wishes("readiness.exec")), waitForDeleted},
 	}
 }
 

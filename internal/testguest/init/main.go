@@ -14,8 +14,10 @@
 //	univirt.ignore_acpi     says that the power button was pressed, and no more
 //	univirt.hostname=NAME   sets the hostname
 //	univirt.root=DEVICE     changes to the ext4 root on that block device
+//	univirt.silent          says nothing on the console
 //
-// What follows "--" on the command line is a program with its arguments. It runs
+// What follows "--" on the command line is a program with its arguments, in which
+// %XX stands for the byte of that number. It runs
 // on the console instead of the shell; the power button sends it TERM, and the
 // guest powers off when it ends.
 //
@@ -26,6 +28,7 @@ package main
 
 import (
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -57,8 +60,14 @@ func ask(sig syscall.Signal) {
 	}
 }
 
+// silent keeps the console to the program.
+var silent bool
+
 // say writes a line to the console.
 func say(format string, args ...any) {
+	if silent {
+		return
+	}
 	fmt.Fprintf(os.Stdout, "guest: "+format+"\n", args...)
 }
 
@@ -72,6 +81,7 @@ func warn(what string, err error) {
 func boot() {
 	warn("mount", mountKernel())
 	parameters, program := parse(read("/proc/cmdline"))
+	silent = parameters.has("univirt.silent")
 	say("userspace")
 	if parameters.has("univirt.halt") {
 		end(unix.LINUX_REBOOT_CMD_POWER_OFF)
@@ -119,7 +129,13 @@ func parse(line string) (parameters, []string) {
 	fields := strings.Fields(line)
 	for i, field := range fields {
 		if field == "--" {
-			return p, fields[i+1:]
+			program := fields[i+1:]
+			for n, word := range program {
+				if text, err := url.PathUnescape(word); err == nil {
+					program[n] = text
+				}
+			}
+			return p, program
 		}
 		if name, value, _ := strings.Cut(field, "="); strings.HasPrefix(name, "univirt.") {
 			p[name] = value

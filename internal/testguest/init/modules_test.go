@@ -47,6 +47,7 @@ func TestParse(t *testing.T) {
 	}{
 		{"console=ttyS0 quiet\n", parameters{}, nil},
 		{"univirt.halt univirt.root=/dev/vda1 x=univirt.y", parameters{"univirt.halt": "", "univirt.root": "/dev/vda1"}, nil},
+		{"quiet -- /bin/guest printf a%20b%0a %zz", parameters{}, []string{"/bin/guest", "printf", "a b\n", "%zz"}},
 		{"quiet -- /bin/guest exit 7 univirt.halt", parameters{}, []string{"/bin/guest", "exit", "7", "univirt.halt"}},
 	} {
 		p, program := parse(c.line)
