@@ -25,9 +25,11 @@ const (
 
 	FeatureLogs resource.Feature = "logs"
 	// FeatureLogsDurable says that logs outlive the creating process,
-	// FeatureLogsSplit that the streams are told apart.
+	// FeatureLogsSplit that the streams are told apart, and FeatureLogsTimes that it
+	// is known when each line was written.
 	FeatureLogsDurable resource.Feature = "logs.durable"
 	FeatureLogsSplit   resource.Feature = "logs.split"
+	FeatureLogsTimes   resource.Feature = "logs.times"
 
 	FeatureConsole        resource.Feature = "console"
 	FeatureFiles          resource.Feature = "files"
@@ -67,7 +69,7 @@ func Features() []resource.Feature {
 		FeaturePause, FeatureSuspend, FeatureRestart, FeatureReset,
 		FeatureExec, FeatureExecStdin, FeatureExecTTY, FeatureExecSignal, FeatureExecUser, FeatureExecSplit,
 		FeatureAttach, FeatureAttachStdin,
-		FeatureLogs, FeatureLogsDurable, FeatureLogsSplit,
+		FeatureLogs, FeatureLogsDurable, FeatureLogsSplit, FeatureLogsTimes,
 		FeatureConsole, FeatureFiles, FeatureSnapshot, FeatureSnapshotMemory, FeatureClone,
 		FeatureAttachVolume, FeatureAttachNetwork, FeatureDial, FeaturePlan, FeatureScreenshot, FeatureMigrate,
 		FeatureStats, FeatureUpdateLive, FeatureExitCode, FeatureExitOOM,

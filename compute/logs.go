@@ -30,7 +30,8 @@ const (
 
 // LogLine is one line of output.
 type LogLine struct {
-	// Time is when the line was written, by the clock of the host.
+	// Time is when the line was written, by the clock of the host; zero where the
+	// provider has not FeatureLogsTimes.
 	Time time.Time
 	// Stream says which stream it was written to.
 	Stream Stream
@@ -50,7 +51,7 @@ type LogOptions struct {
 	// not known, or not any more, is NotFound.
 	Run string
 	// Since and Until bound the lines' times, if not zero: from Since on, before
-	// Until.
+	// Until. Without FeatureLogsTimes they are Unsupported.
 	Since, Until time.Time
 	// Tail limits to the last so many lines of what would be yielded; 0 means all.
 	Tail int

@@ -19,3 +19,5 @@ func openInotify() (*os.File, error)           { return nil, errors.ErrUnsupport
 func addWatch(*os.File, string) (int32, error) { return 0, errors.ErrUnsupported }
 func removeWatch(*os.File, int32)              {}
 func readEvents(*os.File, func(int32, bool))   {}
+
+func identityOf(*os.File) (Identity, error) { return Identity{}, errors.ErrUnsupported }

@@ -102,3 +102,13 @@ func (w *Watcher) run(inotify *os.File, ended chan<- struct{}) {
 		}
 	})
 }
+
+// Changes returns a channel that is sent to when something in a folder may have
+// changed, until stop is called.
+func (w *Watcher) Changes(dir string) (changed <-chan struct{}, stop func(), err error) {
+	sub, err := w.subscribe(dir)
+	if err != nil {
+		return nil, nil, err
+	}
+	return sub.changed, sync.OnceFunc(func() { w.unsubscribe(sub) }), nil
+}

@@ -86,7 +86,7 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		},
 		Capacity:    univirt.Capacity{CPUs: -1, Memory: -1, MemoryAvailable: -1, Disk: -1, DiskAvailable: -1, Instances: -1},
 		DefaultKind: compute.VM,
-		Kinds:       map[compute.Kind]univirt.KindDescription{compute.VM: p.hyper.machines()},
+		Kinds:       map[compute.Kind]univirt.KindDescription{compute.VM: p.machines()},
 		Images:      ImageFeatures(),
 		Changes:     map[resource.Kind]univirt.ChangeNotice{resource.KindInstance: univirt.ByEvent},
 	}

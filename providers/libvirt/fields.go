@@ -19,6 +19,7 @@ const (
 	noScale    = "there is one host"
 	onlyReal   = "libvirt's hypervisor for tests boots nothing and keeps no disks"
 	noGuests   = "libvirt's hypervisor for tests has no guests"
+	noTimes    = "what a console wrote is kept without the times"
 	noTerminal = "qemu-guest-agent has no terminals"
 	noUser     = "qemu-guest-agent starts processes as the user that it runs as"
 )
@@ -87,8 +88,9 @@ func Features() resource.Features {
 		compute.FeatureExecSplit:      yes,
 		compute.FeatureAttach:         no("a virtual machine has a console"),
 		compute.FeatureAttachStdin:    no("a virtual machine has a console"),
-		compute.FeatureLogs:           no("the console's output is not read yet"),
-		compute.FeatureLogsDurable:    no("the console's output is not read yet"),
+		compute.FeatureLogs:           yes,
+		compute.FeatureLogsDurable:    yes,
+		compute.FeatureLogsTimes:      no(noTimes),
 		compute.FeatureLogsSplit:      no("a console is one stream"),
 		compute.FeatureConsole:        no("the console is not connected yet"),
 		compute.FeatureFiles:          no(noGuest),
@@ -110,6 +112,7 @@ func Features() resource.Features {
 
 // inGuests are the features of what reaches into a guest, or comes out of it.
 var inGuests = []resource.Feature{
+	compute.FeatureLogs, compute.FeatureLogsDurable, compute.FeatureLogsTimes,
 	compute.FeatureExec, compute.FeatureExecStdin, compute.FeatureExecTTY, compute.FeatureExecSignal, compute.FeatureExecUser, compute.FeatureExecSplit,
 }
 

@@ -53,7 +53,10 @@ func (i *instance) start(ctx context.Context, opts compute.StartOptions) error {
 	if err := givenUp(ctx); err != nil {
 		return err
 	}
-	run := runRecord{Run: d.lastRun() + 1, Started: time.Now().UTC()}
+	run := runRecord{Run: d.lastRun() + 1, Started: time.Now().UTC(), Consoles: d.facts.run.Consoles}
+	if log := i.p.consoleLog(i.id); log != "" {
+		run.Consoles = begun(run.Consoles, consoleEnd(log, run.Run))
+	}
 	err = i.do(ctx, func(d *lv.Domain) error { return d.CreateWithFlags(0) })
 	if overtaken(err) || uncertain(err) {
 		// Somebody else may have been faster, or the daemon than the end of the call.
@@ -258,8 +261,10 @@ func (i *instance) removeConsole() error {
 	if log == "" {
 		return nil
 	}
-	if err := os.Remove(log); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("remove what the console wrote: %w", err)
+	for _, file := range consoleFiles(log) {
+		if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("remove what the console wrote: %w", err)
+		}
 	}
 	return nil
 }

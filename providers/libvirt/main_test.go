@@ -5,10 +5,10 @@ package libvirt
 import (
 	"context"
 	"fmt"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
@@ -95,7 +95,10 @@ func open(t *testing.T, namespace string) *Provider {
 func machine(name string, program ...string) compute.Spec {
 	line := testguest.Parameters
 	if len(program) > 0 {
-		line += " -- " + strings.Join(append([]string{testguest.Program}, program...), " ")
+		line += " -- " + testguest.Program
+		for _, word := range program {
+			line += " " + url.PathEscape(word)
+		}
 	}
 	return compute.Spec{
 		Name:      name,

@@ -15,6 +15,7 @@ import (
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/daemon/libvirtd"
 	"github.com/univirt/univirt/internal/filelock"
+	"github.com/univirt/univirt/internal/logfile"
 	"github.com/univirt/univirt/internal/mortals"
 	"github.com/univirt/univirt/internal/turns"
 	"github.com/univirt/univirt/internal/watching"
@@ -52,6 +53,8 @@ type Provider struct {
 	shelf shelf
 	// agents are those of guests.
 	agents agentQueue
+	// consoles tells when a guest has written something.
+	consoles logfile.Watcher
 
 	// alive ends when the provider is closed.
 	alive context.Context

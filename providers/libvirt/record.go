@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf16"
@@ -15,6 +16,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/logfile"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -56,7 +58,26 @@ type record struct {
 type runRecord struct {
 	Run     int       `json:"run"`
 	Started time.Time `json:"started"`
+	// Consoles are where the output of the last runs begins, the oldest first.
+	Consoles []consoleMark `json:"consoles,omitempty"`
 }
+
+// consoleMark is where in a console's output that of a run begins.
+type consoleMark struct {
+	Run int `json:"run"`
+	// Identity is that of the file; the zero value where there was none yet.
+	logfile.Identity
+	Offset int64 `json:"offset"`
+}
+
+// begun adds a run to those whose output can be told apart.
+func begun(marks []consoleMark, m consoleMark) []consoleMark {
+	marks = slices.Concat(marks, []consoleMark{m})
+	return marks[max(0, len(marks)-mostMarks):]
+}
+
+// mostMarks is of how many runs the output can be told apart.
+const mostMarks = 16
 
 // exitRecord is how the last run that is over ended.
 type exitRecord struct {

@@ -119,6 +119,7 @@ func closeEndsLogs(e *env) {
 }
 
 func closeEndsStop(e *env) {
+	e.needsSignals()
 	here := e.ready("web", "signals")
 	p := e.open(OpenOptions{})
 	inst, err := p.Instances().Get(e.ctx, "web")

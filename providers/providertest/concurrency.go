@@ -196,6 +196,7 @@ func livesRace(e *env) {
 // returns ends the wait by force, and requires the Stop to return.
 func (e *env) stopping(name string) (compute.Instance, func()) {
 	e.Helper()
+	e.needsSignals()
 	inst := e.ready(name, "signals")
 	stopped := make(chan error, 1)
 	go func() { stopped <- inst.Stop(e.ctx, compute.StopOptions{Signal: "SIGHUP", Grace: time.Hour}) }()

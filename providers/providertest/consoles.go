@@ -47,7 +47,7 @@ func (e *env) shown(c io.Reader) string {
 // hangUp asks the program "signals", which says what it gets, to end.
 func (e *env) hangUp(inst compute.Instance) {
 	e.Helper()
-	require.NoError(e, inst.Stop(e.ctx, compute.StopOptions{Signal: "SIGTERM", Grace: e.s.h.Patience}))
+	require.NoError(e, inst.Stop(e.ctx, compute.StopOptions{Grace: e.s.h.Patience}))
 }
 
 func consoleOutput(e *env) {

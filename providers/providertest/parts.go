@@ -8,6 +8,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
@@ -80,6 +81,10 @@ func instanceParts() []part {
 		}},
 		{has(compute.FeatureSnapshotMemory)[0], has(compute.FeatureSnapshot), unsupported, "", func(ctx context.Context, e *env) error {
 			_, err := e.snapshots(e.running("web")).CreateSnapshot(ctx, compute.SnapshotSpec{Name: "one", Memory: true})
+			return err
+		}},
+		{has(compute.FeatureLogsTimes)[0], has(compute.FeatureLogs), unsupported, "since", func(ctx context.Context, e *env) error {
+			_, err := resource.Collect(compute.Logs(ctx, e.stopped("web"), compute.LogOptions{Since: time.Now()}))
 			return err
 		}},
 		// It is not never, but not while it runs.

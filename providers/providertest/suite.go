@@ -23,8 +23,9 @@ type suite struct {
 	// same backend.
 	id    string
 	lanes *lanes
-	// shared returns the instance that cases share.
-	shared func() (resource.Ref, error)
+	// shared, told and talking return instances that cases share: one that answers,
+	// one whose program has ended, and one whose program waits.
+	shared, told, talking func() (resource.Ref, error)
 }
 
 // newSuite asks the provider what it offers. What it opens is closed by close.
@@ -52,7 +53,15 @@ func newSuite(ctx context.Context, h Harness) (*suite, error) {
 	}
 	s.offer = offer{kind: kind, desc: desc, hooks: h.hooks(), extensions: extensionsOf(p)}
 	s.lanes = newLanes(s)
-	s.shared = sync.OnceValues(s.share)
+	s.shared = s.share(func(ctx context.Context, inst compute.Instance) error {
+		_, err := compute.WaitFor(ctx, inst, compute.LevelAgent)
+		return err
+	}, "sleep", "1h")
+	s.told = s.share(func(ctx context.Context, inst compute.Instance) error {
+		_, err := inst.Wait(ctx, compute.WaitOptions{})
+		return err
+	}, "lines", "10", "0s")
+	s.talking = s.share(func(context.Context, compute.Instance) error { return nil }, "signals")
 	return s, nil
 }
 
@@ -68,25 +77,30 @@ func (s *suite) unlabelledLane(ctx context.Context) (l *lane, err error) {
 	return l, err
 }
 
-// share makes the instance that cases share, in a namespace of its own.
-func (s *suite) share() (resource.Ref, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), s.h.Patience)
-	defer cancel()
-	l, err := s.unlabelledLane(ctx)
-	if err != nil {
-		return resource.Ref{}, err
-	}
-	s.lanes.add(l)
-	e := &env{s: s}
-	inst, err := l.janitor.Instances().Create(ctx, e.spec("shared", "sleep", "1h"))
-	if err == nil {
-		err = inst.Start(ctx, compute.StartOptions{})
-	}
-	if err != nil {
-		return resource.Ref{}, err
-	}
-	info, err := compute.WaitFor(ctx, inst, compute.LevelAgent)
-	return info.Ref, err
+// share makes an instance that cases share, in a namespace of its own, when the
+// first asks for it.
+func (s *suite) share(ready func(context.Context, compute.Instance) error, program ...string) func() (resource.Ref, error) {
+	return sync.OnceValues(func() (resource.Ref, error) {
+		ctx, cancel := context.WithTimeout(context.Background(), s.h.Patience)
+		defer cancel()
+		l, err := s.unlabelledLane(ctx)
+		if err != nil {
+			return resource.Ref{}, err
+		}
+		s.lanes.add(l)
+		inst, err := l.janitor.Instances().Create(ctx, (&env{s: s}).spec("shared", program...))
+		if err == nil {
+			err = inst.Start(ctx, compute.StartOptions{})
+		}
+		if err == nil {
+			err = ready(ctx, inst)
+		}
+		if err != nil {
+			return resource.Ref{}, err
+		}
+		info, err := inst.Info(ctx)
+		return info.Ref, err
+	})
 }
 
 // close ends the suite: what the lanes hold.
