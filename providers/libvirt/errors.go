@@ -63,6 +63,7 @@ var texts = []struct {
 	{"Unable to read from monitor", errdefs.ErrAborted, ""},
 	{"Unable to write to monitor", errdefs.ErrAborted, ""},
 	{"End of file from qemu monitor", errdefs.ErrAborted, ""},
+	{"Active console session exists", errdefs.ErrFailedPrecondition, ""},
 	{"client socket is closed", errdefs.ErrUnavailable, ""},
 	{"Failed to connect socket", errdefs.ErrUnavailable, ""},
 	{"Connection reset by peer", errdefs.ErrUnavailable, ""},

@@ -92,7 +92,7 @@ func Features() resource.Features {
 		compute.FeatureLogsDurable:    yes,
 		compute.FeatureLogsTimes:      no(noTimes),
 		compute.FeatureLogsSplit:      no("a console is one stream"),
-		compute.FeatureConsole:        no("the console is not connected yet"),
+		compute.FeatureConsole:        yes,
 		compute.FeatureFiles:          no(noGuest),
 		compute.FeatureSnapshot:       yes,
 		compute.FeatureSnapshotMemory: yes,
@@ -112,7 +112,7 @@ func Features() resource.Features {
 
 // inGuests are the features of what reaches into a guest, or comes out of it.
 var inGuests = []resource.Feature{
-	compute.FeatureLogs, compute.FeatureLogsDurable, compute.FeatureLogsTimes,
+	compute.FeatureConsole, compute.FeatureLogs, compute.FeatureLogsDurable, compute.FeatureLogsTimes,
 	compute.FeatureExec, compute.FeatureExecStdin, compute.FeatureExecTTY, compute.FeatureExecSignal, compute.FeatureExecUser, compute.FeatureExecSplit,
 }
 
