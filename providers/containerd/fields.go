@@ -88,6 +88,7 @@ func Features() resource.Features {
 		compute.FeatureLogs:           yes,
 		compute.FeatureLogsDurable:    yes,
 		compute.FeatureLogsSplit:      yes,
+		compute.FeatureLogsTimes:      yes,
 		compute.FeatureConsole:        no(noVM),
 		compute.FeatureFiles:          no(noFiles),
 		compute.FeatureSnapshot:       no("snapshots of instances are not made yet"),

@@ -183,6 +183,7 @@ func (h hypervisor) devices(id, machine string) *libvirtxml.DomainDeviceList {
 			Source: &libvirtxml.DomainChardevSource{UNIX: &libvirtxml.DomainChardevSourceUNIX{Mode: "bind"}},
 			Target: &libvirtxml.DomainChannelTarget{VirtIO: &libvirtxml.DomainChannelTargetVirtIO{Name: agentChannel}},
 		}},
+		Videos:     screens(h.arch),
 		MemBalloon: &libvirtxml.DomainMemBalloon{Model: "virtio"},
 		RNGs: []libvirtxml.DomainRNG{{
 			Model:   "virtio",

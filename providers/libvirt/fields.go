@@ -101,7 +101,7 @@ func Features() resource.Features {
 		compute.FeatureAttachNetwork:  no(noNetworks),
 		compute.FeatureDial:           no(noNetworks),
 		compute.FeaturePlan:           yes,
-		compute.FeatureScreenshot:     no("there is no screen yet"),
+		compute.FeatureScreenshot:     yes,
 		compute.FeatureMigrate:        no(noScale),
 		compute.FeatureStats:          yes,
 		compute.FeatureUpdateLive:     no("a change waits for the next start"),
@@ -112,7 +112,7 @@ func Features() resource.Features {
 
 // inGuests are the features of what reaches into a guest, or comes out of it.
 var inGuests = []resource.Feature{
-	compute.FeatureConsole, compute.FeatureLogs, compute.FeatureLogsDurable, compute.FeatureLogsTimes,
+	compute.FeatureConsole, compute.FeatureScreenshot, compute.FeatureLogs, compute.FeatureLogsDurable, compute.FeatureLogsTimes,
 	compute.FeatureExec, compute.FeatureExecStdin, compute.FeatureExecTTY, compute.FeatureExecSignal, compute.FeatureExecUser, compute.FeatureExecSplit,
 }
 
