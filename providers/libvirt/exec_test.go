@@ -59,3 +59,7 @@ func TestExecInAGuest(t *testing.T) {
 	assert.Equal(t, compute.ExecExit{Known: true}, exit)
 	assert.Equal(t, len(text), stdout.Len())
 }
+
+func timeout(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(t.Context(), d)
+}
