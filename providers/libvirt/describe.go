@@ -15,6 +15,7 @@ import (
 
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -88,7 +89,11 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		DefaultKind: compute.VM,
 		Kinds:       map[compute.Kind]univirt.KindDescription{compute.VM: p.machines()},
 		Images:      ImageFeatures(),
+		Networks:    univirt.ResourceDescription{Features: NetworkFeatures(), Fields: NetworkFields()},
 		Changes:     map[resource.Kind]univirt.ChangeNotice{resource.KindInstance: univirt.ByEvent},
+	}
+	if p.inProcess() {
+		out.Networks = univirt.ResourceDescription{Features: allAbsent(network.Features(), noServers)}
 	}
 	out.Backend.InWindow = p.version == tested
 	node, err := call(ctx, p, (*lv.Connect).GetNodeInfo)
@@ -108,4 +113,13 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		out.Capacity.MemoryAvailable = int64(free)
 	}
 	return out, nil
+}
+
+// allAbsent says of features that there are none of them.
+func allAbsent(features []resource.Feature, reason string) resource.Features {
+	out := resource.Features{}
+	for _, feature := range features {
+		out[feature] = resource.Support{Reason: reason}
+	}
+	return out
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -151,5 +152,36 @@ func ImageFeatures() resource.Features {
 		compute.FeatureRootFS:   no,
 		compute.FeatureDisk:     no,
 		compute.FeatureProgress: no,
+	}
+}
+
+// noServers is why libvirt's hypervisor for tests has neither storage nor networks.
+const noServers = "libvirt's hypervisor for tests runs nothing"
+
+// NetworkFields says what the provider does with each field of a network.Spec.
+func NetworkFields() resource.FieldTable {
+	return resource.FieldTable{}.Honored(
+		"name", "subnets[].cidr", "subnets[].gateway", "subnets[].first", "subnets[].last", "subnets[].dhcp",
+		"external", "bridge", "domain", "dns.disabled", "dns.upstream", "dns.hosts", "mtu", "labels", "annotations",
+	).Refused("networks are not swept yet", "lifetime.ephemeral", "lifetime.until")
+}
+
+// NetworkFeatures says what the provider offers for networks.
+func NetworkFeatures() resource.Features {
+	yes := resource.Support{Supported: true}
+	return resource.Features{
+		network.FeatureNetworks:      yes,
+		network.FeatureIPv4:          yes,
+		network.FeatureIPv6:          yes,
+		network.FeatureNAT:           yes,
+		network.FeatureRouted:        yes,
+		network.FeatureBridged:       yes,
+		network.FeatureDNS:           yes,
+		network.FeatureDHCP:          yes,
+		network.FeatureStableAddress: yes,
+		network.FeatureFixedAddress:  yes,
+		network.FeatureReserve:       yes,
+		network.FeaturePublish:       {Reason: "ports are not published yet"},
+		network.FeatureMTU:           yes,
 	}
 }

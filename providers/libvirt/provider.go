@@ -161,8 +161,14 @@ func (p *Provider) Images() compute.Images { return compute.AbsentImages(noImage
 // Volumes answers that there are none.
 func (p *Provider) Volumes() storage.Volumes { return storage.Absent(noVolumes) }
 
-// Networks answers that there are none.
-func (p *Provider) Networks() network.Networks { return network.Absent(noNetworks) }
+// Networks returns the networks of the namespace; of libvirt's own hypervisor for
+// tests there are none.
+func (p *Provider) Networks() network.Networks {
+	if p.inProcess() {
+		return network.Absent(noServers)
+	}
+	return networks{p}
+}
 
 // begin is the entry to every operation. The context that it returns ends at
 // Close too; done ends the operation, for which Close waits.

@@ -38,9 +38,17 @@ func (i *instance) change(ctx context.Context, op string, do func(context.Contex
 	if err != nil {
 		return i.fail(op, ended(ctx))
 	}
-	outcome := make(chan error, 1)
-	i.p.detached.Go(func() {
+	return i.fail(op, i.p.seenThrough(ctx, settleTime, func(ctx context.Context) error {
 		defer pass()
+		return do(ctx)
+	}))
+}
+
+// seenThrough runs a change that goes on when its context has ended, for the time of
+// a clean-up at most. Its caller waits for it no longer than it is told then.
+func (p *Provider) seenThrough(ctx context.Context, most time.Duration, do func(context.Context) error) error {
+	outcome := make(chan error, 1)
+	p.detached.Go(func() {
 		longer, cancel := outlive.Context(ctx, compute.CleanupTimeout)
 		defer cancel()
 		longer, touched := withEffects(longer)
@@ -48,16 +56,16 @@ func (i *instance) change(ctx context.Context, op string, do func(context.Contex
 	})
 	select {
 	case err := <-outcome:
-		return i.fail(op, err)
+		return err
 	case <-ctx.Done():
 	}
-	settled := time.NewTimer(settleTime)
-	defer settled.Stop()
+	patience := time.NewTimer(most)
+	defer patience.Stop()
 	select {
 	case err := <-outcome:
-		return i.fail(op, err)
-	case <-settled.C:
-		return i.fail(op, ended(ctx))
+		return err
+	case <-patience.C:
+		return ended(ctx)
 	}
 }
 

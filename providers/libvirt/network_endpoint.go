@@ -1,0 +1,186 @@
+//go:build cgo && (libvirt || libvirt_dlopen)
+
+package libvirt
+
+import (
+	"context"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/containerd/errdefs"
+	lv "libvirt.org/go/libvirt"
+
+	"github.com/univirt/univirt/network"
+	"github.com/univirt/univirt/resource"
+)
+
+// endpoint is a handle on an endpoint.
+type endpoint struct {
+	network *networkHandle
+	id      string
+}
+
+var _ network.Endpoint = (*endpoint)(nil)
+
+// ID implements network.Endpoint.
+func (e *endpoint) ID() string { return e.id }
+
+func (e *endpoint) fail(op string, err error) error {
+	return resource.Fail(op, e.network.p.ref(resource.KindEndpoint, "", e.id), err)
+}
+
+func errNoEndpoint() error { return resource.Errorf(errdefs.ErrNotFound, "no such endpoint") }
+
+// segment is what is known of a network when its endpoints are told.
+type segment struct {
+	p     *Provider
+	doc   document
+	spec  network.Spec
+	state networkState
+	// bridge is libvirt's, and leased are the addresses that guests have asked for, by
+	// MAC.
+	bridge string
+	leased map[string][]netip.Addr
+}
+
+// segment reads a network.
+func (p *Provider) segment(ctx context.Context, id string) (*segment, error) {
+	h := &networkHandle{p, id}
+	d, err := h.load(ctx)
+	if err != nil {
+		return nil, err
+	}
+	s := &segment{p: p, doc: d, leased: map[string][]netip.Addr{}}
+	if s.spec, s.state, err = readNetwork(d); err != nil {
+		return nil, err
+	}
+	s.bridge = s.spec.Bridge
+	err = h.networks().onNetwork(ctx, id, func(n *lv.Network) error {
+		if s.spec.External != network.Bridged {
+			s.bridge, err = n.GetBridgeName()
+			if err != nil {
+				return err
+			}
+		}
+		if len(s.state.Endpoints) == 0 {
+			return nil
+		}
+		leases, err := n.GetDHCPLeases()
+		if err != nil {
+			return nil // of a network that stands still, or has none
+		}
+		for _, lease := range leases {
+			if a, err := netip.ParseAddr(lease.IPaddr); err == nil {
+				mac := strings.ToLower(lease.Mac)
+				s.leased[mac] = append(s.leased[mac], a)
+			}
+		}
+		return nil
+	})
+	if isNotFound(err) {
+		err = nil
+	}
+	return s, err
+}
+
+// endpointInfo tells of an endpoint.
+func (s *segment) endpointInfo(ctx context.Context, e endpointRecord) (network.EndpointInfo, error) {
+	running := false
+	if e.Holder != "" {
+		d, err := s.p.read(ctx, e.Holder)
+		if err != nil && !isNotFound(err) {
+			return network.EndpointInfo{}, err
+		}
+		running = err == nil && d.state.Active()
+	}
+	return s.tell(e, running), nil
+}
+
+// tell is endpointInfo where it is known whether the instance runs.
+func (s *segment) tell(e endpointRecord, running bool) network.EndpointInfo {
+	info := network.EndpointInfo{
+		Ref:     s.p.ref(resource.KindEndpoint, e.Name, e.ID),
+		Network: s.p.ref(resource.KindNetwork, s.doc.Name, s.doc.ID),
+		MAC:     e.MAC, Addresses: e.Addresses, Aliases: e.Aliases, For: e.For, PluggedIn: running,
+		Attachment: network.Attachment{Bridge: s.bridge, MTU: s.spec.MTU},
+	}
+	for _, subnet := range s.spec.Subnets {
+		info.Gateways = append(info.Gateways, subnet.Gateway)
+	}
+	if e.Own {
+		info.For = s.p.ref(resource.KindInstance, e.Name, e.Holder)
+	}
+	switch {
+	case len(e.Addresses) == 0:
+		info.Reason = "addresses are given by others on a bridged network"
+	case running && s.asks() && s.hasLease(e):
+		info.Source = "lease"
+	default:
+		info.Source = "assigned"
+	}
+	return info
+}
+
+// asks reports whether guests are meant to learn their addresses by DHCP.
+func (s *segment) asks() bool {
+	return slices.ContainsFunc(s.spec.Subnets, func(n network.Subnet) bool { return n.DHCP })
+}
+
+// hasLease reports whether the guest has asked for what is assigned to it.
+func (s *segment) hasLease(e endpointRecord) bool {
+	return slices.ContainsFunc(s.leased[e.MAC.String()], func(a netip.Addr) bool {
+		return slices.ContainsFunc(e.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
+	})
+}
+
+// Info implements network.Endpoint.
+func (e *endpoint) Info(ctx context.Context) (network.EndpointInfo, error) {
+	ctx, done, err := e.network.p.begin(ctx)
+	if err != nil {
+		return network.EndpointInfo{}, e.fail("info", err)
+	}
+	defer done()
+	s, err := e.network.p.segment(ctx, e.network.id)
+	if isNotFound(err) {
+		err = errNoEndpoint()
+	}
+	if err != nil {
+		return network.EndpointInfo{}, e.fail("info", err)
+	}
+	at := s.state.find(e.id)
+	if at < 0 {
+		return network.EndpointInfo{}, e.fail("info", errNoEndpoint())
+	}
+	info, err := s.endpointInfo(ctx, s.state.Endpoints[at])
+	return info, e.fail("info", err)
+}
+
+// Release implements network.Endpoint.
+func (e *endpoint) Release(ctx context.Context) error {
+	ctx, done, err := e.network.p.begin(ctx)
+	if err != nil {
+		return e.fail("release", err)
+	}
+	defer done()
+	if !resource.IsID(e.network.id) {
+		return e.fail("release", errNoEndpoint())
+	}
+	err = e.network.alter(ctx, func(ctx context.Context) error {
+		return e.network.amend(ctx, func(_ network.Spec, state *networkState) error {
+			at := state.find(e.id)
+			if at < 0 {
+				return errNoEndpoint()
+			}
+			if holder := state.Endpoints[at].Holder; holder != "" {
+				return resource.Errorf(errdefs.ErrFailedPrecondition, "instance %s has the endpoint", holder)
+			}
+			state.remove(e.id)
+			return nil
+		})
+	})
+	if isNotFound(err) {
+		err = errNoEndpoint()
+	}
+	return e.fail("release", err)
+}
