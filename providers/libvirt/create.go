@@ -5,6 +5,7 @@ package libvirt
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -46,6 +47,29 @@ func (s instances) create(ctx context.Context, id string, spec compute.Spec) err
 	if err := s.p.checkFirmware(ctx, r.spec.Boot); err != nil {
 		return err
 	}
+	if len(r.spec.Networks) == 0 {
+		return s.make(ctx, id, r)
+	}
+	// The lock tells a sweep that whoever has taken the endpoints lives.
+	return s.p.seenThrough(ctx, compute.CleanupTimeout, func(ctx context.Context) error {
+		return s.p.locked(ctx, id, func() error {
+			err := s.p.plug(ctx, id, &r)
+			if err == nil {
+				err = givenUp(ctx)
+			}
+			if err == nil {
+				err = s.make(ctx, id, r)
+			}
+			if err != nil {
+				s.p.undoPlug(ctx, id)
+			}
+			return err
+		})
+	})
+}
+
+// make defines an instance of which all else is there.
+func (s instances) make(ctx context.Context, id string, r record) error {
 	// The program's own hand may be in it.
 	description, err := callbacks.Run(s.p.alive, func() (string, error) { return s.p.hyper.describe(id, r) })
 	if err != nil {
@@ -57,7 +81,7 @@ func (s instances) create(ctx context.Context, id string, spec compute.Spec) err
 	} else if err != nil {
 		return err
 	}
-	if spec.Lifetime.Ephemeral {
+	if r.spec.Lifetime.Ephemeral {
 		s.p.mortals.Add(id)
 	}
 	s.p.feed.wrote(ctx, id, &r)
@@ -199,6 +223,9 @@ func (s instances) plan(spec compute.Spec) (compute.Plan, error) {
 	r, err := s.record(spec, time.Time{})
 	if err != nil {
 		return compute.Plan{}, err
+	}
+	for n, a := range spec.Networks {
+		r.Nets = append(r.Nets, netUse{Libvirt: domainName(s.p.opts.Namespace, a.Network), MAC: newMAC(fmt.Sprint(plannedID, n)).String()})
 	}
 	text, err := callbacks.Run(s.p.alive, func() (string, error) { return s.p.hyper.describe(plannedID, r) })
 	if err != nil {

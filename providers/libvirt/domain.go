@@ -128,6 +128,7 @@ func (h hypervisor) translate(id string, r record) (*libvirtxml.Domain, error) {
 		Devices:    h.devices(id, spec.Boot.Machine),
 	}
 	applyResources(d, spec.Resources)
+	applyNetworks(d, r.Nets)
 	applyFirmware(d, spec.Boot.Firmware)
 	return d, nil
 }

@@ -13,7 +13,6 @@ import (
 const (
 	noImages   = "this release's libvirt provider boots kernels only, no images"
 	noVolumes  = "this release's libvirt provider has no volumes"
-	noNetworks = "this release's libvirt provider has no networks"
 	noGuest    = "this release's libvirt provider reaches into no guest"
 	onlyVMs    = "libvirt runs virtual machines here"
 	onlyThere  = "a virtual machine has a kernel of its own, and no such bound"
@@ -31,7 +30,7 @@ func Fields() resource.FieldTable {
 		"name", "kind", "stopGrace",
 		"resources.cpus", "resources.cpuWeight", "resources.cpuSet", "resources.memory",
 		"boot.kernel", "boot.initrd", "boot.commandLine", "boot.machine", "boot.firmware",
-		"networkMode",
+		"networkMode", "networks[].network", "networks[].endpoint", "networks[].mac", "networks[].addresses", "networks[].aliases",
 		"labels", "annotations", "lifetime.ephemeral", "lifetime.until", "native",
 	).
 		Hint("only the caller's own waits act on it", "readiness.exec", "readiness.tcp", "readiness.interval", "readiness.timeout",
@@ -46,7 +45,9 @@ func Fields() resource.FieldTable {
 			"resources.netReceive", "resources.netTransmit",
 		).
 		Refused(noVolumes, "mounts[].*").
-		Refused(noNetworks, "networks[].*", "networkMode=host", "dns.*", "ports[].*").
+		Refused("a virtual machine has a network of its own", "networkMode=host").
+		Refused("a guest is told by its network's server", "dns.*").
+		Refused("ports are not published yet", "ports[].*").
 		Refused("no supervisor runs", "restart.*", "health.*").
 		Refused(noScale, "placement.*").
 		Refused("the hypervisor confines a virtual machine", "security.*").
@@ -57,7 +58,8 @@ func Fields() resource.FieldTable {
 func (h hypervisor) fields() resource.FieldTable {
 	t := Fields()
 	if h.virtType == "test" {
-		t.Refused(onlyReal, "boot.firmware")
+		t.Refused(onlyReal, "boot.firmware").
+			Refused(noServers, "networks[].*")
 	}
 	return t
 }
@@ -99,8 +101,8 @@ func Features() resource.Features {
 		compute.FeatureSnapshotMemory: yes,
 		compute.FeatureClone:          no("instances are not cloned yet"),
 		compute.FeatureAttachVolume:   no(noVolumes),
-		compute.FeatureAttachNetwork:  no(noNetworks),
-		compute.FeatureDial:           no(noNetworks),
+		compute.FeatureAttachNetwork:  no("a machine is plugged in when it is made"),
+		compute.FeatureDial:           no("nobody dials into a network yet"),
 		compute.FeaturePlan:           yes,
 		compute.FeatureScreenshot:     yes,
 		compute.FeatureMigrate:        no(noScale),

@@ -97,7 +97,14 @@ func (i *instance) Info(ctx context.Context) (compute.Info, error) {
 	if err := i.p.withAgent(ctx, d); err != nil && !isNotFound(err) {
 		return compute.Info{}, i.fail("info", err)
 	}
-	return i.p.info(d), nil
+	info := i.p.info(d)
+	if err := i.p.withNetworks(ctx, d, &info, segments{}); err != nil {
+		return compute.Info{}, i.fail("info", err)
+	}
+	if d.state == compute.Running && len(info.Endpoints) > 0 && info.Level < compute.LevelAddress {
+		i.p.expectAddress(i.id)
+	}
+	return info, nil
 }
 
 // Get implements compute.Instances.
@@ -179,12 +186,15 @@ func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.I
 	if err != nil {
 		return nil, err
 	}
-	infos := make([]compute.Info, 0, len(all))
+	infos, read := make([]compute.Info, 0, len(all)), segments{}
 	for _, d := range all {
 		if !s.p.ours(d.facts) {
 			continue
 		}
 		if info := s.p.info(s.p.withExit(ctx, d)); filter.Matches(info) {
+			if err := s.p.withNetworks(ctx, d, &info, read); err != nil {
+				return nil, err
+			}
 			infos = append(infos, info)
 		}
 	}

@@ -219,7 +219,7 @@ func (i *instance) delete(ctx context.Context, opts compute.DeleteOptions) error
 	d, err := i.load(ctx)
 	if isNotFound(err) && resource.IsID(i.id) {
 		// An earlier call may have got no further.
-		return errors.Join(err, i.removeConsole())
+		return errors.Join(err, i.p.unplugAny(ctx, i.id), i.removeConsole())
 	}
 	if err != nil {
 		return err
@@ -252,7 +252,10 @@ func (i *instance) delete(ctx context.Context, opts compute.DeleteOptions) error
 	if err != nil {
 		return err
 	}
-	return i.removeConsole()
+	if r := d.facts.record; r == nil || len(r.Nets) > 0 {
+		err = i.p.unplugAny(ctx, i.id)
+	}
+	return errors.Join(err, i.removeConsole())
 }
 
 // removeConsole removes what this host keeps of what the guest wrote.

@@ -14,6 +14,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
@@ -310,6 +311,8 @@ func (h *networkHandle) reserve(spec network.Spec, state *networkState, e endpoi
 func (h *networkHandle) undoReserve(ctx context.Context, id string, cause error) error {
 	clean, cancel := h.p.cleanup(ctx)
 	defer cancel()
+	clean, end := outlive.Context(clean, 0)
+	defer end()
 	if err := h.drop(clean, id); err != nil && !isNotFound(err) {
 		h.p.later(func(ctx context.Context) bool { err := h.drop(ctx, id); return err == nil || isNotFound(err) })
 		return errors.Join(cause, err)

@@ -50,7 +50,9 @@ type Provider struct {
 	board watching.Board
 	feed  feed
 	cache cache
-	shelf shelf
+	// expectations are instances whose guests have no address yet.
+	expectations expectations
+	shelf        shelf
 	// agents are those of guests.
 	agents agentQueue
 	// consoles tells when a guest has written something.

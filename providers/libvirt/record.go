@@ -46,6 +46,8 @@ type record struct {
 	Revision int       `json:"revision"`
 	// Doc is the spec in its canonical form.
 	Doc json.RawMessage `json:"spec"`
+	// Nets are the networks that the instance is on, in the order of its spec.
+	Nets []netUse `json:"nets,omitempty"`
 	// LiveRun is the run that has the resources Live, because a change of the
 	// spec's waits for the next one.
 	LiveRun int                `json:"liveRun,omitempty"`

@@ -1,0 +1,116 @@
+//go:build cgo && (libvirt || libvirt_dlopen)
+
+package libvirt
+
+import (
+	"context"
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/stretchr/testify/assert"
+	"github.com/stretchr/testify/require"
+
+	"github.com/univirt/univirt"
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/network"
+	"github.com/univirt/univirt/resource"
+)
+
+func dualStack(name, v4, v6 string) network.Spec {
+	return network.Spec{Name: name, Subnets: []network.Subnet{
+		{CIDR: netip.MustParsePrefix(v4), DHCP: true}, {CIDR: netip.MustParsePrefix(v6)},
+	}}
+}
+
+// on starts a machine on a network.
+func on(t *testing.T, p *Provider, name, lan string, aliases ...string) compute.Instance {
+	t.Helper()
+	spec := machine(name)
+	spec.Networks = []compute.NetworkAttachment{{Network: lan, Aliases: aliases}}
+	inst, err := p.Instances().Create(t.Context(), spec)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		assert.NoError(t, inst.Delete(context.WithoutCancel(t.Context()), compute.DeleteOptions{Force: true}))
+	})
+	require.NoError(t, inst.Start(t.Context(), compute.StartOptions{}))
+	return inst
+}
+
+func TestPacketsBetweenMachines(t *testing.T) {
+	p := open(t, "packets")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	for _, spec := range []network.Spec{dualStack("lan", "10.81.1.0/24", "fd42:81:1::/64"), dualStack("other", "10.81.2.0/24", "fd42:81:2::/64")} {
+		n, err := p.Networks().Create(ctx, spec)
+		require.NoError(t, err)
+		t.Cleanup(func() {
+			assert.NoError(t, n.Delete(context.WithoutCancel(ctx), network.DeleteOptions{}))
+		})
+	}
+	web, db, away := on(t, p, "web", "lan", "service"), on(t, p, "db", "lan", "service"), on(t, p, "away", "other")
+	infos := map[string]compute.Info{}
+	for name, inst := range map[string]compute.Instance{"web": web, "db": db, "away": away} {
+		info, err := compute.WaitFor(ctx, inst, compute.LevelAddress)
+		require.NoError(t, err, name)
+		require.Len(t, info.Endpoints, 1)
+		assert.Equal(t, "lease", info.Endpoints[0].Source)
+		assert.Len(t, info.Endpoints[0].Addresses, 2)
+		infos[name] = info
+	}
+	run := func(inst compute.Instance, command ...string) (string, error) {
+		out, err := compute.Output(ctx, inst, command...)
+		return string(out), err
+	}
+	pings := func(from compute.Instance, to string) bool {
+		_, err := run(from, "ping", "-c", "1", "-W", "2", to)
+		return err == nil
+	}
+	require.Eventually(t, func() bool { _, err := run(db, "true"); return err == nil }, 60*time.Second, 100*time.Millisecond)
+	require.Eventually(t, func() bool { _, err := run(away, "true"); return err == nil }, 60*time.Second, 100*time.Millisecond)
+	for _, a := range infos["web"].Endpoints[0].Addresses {
+		assert.True(t, pings(db, a.Addr().String()), "%s on the same network", a)
+		assert.False(t, pings(away, a.Addr().String()), "%s from another network", a)
+	}
+	for _, name := range []string{"web", "web.lan", "service", "db.lan"} {
+		out, err := run(db, "nslookup", name, "10.81.1.1")
+		require.NoError(t, err, "%s: %s", name, out)
+	}
+	out, err := run(db, "nslookup", "service", "10.81.1.1")
+	require.NoError(t, err)
+	for _, name := range []string{"web", "db"} {
+		for _, a := range infos[name].Endpoints[0].Addresses {
+			assert.Contains(t, strings.ToLower(out), a.Addr().String(), "an alias is all that share it")
+		}
+	}
+	_, err = run(away, "nslookup", "web", "10.81.2.1")
+	require.Error(t, err, "a name of another network")
+}
+
+func TestSweepTakesWhatDeadMakersLeftOfNetworks(t *testing.T) {
+	p := open(t, "lost")
+	ctx := t.Context()
+	n, err := p.Networks().Create(ctx, network.Spec{Name: "lan"})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, n.Delete(ctx, network.DeleteOptions{})) }()
+	h := n.(*networkHandle)
+	require.NoError(t, h.amend(ctx, func(spec network.Spec, state *networkState) error {
+		return h.reserve(spec, state, endpointRecord{ID: resource.NewID(), Name: "web", Holder: resource.NewID(), Own: true}, nil)
+	}))
+	half := document{ID: resource.NewID(), Name: "half"}.begun(making, resource.NewID(), -time.Second)
+	text, err := network.Encode(networkChoices(network.Spec{Name: "half"}))
+	require.NoError(t, err)
+	half.Spec = text
+	_, err = networks{p}.records().create(ctx, half)
+	require.NoError(t, err)
+	report, err := p.Sweep(ctx, univirt.SweepOptions{})
+	require.NoError(t, err)
+	require.Empty(t, report.Failed)
+	info, err := n.Info(ctx)
+	require.NoError(t, err)
+	assert.Zero(t, info.Endpoints)
+	again, err := p.Networks().Create(ctx, network.Spec{Name: "half"})
+	require.NoError(t, err, "the name is free again")
+	require.NoError(t, again.Delete(ctx, network.DeleteOptions{}))
+}
