@@ -80,6 +80,7 @@ var texts = []struct {
 	{"is already running", errdefs.ErrFailedPrecondition, ""},
 	{"not paused", errdefs.ErrFailedPrecondition, ""},
 	{"not running", errdefs.ErrFailedPrecondition, ""},
+	{"already in use by interface", errdefs.ErrAlreadyExists, "subnets"},
 	{"already exists with uuid", errdefs.ErrAlreadyExists, ""},
 	{"is already defined with uuid", errdefs.ErrAlreadyExists, ""},
 	{"could not open kernel file", errdefs.ErrInvalidArgument, "boot.kernel"},

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"iter"
 	"net/netip"
-	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -179,9 +178,7 @@ func (n networks) define(ctx context.Context, d document, spec network.Spec) err
 	})
 	var own *resource.Error
 	switch {
-	case err == nil, !errors.As(err, &own):
-	case strings.Contains(err.Error(), "already in use by interface"):
-		return &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "subnets", Err: own.Err}
+	case err == nil, !errors.As(err, &own), own.Field != "":
 	case errors.Is(err, errdefs.ErrAlreadyExists):
 		return &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "name", Err: errors.New("is that of a network of libvirt's, " + domainName(d.Namespace, d.Name))}
 	}
