@@ -274,7 +274,7 @@ func (o ImportOptions) Validate() resource.Faults {
 
 // ExportOptions are the options of Export.
 type ExportOptions struct {
-	// Format is OCIArchive by default.
+	// Format is OCIArchive by default, and for a disk image the format that it has.
 	Format ImageFormat
 	// Platform chooses among an image's platforms; the zero value writes what is
 	// there.

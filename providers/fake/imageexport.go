@@ -28,9 +28,6 @@ func (s images) Export(ctx context.Context, w io.Writer, names []string, opts co
 	if err := p.open(ctx); err != nil {
 		return fail(err)
 	}
-	if opts.Format == "" {
-		opts.Format = compute.OCIArchive
-	}
 	if err := checkExport(names, opts); err != nil {
 		return fail(err)
 	}
@@ -39,6 +36,7 @@ func (s images) Export(ctx context.Context, w io.Writer, names []string, opts co
 	if err != nil {
 		return fail(err)
 	}
+	opts.Format = p.exportFormat(names, opts.Format)
 	chosen, err := p.chooseExports(names, opts)
 	if err != nil {
 		return fail(err)
@@ -84,6 +82,19 @@ func checkExport(names []string, opts compute.ExportOptions) error {
 type export struct {
 	name     string
 	artifact *artifact
+}
+
+// exportFormat is the format to write: a single disk image has one of its own.
+func (p *Provider) exportFormat(names []string, format compute.ImageFormat) compute.ImageFormat {
+	if format != "" {
+		return format
+	}
+	p.backend.mu.Lock()
+	defer p.backend.mu.Unlock()
+	if img, err := p.space.images.find(names[0]); err == nil && len(names) == 1 && img.artifact.form == compute.Disk {
+		return img.artifact.format
+	}
+	return compute.OCIArchive
 }
 
 func (p *Provider) chooseExports(names []string, opts compute.ExportOptions) ([]export, error) {

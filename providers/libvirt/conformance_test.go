@@ -3,7 +3,13 @@
 package libvirt
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -67,7 +73,7 @@ func harness(t *testing.T, options Options, adapt func(spec compute.Spec, progra
 		},
 		Adapt: func(spec compute.Spec) (compute.Spec, bool) {
 			program := spec.Process.Command[1:]
-			spec.Image, spec.Pull, spec.Process = "", "", compute.Process{}
+			spec.Process = compute.Process{}
 			return adapt(spec, program)
 		},
 		Crash: func(_ context.Context, p univirt.Provider) error { return crash(p.(*Provider)) },
@@ -87,10 +93,55 @@ func harness(t *testing.T, options Options, adapt func(spec compute.Spec, progra
 				}
 				_ = all[i].Free()
 			}
+			records, err := recordsOf(raw, namespace)
+			found = append(found, records...)
 			slices.Sort(found)
-			return found, nil
+			return found, err
 		},
 		Lanes: 3,
+	}
+}
+
+// recordsOf lists the records of a namespace in the pool.
+func recordsOf(c *lv.Connect, namespace string) ([]string, error) {
+	pool, err := c.LookupStoragePoolByName(defaultPool)
+	if errors.Is(err, lv.ERR_NO_STORAGE_POOL) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer pool.Free()
+	files, err := listFiles(pool)
+	var found []string
+	for _, file := range files {
+		if at, ok := parsePlace(file); ok && at.namespace == namespace && at.id != "" {
+			found = append(found, "record:"+string(at.kind)+" "+at.id)
+		}
+	}
+	return found, err
+}
+
+// requireNoOrphans holds that each file of the pool is of a record or a machine.
+func requireNoOrphans(t *testing.T, p *Provider) {
+	t.Helper()
+	files, err := p.filesIn(t.Context(), p.opts.Pool)
+	require.NoError(t, err)
+	known := map[string]bool{}
+	for _, file := range files {
+		if at, ok := parsePlace(file); ok {
+			known[at.id] = true
+		}
+	}
+	all, err := p.readAll(t.Context())
+	require.NoError(t, err)
+	for _, d := range all {
+		known[d.id] = true
+	}
+	for _, file := range files {
+		id, _, _ := strings.Cut(file, ".")
+		_, record := parsePlace(file)
+		require.True(t, record || known[id], "%s is nobody's", file)
 	}
 }
 
@@ -121,6 +172,7 @@ var inert = []string{"sleep", "1h"}
 // whose machines run nothing.
 func TestConformanceInProcess(t *testing.T) {
 	h := harness(t, Options{URI: "test:///default", StateDir: t.TempDir()}, func(spec compute.Spec, program []string) (compute.Spec, bool) {
+		spec.Image, spec.Pull = "", ""
 		spec.Boot = &compute.Boot{Kernel: "/vmlinuz"}
 		return spec, slices.Equal(program, inert)
 	})
@@ -128,7 +180,8 @@ func TestConformanceInProcess(t *testing.T) {
 	providertest.Run(t, h)
 }
 
-// TestConformance runs the suite on real machines, of a private libvirtd.
+// TestConformance runs the suite on real machines, of a private libvirtd. They have a
+// disk of an image, and the kernel beside it, which boots in half the time.
 func TestConformance(t *testing.T) {
 	p := startShared(t)
 	options := Options{Managed: p.opts.Managed, URI: p.opts.URI}
@@ -137,10 +190,34 @@ func TestConformance(t *testing.T) {
 			program = nil
 		}
 		like := machine(spec.Name, program...)
-		like.Boot.CommandLine = strings.Replace(like.Boot.CommandLine, " quiet ", " loglevel=0 univirt.silent ", 1)
+		like.Boot.CommandLine = strings.Replace(like.Boot.CommandLine, " quiet ", " loglevel=0 univirt.silent univirt.root=/dev/vda1 ", 1)
 		spec.Boot, spec.Resources = like.Boot, like.Resources
 		return spec, len(like.Boot.CommandLine) < mostParameters && !slices.Contains(program, "4194304")
 	})
+	h.Image = diskName
+	h.Prepare = func(ctx context.Context, p univirt.Provider) error {
+		_, err := compute.ImportFile(ctx, p.Images(), common.guest.Disk, compute.QCOW2, compute.ImportOptions{Name: h.Image})
+		return err
+	}
+	disk := qcow2(t)
+	h.Archive = func(w io.Writer, _ compute.ImageFormat) (string, error) {
+		_, err := w.Write(disk)
+		return "localhost/archived:1", err
+	}
 	h.Shared = true
 	providertest.Run(t, h)
+	requireNoOrphans(t, p)
+}
+
+// qcow2 returns a disk image with something on it.
+func qcow2(t *testing.T) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	raw, image := filepath.Join(dir, "raw"), filepath.Join(dir, "image")
+	require.NoError(t, os.WriteFile(raw, bytes.Repeat([]byte("content "), 1<<17), 0o600))
+	out, err := exec.CommandContext(t.Context(), "qemu-img", "convert", "-f", "raw", "-O", "qcow2", raw, image).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	b, err := os.ReadFile(image)
+	require.NoError(t, err)
+	return b
 }

@@ -20,8 +20,8 @@ import (
 var _ compute.Planner = instances{}
 
 // Create implements compute.Instances. The domain is defined in one call, with its
-// record in it: there is nothing that a crash could leave half made. Its name is
-// libvirt's to keep unique.
+// record in it; before that there are only disks, which are named by its ID. Its name
+// is libvirt's to keep unique.
 func (s instances) Create(ctx context.Context, spec compute.Spec) (compute.Instance, error) {
 	ref := s.p.ref(resource.KindInstance, spec.Name, "")
 	ctx, done, err := s.p.begin(ctx)
@@ -47,13 +47,21 @@ func (s instances) create(ctx context.Context, id string, spec compute.Spec) err
 	if err := s.p.checkFirmware(ctx, r.spec.Boot); err != nil {
 		return err
 	}
-	if len(r.spec.Networks) == 0 {
+	if len(r.spec.Networks) == 0 && !hasDisks(r.spec) {
 		return s.make(ctx, id, r)
 	}
-	// The lock tells a sweep that whoever has taken the endpoints lives.
+	img, err := s.p.imageOf(ctx, r.spec)
+	if err != nil {
+		return err
+	}
+	// The lock tells a sweep that whoever has made the disks and taken the endpoints
+	// lives.
 	return s.p.seenThrough(ctx, compute.CleanupTimeout, func(ctx context.Context) error {
 		return s.p.locked(ctx, id, func() error {
-			err := s.p.plug(ctx, id, &r)
+			err := s.p.makeDisks(ctx, id, &r, img)
+			if err == nil {
+				err = s.p.plug(ctx, id, &r)
+			}
 			if err == nil {
 				err = givenUp(ctx)
 			}
@@ -62,6 +70,7 @@ func (s instances) create(ctx context.Context, id string, spec compute.Spec) err
 			}
 			if err != nil {
 				s.p.undoPlug(ctx, id)
+				s.p.undoDisks(ctx, id, r)
 			}
 			return err
 		})
@@ -204,24 +213,27 @@ func (p *Provider) undefine(ctx context.Context, id string) error {
 // Plan implements compute.Planner: it returns the domain's XML.
 func (s instances) Plan(ctx context.Context, spec compute.Spec) (compute.Plan, error) {
 	ref := s.p.ref(resource.KindInstance, spec.Name, "")
-	_, done, err := s.p.begin(ctx)
+	ctx, done, err := s.p.begin(ctx)
 	if err != nil {
 		return compute.Plan{}, resource.Fail("plan", ref, err)
 	}
 	defer done()
-	plan, err := s.plan(spec)
+	plan, err := s.plan(ctx, spec)
 	if err != nil {
 		return compute.Plan{}, resource.Fail("plan", ref, err)
 	}
 	return plan, nil
 }
 
-func (s instances) plan(spec compute.Spec) (compute.Plan, error) {
+func (s instances) plan(ctx context.Context, spec compute.Spec) (compute.Plan, error) {
 	if err := checkValues(spec); err != nil {
 		return compute.Plan{}, err
 	}
 	r, err := s.record(spec, time.Time{})
 	if err != nil {
+		return compute.Plan{}, err
+	}
+	if r.Disks, err = s.p.plannedDisks(ctx, r.spec); err != nil {
 		return compute.Plan{}, err
 	}
 	for n, a := range spec.Networks {

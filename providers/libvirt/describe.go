@@ -93,6 +93,7 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		Changes:     map[resource.Kind]univirt.ChangeNotice{resource.KindInstance: univirt.ByEvent},
 	}
 	if p.inProcess() {
+		out.Images = allAbsent(compute.ImageFeatures(), onlyReal)
 		out.Networks = univirt.ResourceDescription{Features: allAbsent(network.Features(), noServers)}
 	}
 	out.Backend.InWindow = p.version == tested

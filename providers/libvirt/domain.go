@@ -65,7 +65,10 @@ func (h hypervisor) checkSpec(spec compute.Spec) error {
 	if err := checkValues(spec); err != nil {
 		return err
 	}
-	return h.fields().Refuse(spec)
+	if err := h.fields().Refuse(spec); err != nil {
+		return err
+	}
+	return checkDisks(spec).Err()
 }
 
 // carried reports whether a text can stand in an XML document as it is. Nothing
@@ -130,6 +133,7 @@ func (h hypervisor) translate(id string, r record) (*libvirtxml.Domain, error) {
 	applyResources(d, spec.Resources)
 	applyNetworks(d, r.Nets)
 	applyFirmware(d, spec.Boot.Firmware)
+	applyDisks(d, id, r)
 	return d, nil
 }
 

@@ -29,6 +29,12 @@ func described(t *testing.T, h hypervisor, spec compute.Spec) string {
 	require.NoError(t, h.checkSpec(spec))
 	r, err := record{Name: spec.Name, Namespace: "team", Created: time.Unix(0, 0).UTC(), Revision: 1}.with(h.withChoices(spec))
 	require.NoError(t, err)
+	if hasDisks(spec) {
+		r.Disks = &diskRecord{Pool: "univirt", Folder: "/var/lib/libvirt/images/univirt"}
+		if spec.Image != "" {
+			r.Disks.Image = &imageUse{Name: spec.Image, Digest: digestA, Record: goldenID}
+		}
+	}
 	text, err := h.describe(goldenID, r)
 	require.NoError(t, err)
 	return text
@@ -53,6 +59,11 @@ func TestDomainsOfSpecs(t *testing.T) {
 			return nil
 		}}}}},
 		"uefi":  {emulated, compute.Spec{Name: "web", Boot: &compute.Boot{Kernel: "/boot/vmlinuz", Firmware: compute.FirmwareUEFI}}},
+		"image": {emulated, compute.Spec{Name: "web", Image: "localhost/disk:1", RootDisk: 10 * resource.GiB}},
+		"seed": {emulated, compute.Spec{
+			Name: "web", Image: "localhost/disk:1",
+			CloudInit: &compute.CloudInit{UserData: resource.NewSecret("#cloud-config"), MetaData: "{}", NetworkConfig: "version: 2"},
+		}},
 		"tests": {hypervisor{virtType: "test", arch: "i686"}, compute.Spec{Name: "web", Boot: boot}},
 	} {
 		t.Run(name, func(t *testing.T) {

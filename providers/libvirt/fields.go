@@ -11,23 +11,25 @@ import (
 
 // The reasons for what is not there yet or never will be.
 const (
-	noImages   = "this release's libvirt provider boots kernels only, no images"
-	noVolumes  = "this release's libvirt provider has no volumes"
-	noGuest    = "this release's libvirt provider reaches into no guest"
-	onlyVMs    = "libvirt runs virtual machines here"
-	onlyThere  = "a virtual machine has a kernel of its own, and no such bound"
-	noScale    = "there is one host"
-	onlyReal   = "libvirt's hypervisor for tests boots nothing and keeps no disks"
-	noGuests   = "libvirt's hypervisor for tests has no guests"
-	noTimes    = "what a console wrote is kept without the times"
-	noTerminal = "qemu-guest-agent has no terminals"
-	noUser     = "qemu-guest-agent starts processes as the user that it runs as"
+	noPull       = "libvirt brings no images: import them"
+	noContainers = "a machine boots from a disk, not from an archive of files"
+	noVolumes    = "this release's libvirt provider has no volumes"
+	noGuest      = "this release's libvirt provider reaches into no guest"
+	onlyVMs      = "libvirt runs virtual machines here"
+	onlyThere    = "a virtual machine has a kernel of its own, and no such bound"
+	noScale      = "there is one host"
+	onlyReal     = "libvirt's hypervisor for tests boots nothing and keeps no disks"
+	noGuests     = "libvirt's hypervisor for tests has no guests"
+	noTimes      = "what a console wrote is kept without the times"
+	noTerminal   = "qemu-guest-agent has no terminals"
+	noUser       = "qemu-guest-agent starts processes as the user that it runs as"
 )
 
 // Fields says what the provider does with each field of a compute.Spec.
 func Fields() resource.FieldTable {
 	return resource.FieldTable{}.Honored(
-		"name", "kind", "stopGrace",
+		"name", "kind", "stopGrace", "image", "pull", "rootDisk",
+		"cloudInit.userData", "cloudInit.metaData", "cloudInit.networkConfig",
 		"resources.cpus", "resources.cpuWeight", "resources.cpuSet", "resources.memory",
 		"boot.kernel", "boot.initrd", "boot.commandLine", "boot.machine", "boot.firmware",
 		"networkMode", "networks[].network", "networks[].endpoint", "networks[].mac", "networks[].addresses", "networks[].aliases",
@@ -37,7 +39,7 @@ func Fields() resource.FieldTable {
 			"readiness.startPeriod", "readiness.failures", "readiness.http.port", "readiness.http.path", "readiness.http.https",
 		).
 		Refused(onlyVMs, "kind=container").
-		Refused(noImages, "image", "pull", "rootDisk", "cloudInit.*").
+		Refused(noPull, "pull=always").
 		Refused(noGuest, "process.*", "hostname", "init", "files[].*", "sysctls", "rlimits").
 		Refused("a virtual machine is asked by its power button", "stopSignal").
 		Refused(onlyThere, "resources.memoryReservation", "resources.swap", "resources.pids", "resources.shmSize").
@@ -146,14 +148,14 @@ func (h hypervisor) machines() univirt.KindDescription {
 
 // ImageFeatures says what the provider offers for images.
 func ImageFeatures() resource.Features {
-	no := resource.Support{Reason: noImages}
+	yes := resource.Support{Supported: true}
 	return resource.Features{
-		compute.FeaturePull:     no,
-		compute.FeatureImport:   no,
-		compute.FeatureExport:   no,
-		compute.FeatureRootFS:   no,
-		compute.FeatureDisk:     no,
-		compute.FeatureProgress: no,
+		compute.FeaturePull:     {Reason: noPull},
+		compute.FeatureImport:   yes,
+		compute.FeatureExport:   yes,
+		compute.FeatureRootFS:   {Reason: noContainers},
+		compute.FeatureDisk:     yes,
+		compute.FeatureProgress: yes,
 	}
 }
 

@@ -206,7 +206,7 @@ func (i *instance) Delete(ctx context.Context, opts compute.DeleteOptions) error
 			i.p.later(func(ctx context.Context) bool {
 				_, err := i.p.read(ctx, i.id)
 				if isNotFound(err) {
-					err = i.removeConsole()
+					err = i.removeFiles(ctx, nil)
 				}
 				return err == nil
 			})
@@ -218,8 +218,12 @@ func (i *instance) Delete(ctx context.Context, opts compute.DeleteOptions) error
 func (i *instance) delete(ctx context.Context, opts compute.DeleteOptions) error {
 	d, err := i.load(ctx)
 	if isNotFound(err) && resource.IsID(i.id) {
-		// An earlier call may have got no further.
-		return errors.Join(err, i.p.unplugAny(ctx, i.id), i.removeConsole())
+		// An earlier call may have got no further. One of another namespace keeps what
+		// it has.
+		if _, there := i.p.read(ctx, i.id); isNotFound(there) {
+			err = errors.Join(err, i.p.unplugAny(ctx, i.id), i.removeFiles(ctx, nil))
+		}
+		return err
 	}
 	if err != nil {
 		return err
@@ -254,6 +258,25 @@ func (i *instance) delete(ctx context.Context, opts compute.DeleteOptions) error
 	}
 	if r := d.facts.record; r == nil || len(r.Nets) > 0 {
 		err = i.p.unplugAny(ctx, i.id)
+	}
+	return errors.Join(err, i.removeFiles(ctx, d.facts.record))
+}
+
+// removeFiles removes what is left of an instance when its domain is gone; of one
+// whose record is not known any more, where such things are by default.
+func (i *instance) removeFiles(ctx context.Context, r *record) error {
+	pool := i.p.opts.Pool
+	switch {
+	case i.p.inProcess():
+		return i.removeConsole()
+	case r != nil && r.Disks == nil:
+		pool = ""
+	case r != nil:
+		pool = r.Disks.Pool
+	}
+	var err error
+	if pool != "" {
+		err = i.p.removeDisks(ctx, i.id, pool)
 	}
 	return errors.Join(err, i.removeConsole())
 }

@@ -157,8 +157,13 @@ func (p *Provider) ask(ctx context.Context) error {
 // Instances returns the virtual machines of the namespace.
 func (p *Provider) Instances() compute.Instances { return instances{p} }
 
-// Images answers that there are none.
-func (p *Provider) Images() compute.Images { return compute.AbsentImages(noImages) }
+// Images returns the disk images of the namespace.
+func (p *Provider) Images() compute.Images {
+	if p.inProcess() {
+		return compute.AbsentImages(onlyReal)
+	}
+	return images{p}
+}
 
 // Volumes answers that there are none.
 func (p *Provider) Volumes() storage.Volumes { return storage.Absent(noVolumes) }

@@ -358,6 +358,9 @@ func (p *Provider) info(d *domain) compute.Info {
 	default:
 		out.Ref.Name, out.Managed, out.Owner, out.Spec = r.Name, true, r.Owner, &r.spec
 		out.Labels, out.Annotations = r.spec.Labels, r.spec.Annotations
+		if r.Disks != nil && r.Disks.Image != nil {
+			out.Image = p.ref(resource.KindImage, r.Disks.Image.Name, r.Disks.Image.Digest)
+		}
 		out.Created = r.Created
 		out.Revision = strconv.Itoa(r.Revision)
 	}

@@ -48,6 +48,8 @@ type record struct {
 	Doc json.RawMessage `json:"spec"`
 	// Nets are the networks that the instance is on, in the order of its spec.
 	Nets []netUse `json:"nets,omitempty"`
+	// Disks are those that the instance has of its own; nil where it has none.
+	Disks *diskRecord `json:"disks,omitempty"`
 	// LiveRun is the run that has the resources Live, because a change of the
 	// spec's waits for the next one.
 	LiveRun int                `json:"liveRun,omitempty"`

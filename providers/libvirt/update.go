@@ -53,7 +53,10 @@ func (i *instance) update(ctx context.Context, change compute.Change) (*record, 
 	}
 	before := d.facts.record
 	spec := i.p.hyper.withChoices(change.To(before.spec))
-	if faults := spec.Validate(); len(faults) > 0 {
+	// What a record keeps no secrets of does not change.
+	changed := spec
+	changed.CloudInit = nil
+	if faults := changed.Validate(); len(faults) > 0 {
 		return nil, faults.Err()
 	}
 	if len(resource.Diff(before.spec, spec)) == 0 {

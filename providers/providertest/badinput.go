@@ -332,7 +332,7 @@ func (b badCall) refused(e *env) {
 	}
 	require.Equal(e, b.fields, fields, "the fields at fault in: %v", re)
 	require.False(e, strings.ContainsAny(re.Error(), "\x00\x1b"), "the message has control characters: %q", re)
-	if e.s.offer.desc.Images.Has(compute.FeatureRootFS) {
+	if e.s.h.Image != "" {
 		e.onlyTestImage()
 	}
 }

@@ -16,8 +16,8 @@ import (
 
 func errorCases() []testCase {
 	cases := []testCase{
-		{"Create with an image that is not there and not to be pulled is NotFound and names image", hasImages(compute.FeatureRootFS), createWithoutImage},
-		{"Create with a digest that is not there is NotFound and names image", hasImages(compute.FeatureRootFS), createWithoutDigest},
+		{"Create with an image that is not there and not to be pulled is NotFound and names image", hook("Image"), createWithoutImage},
+		{"Create with a digest that is not there is NotFound and names image", hook("Image"), createWithoutDigest},
 		{"An unknown user is InvalidArgument and names process.user", fields("process.user"), unknownUser},
 		{"A stale revision is Aborted and changes nothing", nil, staleRevisions},
 		{"Arguments are checked before existence", nil, argumentsFirst},

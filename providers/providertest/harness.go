@@ -22,7 +22,8 @@ type Harness struct {
 
 	// Image is the reference of the image that cases run. It holds the programs
 	// of package guest at GuestPath, a user named "user" with the ID 1000 and the
-	// home /home/user, and no entrypoint. Cases never pull it.
+	// home /home/user, and no entrypoint; a disk image may hold anything that Adapt
+	// makes run. Cases never pull it.
 	Image string
 	// Prepare brings the image into the namespace of a provider value; nil where
 	// it is there in every namespace.
@@ -75,7 +76,8 @@ type Harness struct {
 	// cannot bring about.
 	Refusing func(kind error) (ref string, err error)
 	// Archive writes an image with some name as a stream of a format that the
-	// provider imports, and returns the name. The image is not Image.
+	// provider imports, and returns the name: OCI and Docker archives where it has
+	// images of files, else QCOW2. The image is not Image.
 	Archive func(w io.Writer, format compute.ImageFormat) (name string, err error)
 
 	// SmallPool is the name of a pool for volumes whose bound is so low that a case
@@ -128,6 +130,7 @@ func (h Harness) completed() (Harness, error) {
 // hooks lists the optional parts that are there, by their names.
 func (h Harness) hooks() map[string]bool {
 	return map[string]bool{
+		"Image":     h.Image != "",
 		"Inventory": h.Inventory != nil,
 		"Crash":     h.Crash != nil,
 		"Sever":     h.Sever != nil,

@@ -21,8 +21,8 @@ func (e *env) named(names ...string) string {
 	e.Helper()
 	id := ""
 	for _, name := range names {
-		b, _ := e.archive(compute.OCIArchive)
-		images, err := e.p.Images().Import(e.ctx, compute.ImageSource{Reader: b, Format: compute.OCIArchive}, compute.ImportOptions{Name: name})
+		b, _ := e.archive(e.format())
+		images, err := e.p.Images().Import(e.ctx, compute.ImageSource{Reader: b, Format: e.format()}, compute.ImportOptions{Name: name})
 		require.NoError(e, err, name)
 		require.Len(e, images, 1)
 		require.Contains(e, []string{"", images[0].Ref.ID}, id, "the ID under the name %s", name)

@@ -14,7 +14,7 @@ func lifecycleCases() []testCase {
 	return []testCase{
 		{"Create makes an instance and leaves it Stopped", nil, createStopped},
 		{"Create fills in the provider's choices and keeps what was asked for", nil, createKeepsSpec},
-		{"Create records the image's digest", hasImages(compute.FeatureRootFS), createRecordsDigest},
+		{"Create records the image's digest", hook("Image"), createRecordsDigest},
 		{"Start returns when the instance is Running", nil, startRuns},
 		{"Start of a running instance is nil and begins no other run", nil, startTwice},
 		{"A program that ends leaves the instance Stopped, with its exit code", has(compute.FeatureExitCode), exitCode},

@@ -77,7 +77,7 @@ func loops() []loop {
 			e.take(inst, "one")
 			return faultsOf(e.snapshots(inst).Snapshots(ctx))
 		}},
-		{name: "images", needs: hasImages(compute.FeatureRootFS), over: func(ctx context.Context, _ *env, p univirt.Provider, _ compute.Instance) looping {
+		{name: "images", needs: hook("Image"), over: func(ctx context.Context, _ *env, p univirt.Provider, _ compute.Instance) looping {
 			return faultsOf(p.Images().List(ctx, compute.ImageFilter{}))
 		}},
 		{name: "volumes", needs: hasVolumes(storage.FeatureVolumes), over: func(ctx context.Context, e *env, p univirt.Provider, _ compute.Instance) looping {
@@ -233,12 +233,13 @@ func callbacks() []callback {
 			return err
 		}},
 		{"an Import's Verify", imports, func(e *env, p univirt.Provider, here func()) error {
-			_, err := p.Images().Import(e.ctx, compute.ImageSource{Reader: archive(e), Format: compute.OCIArchive},
-				compute.ImportOptions{Verify: func(context.Context, string, string) error { here(); return nil }})
+			opts := e.under("localhost/called:1")
+			opts.Verify = func(context.Context, string, string) error { here(); return nil }
+			_, err := p.Images().Import(e.ctx, compute.ImageSource{Reader: archive(e), Format: e.format()}, opts)
 			return err
 		}},
 		{"the reader of an Import", imports, func(e *env, p univirt.Provider, here func()) error {
-			_, err := p.Images().Import(e.ctx, compute.ImageSource{Reader: calling{archive(e), here}, Format: compute.OCIArchive}, compute.ImportOptions{})
+			_, err := p.Images().Import(e.ctx, compute.ImageSource{Reader: calling{archive(e), here}, Format: e.format()}, e.under("localhost/called:1"))
 			return err
 		}},
 		{"the writer of an Export", hasImages(compute.FeatureExport), func(e *env, p univirt.Provider, here func()) error {

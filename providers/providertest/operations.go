@@ -231,11 +231,11 @@ func providerOperations() []providerOperation {
 
 func imageOperations() []providerOperation {
 	return []providerOperation{
-		{"get an image", "get", resource.KindImage, hasImages(compute.FeatureRootFS), func(ctx context.Context, e *env, p univirt.Provider) error {
+		{"get an image", "get", resource.KindImage, hook("Image"), func(ctx context.Context, e *env, p univirt.Provider) error {
 			_, err := p.Images().Get(ctx, e.s.h.Image)
 			return err
 		}},
-		{"list images", "list", resource.KindImage, hasImages(compute.FeatureRootFS), func(ctx context.Context, _ *env, p univirt.Provider) error {
+		{"list images", "list", resource.KindImage, hook("Image"), func(ctx context.Context, _ *env, p univirt.Provider) error {
 			_, err := resource.Collect(p.Images().List(ctx, compute.ImageFilter{}))
 			return err
 		}},
@@ -243,14 +243,14 @@ func imageOperations() []providerOperation {
 			_, err := p.Images().Pull(ctx, "localhost:1/tried:1", compute.PullOptions{})
 			return err
 		}},
-		{"import an image", "import", resource.KindImage, hasImages(compute.FeatureImport), func(ctx context.Context, _ *env, p univirt.Provider) error {
-			_, err := p.Images().Import(ctx, compute.ImageSource{Reader: bytes.NewReader(emptyTar()), Format: compute.OCIArchive}, compute.ImportOptions{})
+		{"import an image", "import", resource.KindImage, hasImages(compute.FeatureImport), func(ctx context.Context, e *env, p univirt.Provider) error {
+			_, err := p.Images().Import(ctx, compute.ImageSource{Reader: bytes.NewReader(emptyTar()), Format: e.format()}, e.under("localhost:1/tried:1"))
 			return err
 		}},
 		{"export an image", "export", resource.KindImage, hasImages(compute.FeatureExport), func(ctx context.Context, e *env, p univirt.Provider) error {
 			return p.Images().Export(ctx, &bytes.Buffer{}, []string{e.s.h.Image}, compute.ExportOptions{})
 		}},
-		{"delete an image", "delete", resource.KindImage, hasImages(compute.FeatureRootFS), func(ctx context.Context, _ *env, p univirt.Provider) error {
+		{"delete an image", "delete", resource.KindImage, hook("Image"), func(ctx context.Context, _ *env, p univirt.Provider) error {
 			return p.Images().Delete(ctx, "localhost:1/tried:1", compute.DeleteImageOptions{})
 		}},
 	}

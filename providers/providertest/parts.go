@@ -100,6 +100,10 @@ func instanceParts() []part {
 				compute.ImportOptions{Name: "localhost/disk:1"})
 			return err
 		}},
+		{hasImages(compute.FeatureRootFS)[0], hasImages(compute.FeatureImport), unsupported, "", func(ctx context.Context, e *env) error {
+			_, err := e.p.Images().Import(ctx, compute.ImageSource{Reader: bytes.NewReader(emptyTar()), Format: compute.OCIArchive}, compute.ImportOptions{})
+			return err
+		}},
 	}
 }
 

@@ -26,7 +26,7 @@ func watchCases() []testCase {
 		{"A watch yields the changes of a life in their order", nil, watchLife},
 		{"A watch tells of pause and resume", has(compute.FeaturePause), watchPause},
 		{"A watch tells the end of a run that nobody asked for", nil, watchExit},
-		{"A watch by kind leaves out the others", hasImages(compute.FeatureRootFS), watchKinds},
+		{"A watch by kind leaves out the others", hook("Image"), watchKinds},
 		{"A watch by name leaves out the others", nil, watchNames},
 		{"A watch by labels tells of what begins to match as Added and of what ceases to as Deleted", changes("labels"), watchSelector},
 		{"Another provider value's changes are told where they are said to be", nil, watchOther},

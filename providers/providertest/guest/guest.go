@@ -140,7 +140,7 @@ type Files interface {
 	// ReadFile returns the content of a file.
 	ReadFile(path string) ([]byte, error)
 	// WriteFile replaces the content of a file, or creates it. The folder must
-	// exist.
+	// exist. What was written outlives a machine that is switched off.
 	WriteFile(path string, data []byte, perm fs.FileMode) error
 	// ReadDir lists a folder in the order of names.
 	ReadDir(path string) ([]fs.DirEntry, error)

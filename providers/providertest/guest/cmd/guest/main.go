@@ -7,9 +7,11 @@ package main
 
 import (
 	"context"
+	"errors"
 	"io/fs"
 	"net"
 	"os"
+	"syscall"
 
 	"github.com/univirt/univirt/providers/providertest/guest"
 )
@@ -59,7 +61,18 @@ func (files) ReadFile(path string) ([]byte, error)       { return os.ReadFile(pa
 func (files) ReadDir(path string) ([]fs.DirEntry, error) { return os.ReadDir(path) }
 func (files) Stat(path string) (fs.FileInfo, error)      { return os.Lstat(path) }
 func (files) WriteFile(path string, data []byte, perm fs.FileMode) error {
-	return os.WriteFile(path, data, perm)
+	file, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, perm)
+	if err != nil {
+		return err
+	}
+	_, err = file.Write(data)
+	if err == nil {
+		// What is no file of a disk, as of the kernel's settings, says EINVAL.
+		if err = file.Sync(); errors.Is(err, syscall.EINVAL) {
+			err = nil
+		}
+	}
+	return errors.Join(err, file.Close())
 }
 
 // spawn starts this binary again. The child is not waited for: it becomes the
