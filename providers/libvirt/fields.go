@@ -60,7 +60,7 @@ func Fields() resource.FieldTable {
 func (h hypervisor) fields() resource.FieldTable {
 	t := Fields()
 	if h.virtType == "test" {
-		t.Refused(onlyReal, "boot.firmware").
+		t.Refused(onlyReal, "image", "pull", "rootDisk", "cloudInit.userData", "cloudInit.metaData", "cloudInit.networkConfig", "boot.firmware").
 			Refused(noServers, "networks[].*")
 	}
 	return t
