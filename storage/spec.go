@@ -42,7 +42,8 @@ type Spec struct {
 	// Mode is Filesystem (the default) or Block. Immutable.
 	Mode Mode `json:"mode,omitempty"`
 	// Size is the capacity in bytes. Required for Block; 0 for Filesystem means
-	// no bound but the pool's. Changed by Resize.
+	// no bound but the pool's, or one that the provider chooses and Info.Capacity
+	// tells. Changed by Resize.
 	Size int64 `json:"size,omitempty"`
 	// Access is ReadWriteOnce by default. Immutable.
 	Access AccessMode `json:"access,omitempty"`

@@ -47,6 +47,13 @@ func (s instances) create(ctx context.Context, id string, spec compute.Spec) err
 	if err := s.p.checkFirmware(ctx, r.spec.Boot); err != nil {
 		return err
 	}
+	return s.p.withMounts(ctx, id, spec.Mounts, mountField, func(volumes []volumeDisk) error {
+		return s.assemble(ctx, id, r.mounting(volumes))
+	})
+}
+
+// assemble makes an instance with all that it needs.
+func (s instances) assemble(ctx context.Context, id string, r record) error {
 	if len(r.spec.Networks) == 0 && !hasDisks(r.spec) {
 		return s.make(ctx, id, r)
 	}
@@ -89,6 +96,11 @@ func (s instances) make(ctx context.Context, id string, r record) error {
 		return &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "name", Err: errors.New("is taken by another instance, or by a domain " + domainName(r.Namespace, r.Name))}
 	} else if err != nil {
 		return err
+	}
+	if err := s.p.stillThere(ctx, r.volumes); err != nil {
+		clean, cancel := s.p.cleanup(ctx)
+		defer cancel()
+		return errors.Join(err, s.p.undefine(clean, id))
 	}
 	if r.spec.Lifetime.Ephemeral {
 		s.p.mortals.Add(id)
@@ -238,6 +250,9 @@ func (s instances) plan(ctx context.Context, spec compute.Spec) (compute.Plan, e
 	}
 	for n, a := range spec.Networks {
 		r.Nets = append(r.Nets, netUse{Libvirt: domainName(s.p.opts.Namespace, a.Network), MAC: newMAC(fmt.Sprint(plannedID, n)).String()})
+	}
+	if r.volumes, err = s.p.plannedVolumes(ctx, spec.Mounts); err != nil {
+		return compute.Plan{}, err
 	}
 	text, err := callbacks.Run(s.p.alive, func() (string, error) { return s.p.hyper.describe(plannedID, r) })
 	if err != nil {

@@ -90,7 +90,8 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		Kinds:       map[compute.Kind]univirt.KindDescription{compute.VM: p.machines()},
 		Images:      ImageFeatures(),
 		Networks:    univirt.ResourceDescription{Features: NetworkFeatures(), Fields: NetworkFields()},
-		Changes:     map[resource.Kind]univirt.ChangeNotice{resource.KindInstance: univirt.ByEvent},
+		Changes:     map[resource.Kind]univirt.ChangeNotice{resource.KindInstance: univirt.ByEvent, resource.KindVolume: univirt.ByRefresh},
+		Volumes:     p.hyper.volumes(),
 	}
 	if p.inProcess() {
 		out.Images = allAbsent(compute.ImageFeatures(), onlyReal)

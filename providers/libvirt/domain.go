@@ -134,6 +134,7 @@ func (h hypervisor) translate(id string, r record) (*libvirtxml.Domain, error) {
 	applyNetworks(d, r.Nets)
 	applyFirmware(d, spec.Boot.Firmware)
 	applyDisks(d, id, r)
+	addVolumes(d, r.volumes)
 	return d, nil
 }
 

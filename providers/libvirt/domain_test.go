@@ -40,6 +40,57 @@ func described(t *testing.T, h hypervisor, spec compute.Spec) string {
 	return text
 }
 
+// golden compares a description with the one that is kept.
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	file := filepath.Join("testdata", name+".xml")
+	got += "\n"
+	if *update {
+		require.NoError(t, os.MkdirAll("testdata", 0o755))
+		require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
+	}
+	want, err := os.ReadFile(file)
+	require.NoError(t, err)
+	assert.Equal(t, string(want), got, "to write it anew: go test ./providers/libvirt -run Domain -update")
+}
+
+// someVolumes are volumes as a machine gets them.
+func someVolumes() []volumeDisk {
+	return []volumeDisk{
+		{id: goldenID, path: "/data", file: "/pool/" + goldenID + ".raw", format: "raw", thin: true},
+		{id: goldenID, path: "/srv/a-b", file: "/pool/<&>.qcow2", format: "qcow2", readOnly: true, shared: true},
+	}
+}
+
+func TestADomainWithVolumes(t *testing.T) {
+	r, err := record{Name: "web", Namespace: "team", Revision: 1}.with(emulated.withChoices(compute.Spec{Name: "web", Boot: &compute.Boot{Kernel: "/boot/vmlinuz"}}))
+	require.NoError(t, err)
+	text, err := emulated.describe(goldenID, r.mounting(someVolumes()))
+	require.NoError(t, err)
+	golden(t, "volumes", text)
+	var d libvirtxml.Domain
+	require.NoError(t, d.Unmarshal(text))
+	disk, ok := volumeAt(&d, "/srv/a-b")
+	require.True(t, ok)
+	assert.Equal(t, "/pool/<&>.qcow2", disk.Source.File.File)
+}
+
+func TestSerialsOfMounts(t *testing.T) {
+	for path, want := range map[string]string{
+		"/data": "data", "/srv/www": "srv-www", "/srv-www": "", "/": "", "/a/very/long/path/indeed": "", "/a b": "", "/ü": "",
+	} {
+		got := serialOf(path)
+		if want == "" {
+			assert.Len(t, got, maxSerial, path)
+			continue
+		}
+		assert.Equal(t, want, got)
+	}
+	assert.NotEqual(t, serialOf("/srv/www"), serialOf("/srv-www"))
+	assert.Equal(t, "vdaa", targetName(26))
+	assert.Equal(t, "vdz", targetName(25))
+}
+
 func TestDomainsOfSpecs(t *testing.T) {
 	boot := &compute.Boot{Kernel: "/boot/vmlinuz"}
 	for name, c := range map[string]struct {
@@ -67,15 +118,7 @@ func TestDomainsOfSpecs(t *testing.T) {
 		"tests": {hypervisor{virtType: "test", arch: "i686"}, compute.Spec{Name: "web", Boot: boot}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			file := filepath.Join("testdata", name+".xml")
-			got := described(t, c.h, c.spec) + "\n"
-			if *update {
-				require.NoError(t, os.MkdirAll("testdata", 0o755))
-				require.NoError(t, os.WriteFile(file, []byte(got), 0o644))
-			}
-			want, err := os.ReadFile(file)
-			require.NoError(t, err)
-			assert.Equal(t, string(want), got, "to write it anew: go test ./providers/libvirt -run TestDomainsOfSpecs -update")
+			golden(t, name, described(t, c.h, c.spec))
 		})
 	}
 }

@@ -97,7 +97,7 @@ func (p *Provider) hear(s *session) error {
 		return err
 	}
 	s.hooks = append(s.hooks, agent)
-	return nil
+	return p.hearTidings(s)
 }
 
 // became says what a domain became by an event.

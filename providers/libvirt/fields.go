@@ -13,7 +13,6 @@ import (
 const (
 	noPull       = "libvirt brings no images: import them"
 	noContainers = "a machine boots from a disk, not from an archive of files"
-	noVolumes    = "this release's libvirt provider has no volumes"
 	noGuest      = "this release's libvirt provider reaches into no guest"
 	onlyVMs      = "libvirt runs virtual machines here"
 	onlyThere    = "a virtual machine has a kernel of its own, and no such bound"
@@ -46,10 +45,15 @@ func Fields() resource.FieldTable {
 		Refused("there are no disks and no network cards yet", "resources.diskRead", "resources.diskWrite",
 			"resources.netReceive", "resources.netTransmit",
 		).
-		Refused(noVolumes, "mounts[].*").
 		Refused("a virtual machine has a network of its own", "networkMode=host").
 		Refused("a guest is told by its network's server", "dns.*").
 		Refused("ports are not published yet", "ports[].*").
+		Honored("mounts[].type", "mounts[].source", "mounts[].readOnly").
+		Hint("the guest mounts its disks: it finds one as /dev/disk/by-id/virtio-SERIAL, where SERIAL is the path with '-' between its parts",
+			"mounts[].path").
+		Refused("a guest makes its own", "mounts[].type=tmpfs", "mounts[].size").
+		Refused("the host's folders are not handed through", "mounts[].type=bind").
+		Refused("a guest gets a disk as a whole", "mounts[].subPath").
 		Refused("no supervisor runs", "restart.*", "health.*").
 		Refused(noScale, "placement.*").
 		Refused("the hypervisor confines a virtual machine", "security.*").
@@ -60,7 +64,7 @@ func Fields() resource.FieldTable {
 func (h hypervisor) fields() resource.FieldTable {
 	t := Fields()
 	if h.virtType == "test" {
-		t.Refused(onlyReal, "image", "pull", "rootDisk", "cloudInit.userData", "cloudInit.metaData", "cloudInit.networkConfig", "boot.firmware").
+		t.Refused(onlyReal, "image", "pull", "rootDisk", "cloudInit.userData", "cloudInit.metaData", "cloudInit.networkConfig", "boot.firmware", "mounts[].type", "mounts[].source", "mounts[].path", "mounts[].readOnly").
 			Refused(noServers, "networks[].*")
 	}
 	return t
@@ -102,7 +106,7 @@ func Features() resource.Features {
 		compute.FeatureSnapshot:       yes,
 		compute.FeatureSnapshotMemory: yes,
 		compute.FeatureClone:          no("instances are not cloned yet"),
-		compute.FeatureAttachVolume:   no(noVolumes),
+		compute.FeatureAttachVolume:   yes,
 		compute.FeatureAttachNetwork:  no("a machine is plugged in when it is made"),
 		compute.FeatureDial:           no("nobody dials into a network yet"),
 		compute.FeaturePlan:           yes,
@@ -142,6 +146,7 @@ func (h hypervisor) machines() univirt.KindDescription {
 				d.Features[feature] = resource.Support{Reason: noGuests}
 			}
 		}
+		d.Features[compute.FeatureAttachVolume] = resource.Support{Reason: onlyReal}
 	}
 	return d
 }

@@ -26,7 +26,9 @@ var (
 // Start implements compute.Instance.
 func (i *instance) Start(ctx context.Context, opts compute.StartOptions) error {
 	return i.change(ctx, "start", func(ctx context.Context) error {
-		err := i.p.locked(ctx, i.id, func() error { return i.start(ctx, opts) })
+		err := i.p.locked(ctx, i.id, func() error {
+			return i.withVolumes(ctx, func() error { return i.start(ctx, opts) })
+		})
 		if err == nil {
 			i.p.feed.settle(ctx, i.id, compute.Running)
 		}

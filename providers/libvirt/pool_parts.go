@@ -24,6 +24,8 @@ type part struct {
 // zeros is what a hole reads as.
 var zeros [streamChunk]byte
 
+func allZero(data []byte) bool { return bytes.Equal(data, zeros[:len(data)]) }
+
 // readParts reads a reader of the caller's, in a goroutine, since a call of it may
 // never return. Long runs of zeros are holes. The last part has an error, io.EOF at
 // the end. Report is called with the bytes read so far.
@@ -45,7 +47,7 @@ func readParts(ctx context.Context, r io.Reader, report func(done int64)) <-chan
 			if errors.Is(err, io.ErrUnexpectedEOF) {
 				err = io.EOF
 			}
-			zero := bytes.Equal(data[:n], zeros[:n])
+			zero := allZero(data[:n])
 			if zero {
 				hole += int64(n)
 			}

@@ -107,7 +107,7 @@ func send(ctx context.Context, s *lv.Stream, parts <-chan part, most int64) (don
 		case next.err != nil:
 			return done, next.err
 		case next.hole > most-done || int64(len(next.data)) > most-done:
-			return done, resource.Errorf(errdefs.ErrResourceExhausted, "the stream has more than the %s that there is room for", resource.FormatSize(most))
+			return done, tooMuch(most)
 		case next.hole > 0:
 			err = s.SendHole(next.hole, 0)
 		default:
@@ -170,20 +170,12 @@ const inHole = -3
 // receive receives parts until they end.
 func receive(ctx context.Context, s *lv.Stream, parts chan<- part) error {
 	for {
-		data := make([]byte, streamChunk)
-		n, err := s.RecvFlags(data, lv.STREAM_RECV_STOP_AT_HOLE)
-		var next part
-		switch {
-		case errors.Is(err, io.EOF):
+		next, err := receivePart(s)
+		if errors.Is(err, io.EOF) {
 			return nil
-		case err != nil:
+		}
+		if err != nil {
 			return err
-		case n == inHole:
-			if next.hole, err = s.RecvHole(0); err != nil {
-				return err
-			}
-		default:
-			next.data = data[:n]
 		}
 		select {
 		case parts <- next:
@@ -191,4 +183,17 @@ func receive(ctx context.Context, s *lv.Stream, parts chan<- part) error {
 			return ctx.Err()
 		}
 	}
+}
+
+func receivePart(s *lv.Stream) (part, error) {
+	data := make([]byte, streamChunk)
+	n, err := s.RecvFlags(data, lv.STREAM_RECV_STOP_AT_HOLE)
+	if err == nil && n == inHole {
+		hole, err := s.RecvHole(0)
+		return part{hole: hole}, err
+	}
+	if err != nil {
+		return part{}, err
+	}
+	return part{data: data[:n]}, nil
 }

@@ -21,7 +21,6 @@ import (
 	"github.com/univirt/univirt/internal/watching"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
-	"github.com/univirt/univirt/storage"
 )
 
 // Provider is one namespace of one hypervisor. See univirt.Provider for its
@@ -35,7 +34,9 @@ type Provider struct {
 	home       string
 	generation *filelock.Lock
 	mortals    mortals.Set
-	hyper      hypervisor
+	// mortalVolumes go after the instances.
+	mortalVolumes mortals.Set
+	hyper         hypervisor
 	// accel is what was found out about this host's KVM, and daemon the managed one;
 	// nil: somebody else's.
 	accel acceleration
@@ -57,6 +58,8 @@ type Provider struct {
 	agents agentQueue
 	// consoles tells when a guest has written something.
 	consoles logfile.Watcher
+	// tidings are waited for by single operations.
+	tidings tidings
 
 	// alive ends when the provider is closed.
 	alive context.Context
@@ -165,9 +168,6 @@ func (p *Provider) Images() compute.Images {
 	return images{p}
 }
 
-// Volumes answers that there are none.
-func (p *Provider) Volumes() storage.Volumes { return storage.Absent(noVolumes) }
-
 // Networks returns the networks of the namespace; of libvirt's own hypervisor for
 // tests there are none.
 func (p *Provider) Networks() network.Networks {
@@ -255,7 +255,7 @@ func (p *Provider) markGeneration(ctx context.Context) (err error) {
 func (p *Provider) takeAlong() error {
 	ctx, cancel := context.WithTimeout(context.Background(), compute.CleanupTimeout)
 	defer cancel()
-	err := p.mortals.Bury(ctx, p.bury)
+	err := errors.Join(p.mortals.Bury(ctx, p.bury), p.mortalVolumes.Bury(ctx, p.buryVolume))
 	p.generation.Remove()
 	return err
 }

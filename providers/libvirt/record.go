@@ -54,8 +54,12 @@ type record struct {
 	// spec's waits for the next one.
 	LiveRun int                `json:"liveRun,omitempty"`
 	Live    *compute.Resources `json:"live,omitempty"`
+	// Volumes are the IDs of the volumes at the paths of mounts.
+	Volumes map[string]string `json:"volumes,omitempty"`
 
 	spec compute.Spec
+	// volumes are those for a domain that is about to be made.
+	volumes []volumeDisk
 }
 
 // runRecord is the last run that was begun.

@@ -24,7 +24,10 @@ type document struct {
 	Name      string         `json:"name"`
 	ID        string         `json:"id"`
 	Owner     resource.Owner `json:"owner,omitzero"`
-	Created   time.Time      `json:"created"`
+	// Home is the ID of the folder for state of who made it, or has a phase of it in
+	// hand.
+	Home    string    `json:"home,omitempty"`
+	Created time.Time `json:"created"`
 	// Revision counts from 1 with every change.
 	Revision int   `json:"revision"`
 	Phase    phase `json:"phase,omitempty"`

@@ -27,9 +27,10 @@ type records struct {
 }
 
 // create makes the record of something new, and takes its name: AlreadyExists where
-// somebody has it. The document's kind, namespace and revision are set.
+// somebody has it. The document's kind, namespace, revision and owner are set.
 func (r records) create(ctx context.Context, d document) (document, error) {
 	d.Kind, d.Namespace, d.Revision = r.kind, r.p.opts.Namespace, 1
+	d.Owner, d.Home = r.p.owner, r.p.home
 	if err := r.write(ctx, d, d.place().claim(), d.place().file()); err != nil {
 		if errors.Is(err, errdefs.ErrAlreadyExists) {
 			err = &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "name", Err: errors.New("is taken")}

@@ -90,24 +90,36 @@ func (i *instance) update(ctx context.Context, change compute.Change) (*record, 
 	return &after, nil
 }
 
-// redefine sets the resources and the record in one call. Everything else of the
-// description stays as it is, whoever wrote it.
+// redefine sets the resources and the record.
 func (i *instance) redefine(ctx context.Context, r record) error {
+	return i.reshape(ctx, r, func(next, _ *libvirtxml.Domain) error {
+		applyResources(next, r.spec.Resources)
+		return nil
+	})
+}
+
+// reshape changes the domain for its next start, and sets the record, in one call.
+// Everything else of the description stays as it is, whoever wrote it. The change is
+// told what the domain is now, too, which is the same where it does not run.
+func (i *instance) reshape(ctx context.Context, r record, change func(next, now *libvirtxml.Domain) error) error {
 	body, err := metaRecord.body(r)
 	if err != nil {
 		return err
 	}
 	return i.do(ctx, func(d *lv.Domain) error {
-		text, err := d.GetXMLDesc(lv.DOMAIN_XML_INACTIVE | lv.DOMAIN_XML_SECURE)
+		next, err := describedDomain(d, lv.DOMAIN_XML_INACTIVE|lv.DOMAIN_XML_SECURE)
 		if err != nil {
 			return err
 		}
-		var domain libvirtxml.Domain
-		if err := domain.Unmarshal(text); err != nil {
+		now, err := describedDomain(d, 0)
+		if err != nil {
 			return err
 		}
-		applyResources(&domain, r.spec.Resources)
-		if text, err = domain.Marshal(); err != nil {
+		if err := change(next, now); err != nil {
+			return err
+		}
+		text, err := next.Marshal()
+		if err != nil {
 			return err
 		}
 		c, err := d.DomainGetConnect()
@@ -122,4 +134,13 @@ func (i *instance) redefine(ctx context.Context, r record) error {
 		defer again.Free()
 		return again.SetMetadata(lv.DOMAIN_METADATA_ELEMENT, body, metaRecord.prefix, metaRecord.space, lv.DOMAIN_AFFECT_CONFIG)
 	})
+}
+
+func describedDomain(d *lv.Domain, flags lv.DomainXMLFlags) (*libvirtxml.Domain, error) {
+	text, err := d.GetXMLDesc(flags)
+	if err != nil {
+		return nil, err
+	}
+	var domain libvirtxml.Domain
+	return &domain, domain.Unmarshal(text)
 }

@@ -148,8 +148,8 @@ func readOperations() []operation {
 			_, err := compute.Clone(ctx, inst, compute.CloneOptions{Name: "copy-" + resource.NewID()[:8]})
 			return err
 		}},
-		{"attach volume", "", "attach volume", has(compute.FeatureAttachVolume), func(ctx context.Context, _ *env, inst compute.Instance) error {
-			return compute.AttachVolume(ctx, inst, compute.Mount{Type: compute.MountTmpfs, Path: "/tried-" + resource.NewID()[:8]})
+		{"attach volume", "", "attach volume", has(compute.FeatureAttachVolume), func(ctx context.Context, e *env, inst compute.Instance) error {
+			return compute.AttachVolume(ctx, inst, e.mount("tried-"+resource.NewID()[:8]))
 		}},
 		{"attach network", "", "attach network", has(compute.FeatureAttachNetwork), func(ctx context.Context, _ *env, inst compute.Instance) error {
 			return compute.AttachNetwork(ctx, inst, compute.NetworkAttachment{Network: "none-such"})
@@ -158,6 +158,18 @@ func readOperations() []operation {
 			return compute.Migrate(ctx, inst, compute.MigrateOptions{})
 		}},
 	}
+}
+
+// mount returns one that the provider knows: of memory, or of a volume that it makes.
+func (e *env) mount(name string) compute.Mount {
+	e.Helper()
+	m := compute.Mount{Type: compute.MountTmpfs, Path: "/" + name}
+	if len(refusals(e.s.offer.kindDescription().Fields, compute.Spec{Mounts: []compute.Mount{m}})) == 0 {
+		return m
+	}
+	m.Type, m.Source = compute.MountVolume, name
+	e.volume(storage.Spec{Name: name})
+	return m
 }
 
 // findOperation returns the one of the table.

@@ -20,6 +20,8 @@ type guest struct {
 	// clients are the DHCP clients by interface, agents the qemu-guest-agents by
 	// port.
 	clients, agents map[string]*process
+	// disks are the paths that disks are at, by name.
+	disks map[string]string
 	// buttons are the input devices that are watched, by name.
 	buttons map[string]bool
 	presses chan struct{}
@@ -34,6 +36,7 @@ func newGuest(p parameters) *guest {
 		processes:  newProcesses(),
 		clients:    map[string]*process{},
 		agents:     map[string]*process{},
+		disks:      map[string]string{},
 		buttons:    map[string]bool{},
 		presses:    make(chan struct{}, 16),
 		orphans:    make(chan string, 16),
@@ -74,7 +77,7 @@ func (g *guest) start() {
 	if blocks := "/sys/devices/system/memory/auto_online_blocks"; exists(blocks) {
 		warn("use new memory", os.WriteFile(blocks, []byte("online"), 0))
 	}
-	for _, class := range []string{"cpu", "net", "input", "virtio-ports"} {
+	for _, class := range []string{"cpu", "block", "net", "input", "virtio-ports"} {
 		folder := "/sys/class/" + class
 		if class == "cpu" {
 			folder = "/sys/bus/cpu/devices"
@@ -130,6 +133,9 @@ func (g *guest) happened(e event) {
 			delete(g.clients, name)
 			client.kill()
 		}
+		if e["SUBSYSTEM"] == "block" {
+			g.lostDisk(name)
+		}
 	}
 }
 
@@ -138,6 +144,8 @@ func (g *guest) appeared(class, name string) {
 	switch class {
 	case "cpu":
 		g.useProcessor(name)
+	case "block":
+		g.useDisk(name)
 	case "net":
 		g.useInterface(name)
 	case "input":

@@ -16,6 +16,9 @@
 //	univirt.root=DEVICE     changes to the ext4 root on that block device
 //	univirt.silent          says nothing on the console
 //
+// A disk with an ext4 whose serial number is a path, with '-' between its parts, is
+// mounted there.
+//
 // What follows "--" on the command line is a program with its arguments, in which
 // %XX stands for the byte of that number. It runs
 // on the console instead of the shell; the power button sends it TERM, and the
