@@ -26,4 +26,10 @@
 // instance's with a dot between them, and whose UUID is the instance's ID. The
 // domain's metadata holds the spec, labels, the owner and the last exit, so any
 // process that reaches the hypervisor finds them.
+//
+// A volume is a file of a storage pool, with its record beside it: a block volume is
+// raw or qcow2, and a filesystem volume an ext4. A machine gets one as a virtio disk,
+// which its guest finds as /dev/disk/by-id/virtio-SERIAL and mounts: the serial number
+// is the mount's path with '-' between its parts, as in "srv-www" for /srv/www, or
+// the beginning of the path's SHA-256 where that has a '-' or does not fit.
 package libvirt

@@ -18,6 +18,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/testguest"
 	"github.com/univirt/univirt/resource"
@@ -284,4 +285,55 @@ func TestAnImportThatDiedLeavesTheVolumeEmpty(t *testing.T) {
 	require.NoError(t, storage.Export(ctx, v, &out, storage.TransferOptions{Format: storage.Raw}))
 	assert.Equal(t, make([]byte, 1<<20), out.Bytes())
 	require.NoError(t, v.Delete(context.WithoutCancel(ctx), storage.DeleteOptions{}))
+}
+
+func TestASweepTakesWhatDiedOfVolumes(t *testing.T) {
+	p := open(t, "swept")
+	ctx := t.Context()
+	v := makeVolume(t, p, storage.Spec{Name: "kept", Mode: storage.Block, Size: resource.MiB}).(*volume)
+	stray := v.id + "." + resource.NewID() + exportSuffix
+	require.NoError(t, p.makeRoom(ctx, p.opts.Pool, rawFile(stray, 10)))
+
+	half := makeVolume(t, p, storage.Spec{Name: "half", Mode: storage.Block, Size: resource.MiB}).(*volume)
+	facts, err := half.load(ctx)
+	require.NoError(t, err)
+	_, err = half.records().revise(ctx, facts.begun(making, resource.NewID(), time.Hour))
+	require.NoError(t, err)
+	going := makeVolume(t, p, storage.Spec{Name: "going", Mode: storage.Block, Size: resource.MiB}).(*volume)
+	facts, err = going.load(ctx)
+	require.NoError(t, err)
+	_, err = going.records().revise(ctx, facts.begun(removing, p.owner.Generation, time.Hour))
+	require.NoError(t, err)
+
+	_, err = p.Sweep(ctx, univirt.SweepOptions{})
+	require.NoError(t, err)
+	assert.Empty(t, volumeFiles(t, p, half.id))
+	assert.NotEmpty(t, volumeFiles(t, p, going.id), "its maker lives")
+	assert.NotContains(t, volumeFiles(t, p, v.id), stray)
+	assert.Contains(t, volumeFiles(t, p, v.id), v.id+".raw")
+	s, err := storage.Snapshots(v)
+	require.NoError(t, err)
+	_, err = s.CreateSnapshot(ctx, storage.SnapshotSpec{Name: "one"})
+	require.NoError(t, err)
+	_, err = p.Sweep(ctx, univirt.SweepOptions{All: true})
+	require.NoError(t, err)
+	assert.Empty(t, volumeFiles(t, p, v.id))
+}
+
+func TestAWatchTellsOfVolumesThatOthersMade(t *testing.T) {
+	one, other := open(t, "watched"), open(t, "watched")
+	seen := func() (names []string) {
+		for event, err := range other.Watch(t.Context(), resource.WatchOptions{Kinds: []resource.Kind{resource.KindVolume}}) {
+			require.NoError(t, err)
+			if event.Type == resource.EventSynced {
+				break
+			}
+			names = append(names, event.Ref.Name)
+		}
+		return names
+	}
+	v := makeVolume(t, one, storage.Spec{Name: "data", Mode: storage.Block, Size: resource.MiB})
+	assert.Equal(t, []string{"data"}, seen())
+	require.NoError(t, v.Delete(t.Context(), storage.DeleteOptions{}))
+	assert.Empty(t, seen())
 }

@@ -41,7 +41,10 @@ func (p *Provider) watch(ctx context.Context, only watching.Key, opts resource.W
 				return err
 			}
 			defer done()
-			return p.feed.refresh(ctx)
+			if err := p.feed.refresh(ctx); err != nil {
+				return err
+			}
+			return p.refreshVolumes(ctx)
 		},
 		Closed: p.alive.Done(),
 		Err:    errClosed,
