@@ -160,11 +160,13 @@ func readOperations() []operation {
 	}
 }
 
-// mount returns one that the provider knows: of memory, or of a volume that it makes.
+// mount returns one that the provider knows, if it knows any: of memory, or of a
+// volume that is made.
 func (e *env) mount(name string) compute.Mount {
 	e.Helper()
 	m := compute.Mount{Type: compute.MountTmpfs, Path: "/" + name}
-	if len(refusals(e.s.offer.kindDescription().Fields, compute.Spec{Mounts: []compute.Mount{m}})) == 0 {
+	refused := refusals(e.s.offer.kindDescription().Fields, compute.Spec{Mounts: []compute.Mount{m}})
+	if len(refused) == 0 || e.missing(hasVolumes(storage.FeatureVolumes)[0]) != "" {
 		return m
 	}
 	m.Type, m.Source = compute.MountVolume, name
