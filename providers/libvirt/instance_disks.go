@@ -147,7 +147,7 @@ func (p *Provider) removeDisks(ctx context.Context, id, pool string) error {
 			return err
 		}
 		defer found.Free()
-		_, err = inPool(found, func(pool *lv.StoragePool) (struct{}, error) {
+		_, err = inPool(found, pool == p.opts.Pool, func(pool *lv.StoragePool) (struct{}, error) {
 			for _, file := range []string{rootFile(id), seedFile(id)} {
 				v, err := pool.LookupStorageVolByName(file)
 				if errors.Is(err, lv.ERR_NO_STORAGE_VOL) {

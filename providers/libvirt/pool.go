@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"time"
 
 	"github.com/containerd/errdefs"
 	lv "libvirt.org/go/libvirt"
@@ -35,27 +36,50 @@ func onPool[T any](ctx context.Context, p *Provider, name string, do func(*lv.Co
 			return none, err
 		}
 		defer pool.Free()
-		return inPool(pool, func(pool *lv.StoragePool) (T, error) { return do(c, pool) })
+		return inPool(pool, name == p.opts.Pool, func(pool *lv.StoragePool) (T, error) { return do(c, pool) })
 	})
 }
 
 // inPool makes a call on a pool, which is started where it stands still.
-func inPool[T any](pool *lv.StoragePool, do func(*lv.StoragePool) (T, error)) (T, error) {
-	value, err := do(pool)
-	if !errors.Is(err, lv.ERR_OPERATION_INVALID) {
-		return value, err
-	}
-	if active, asked := pool.IsActive(); asked != nil || active {
-		return value, err
-	}
-	if started := pool.Create(lv.STORAGE_POOL_CREATE_NORMAL); started != nil {
-		// Somebody else may have been faster.
-		if active, asked := pool.IsActive(); asked != nil || !active {
-			return value, started
-		}
+func inPool[T any](pool *lv.StoragePool, own bool, do func(*lv.StoragePool) (T, error)) (T, error) {
+	if err := activate(pool, own); err != nil {
+		var none T
+		return none, err
 	}
 	return do(pool)
 }
+
+// startPatience is how long somebody else has to start a pool, which takes some
+// milliseconds.
+const startPatience = 5 * time.Second
+
+// activate starts a pool where it stands still; the provider's own may have been
+// defined by another process a moment ago, which is about to start it.
+func activate(pool *lv.StoragePool, own bool) error {
+	flags := lv.STORAGE_POOL_CREATE_NORMAL
+	if own {
+		flags = lv.STORAGE_POOL_CREATE_WITH_BUILD
+	}
+	for deadline := time.Now().Add(startPatience); ; {
+		active, err := pool.IsActive()
+		if err != nil || active {
+			return err
+		}
+		err = pool.Create(flags)
+		// While somebody else starts it, libvirt neither starts it nor calls it active.
+		if err != nil && !errors.Is(err, lv.ERR_OPERATION_INVALID) || time.Now().After(deadline) {
+			if active, asked := pool.IsActive(); asked == nil && active {
+				return nil
+			}
+			return err
+		}
+		if err != nil {
+			<-time.After(startPause)
+		}
+	}
+}
+
+const startPause = 5 * time.Millisecond
 
 // onVolume makes a call on a file of a pool.
 func onVolume[T any](ctx context.Context, p *Provider, pool, file string, do func(*lv.Connect, *lv.StorageVol) (T, error)) (T, error) {
@@ -106,11 +130,7 @@ func startPool(pool *lv.StoragePool) error {
 	if err := pool.SetAutostart(true); err != nil && !errors.Is(err, lv.ERR_NO_SUPPORT) {
 		return err
 	}
-	err := pool.Create(lv.STORAGE_POOL_CREATE_WITH_BUILD)
-	if active, asked := pool.IsActive(); asked == nil && active {
-		return nil
-	}
-	return err
+	return activate(pool, true)
 }
 
 // describePool is the provider's own pool as libvirt reads it. All that make it
@@ -204,7 +224,7 @@ func (p *Provider) filesIn(ctx context.Context, pool string) ([]string, error) {
 			return nil, err
 		}
 		defer found.Free()
-		return inPool(found, listFiles)
+		return inPool(found, pool == p.opts.Pool, listFiles)
 	})
 }
 

@@ -350,3 +350,40 @@ func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(b []byte) (int, error) { return f(b) }
+
+func TestAPoolIsMadeByManyAtOnce(t *testing.T) {
+	startShared(t)
+	for round := range 5 {
+		pool := fmt.Sprintf("made-%d", round)
+		var values []*Provider
+		for range 4 {
+			p, err := New(t.Context(), Options{Managed: common.p.opts.Managed, Namespace: "pool", Pool: pool})
+			require.NoError(t, err)
+			defer func() { require.NoError(t, p.Close()) }()
+			values = append(values, p)
+		}
+		var all sync.WaitGroup
+		for _, p := range values {
+			all.Go(func() {
+				_, err := p.pool(t.Context(), pool)
+				assert.NoError(t, err)
+				_, err = records{p, resource.KindVolume}.create(t.Context(), newDocument("v-"+p.owner.Generation[:8]))
+				assert.NoError(t, err)
+			})
+		}
+		all.Wait()
+		_, err := call(t.Context(), common.p, func(c *lv.Connect) (struct{}, error) {
+			found, err := c.LookupStoragePoolByName(pool)
+			if err != nil {
+				return struct{}{}, err
+			}
+			defer found.Free()
+			if err := found.Destroy(); err != nil {
+				return struct{}{}, err
+			}
+			_, err = values[0].filesIn(t.Context(), pool)
+			return struct{}{}, errors.Join(err, found.Destroy(), found.Undefine())
+		})
+		require.NoError(t, err)
+	}
+}
