@@ -1,9 +1,12 @@
 # The two commands for newcomers are `make demo` and `make test`.
 
-.PHONY: demo test quick setup setup-libvirt generate clean
+.PHONY: demo demo-vm test quick setup setup-libvirt generate clean
 
 demo: setup   ## pull, start, talk to and remove a real container
 	@scripts/demo
+
+demo-vm: setup-libvirt  ## boot, talk to, set back and remove a real virtual machine
+	@scripts/demo-vm
 
 test: setup-libvirt  ## everything that has to hold, on the fake and on real backends
 	@scripts/test full
