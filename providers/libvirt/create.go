@@ -47,23 +47,35 @@ func (s instances) create(ctx context.Context, id string, spec compute.Spec) err
 	if err := s.p.checkFirmware(ctx, r.spec.Boot); err != nil {
 		return err
 	}
-	return s.p.withMounts(ctx, id, spec.Mounts, mountField, func(volumes []volumeDisk) error {
-		return s.assemble(ctx, id, r.mounting(volumes))
+	var made record
+	err = s.p.withMounts(ctx, id, spec.Mounts, mountField, func(volumes []volumeDisk) (err error) {
+		made, err = s.assemble(ctx, id, r.mounting(volumes))
+		return err
 	})
-}
-
-// assemble makes an instance with all that it needs.
-func (s instances) assemble(ctx context.Context, id string, r record) error {
-	if len(r.spec.Networks) == 0 && !hasDisks(r.spec) {
-		return s.make(ctx, id, r)
-	}
-	img, err := s.p.imageOf(ctx, r.spec)
 	if err != nil {
 		return err
 	}
+	if spec.Lifetime.Ephemeral {
+		s.p.mortals.Add(id)
+	}
+	// Nothing is locked any more for which the events' reader may wait.
+	s.p.feed.wrote(ctx, id, &made)
+	return nil
+}
+
+// assemble makes an instance with all that it needs, and returns its record.
+func (s instances) assemble(ctx context.Context, id string, r record) (record, error) {
+	if len(r.spec.Networks) == 0 && !hasDisks(r.spec) {
+		return r, s.make(ctx, id, r)
+	}
+	img, err := s.p.imageOf(ctx, r.spec)
+	if err != nil {
+		return r, err
+	}
 	// The lock tells a sweep that whoever has made the disks and taken the endpoints
 	// lives.
-	return s.p.seenThrough(ctx, compute.CleanupTimeout, func(ctx context.Context) error {
+	var made record
+	err = s.p.seenThrough(ctx, compute.CleanupTimeout, func(ctx context.Context) error {
 		return s.p.locked(ctx, id, func() error {
 			err := s.p.makeDisks(ctx, id, &r, img)
 			if err == nil {
@@ -78,10 +90,17 @@ func (s instances) assemble(ctx context.Context, id string, r record) error {
 			if err != nil {
 				s.p.undoPlug(ctx, id)
 				s.p.undoDisks(ctx, id, r)
+				return err
 			}
-			return err
+			made = r
+			return nil
 		})
 	})
+	if err != nil {
+		// What it goes on with is not waited for.
+		return record{}, err
+	}
+	return made, nil
 }
 
 // make defines an instance of which all else is there.
@@ -102,10 +121,6 @@ func (s instances) make(ctx context.Context, id string, r record) error {
 		defer cancel()
 		return errors.Join(err, s.p.undefine(clean, id))
 	}
-	if r.spec.Lifetime.Ephemeral {
-		s.p.mortals.Add(id)
-	}
-	s.p.feed.wrote(ctx, id, &r)
 	return nil
 }
 

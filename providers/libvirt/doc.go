@@ -16,7 +16,7 @@
 // "libvirt:///system" and "libvirt:///session" say which,
 // "libvirt+ssh://user@host/system" and "libvirt+tls://host/system" go to another
 // host, and behind "libvirt:" any URI of libvirt's can stand, as in
-// "libvirt:test:///default". The parameters namespace, owner, state,
+// "libvirt:test:///default". The parameters managed, private, namespace, owner, state,
 // console and pool are those of Options; socket, keyfile, command, no_verify, pkipath, sshauth, known_hosts,
 // known_hosts_verify, no_tty and tls_priority are libvirt's own.
 //

@@ -203,21 +203,27 @@ var passed = []string{"socket", "keyfile", "command", "no_verify", "no_tty", "pk
 
 // parseURL reads the options that a URL can hold.
 func parseURL(u *url.URL) (Options, error) {
-	values, err := univirt.Parameters(u, append([]string{"managed", "leave", "binary", "acceleration", "namespace", "owner", "state", "console", "pool"}, passed...)...)
+	values, err := univirt.Parameters(u, append([]string{"managed", "leave", "private", "binary", "acceleration", "namespace", "owner", "state", "console", "pool"}, passed...)...)
 	faults := resource.FaultsOf(err)
 	opts := Options{Namespace: values["namespace"], Owner: values["owner"], StateDir: values["state"], ConsoleDir: values["console"], Pool: values["pool"]}
 	opts.Acceleration = Acceleration(values["acceleration"])
 	if dir, ok := values["managed"]; ok {
 		opts.Managed = &Managed{Dir: dir, Binary: values["binary"]}
 	}
-	for _, name := range []string{"binary", "leave"} {
+	for _, name := range []string{"binary", "leave", "private"} {
 		if _, ok := values[name]; ok && opts.Managed == nil {
 			faults.Add("url.query["+name+"]", "needs managed")
 		}
 	}
-	if text, ok := values["leave"]; ok && opts.Managed != nil {
-		if opts.Managed.Leave, err = strconv.ParseBool(text); err != nil {
-			faults.Add("url.query[leave]", "must be true or false")
+	if m := opts.Managed; m != nil {
+		for name, to := range map[string]*bool{"leave": &m.Leave, "private": &m.PrivateNetwork} {
+			text, ok := values[name]
+			if !ok {
+				continue
+			}
+			if *to, err = strconv.ParseBool(text); err != nil {
+				faults.Add("url.query["+name+"]", "must be true or false")
+			}
 		}
 	}
 	own := url.Values{}

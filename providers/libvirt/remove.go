@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 
@@ -14,9 +15,10 @@ import (
 // that a provider value is open on, or that this package has not made, is
 // FailedPrecondition.
 func Remove(ctx context.Context, dir string) error {
+	left := endNetworks(ctx, dir)
 	err := libvirtd.Destroy(ctx, dir)
 	if err == nil {
 		err = os.RemoveAll(filepath.Join(dir, "univirt"))
 	}
-	return resource.Fail("remove", resource.Ref{Provider: Scheme}, err)
+	return resource.Fail("remove", resource.Ref{Provider: Scheme}, errors.Join(err, left))
 }

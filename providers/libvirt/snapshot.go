@@ -178,42 +178,61 @@ func (i *instance) snapshots(ctx context.Context) ([]kept, error) {
 // RevertSnapshot implements compute.Snapshotter.
 func (i *instance) RevertSnapshot(ctx context.Context, name string, opts compute.RevertOptions) error {
 	return i.change(ctx, "revert", func(ctx context.Context) error {
-		return i.p.locked(ctx, i.id, func() error { return i.revert(ctx, name, opts) })
+		if opts.Force {
+			// The exit is written down by the events' reader, which takes the lock too.
+			if err := i.endRun(ctx, name); err != nil {
+				return err
+			}
+		}
+		var state compute.State
+		err := i.p.locked(ctx, i.id, func() (err error) {
+			state, err = i.revert(ctx, name)
+			return err
+		})
+		if err == nil {
+			i.p.feed.settle(ctx, i.id, state)
+		}
+		return err
 	})
 }
 
-func (i *instance) revert(ctx context.Context, name string, opts compute.RevertOptions) error {
+// endRun ends a run under way, if there is the snapshot to go back to.
+func (i *instance) endRun(ctx context.Context, name string) error {
+	d, err := i.loadOwned(ctx, "")
+	if err == nil {
+		_, err = i.findSnapshot(ctx, name)
+	}
+	if err != nil || d.state == compute.Stopped {
+		return err
+	}
+	return i.stop(ctx, compute.StopOptions{Force: true})
+}
+
+// revert returns the state that it leaves.
+func (i *instance) revert(ctx context.Context, name string) (compute.State, error) {
 	d, err := i.loadOwned(ctx, "")
 	if err != nil {
-		return err
+		return "", err
 	}
 	k, err := i.findSnapshot(ctx, name)
 	if err != nil {
-		return err
+		return "", err
 	}
 	if d.state != compute.Stopped {
-		if !opts.Force {
-			return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance is %s", d.state)
-		}
-		if err := i.stop(ctx, compute.StopOptions{Force: true}); err != nil {
-			return err
-		}
-		if d, err = i.load(ctx); err != nil {
-			return err
-		}
+		return "", resource.Errorf(errdefs.ErrFailedPrecondition, "the instance is %s", d.state)
 	}
 	if d.unnoted() {
 		exit := d.exitOf(d.lastRun(), time.Time{})
 		if err := i.p.writeExit(ctx, i.id, exit); err != nil {
-			return err
+			return "", err
 		}
 		d.facts.exit = &exit
 	}
 	if err := givenUp(ctx); err != nil {
-		return err
+		return "", err
 	}
 	if err := i.renewKept(ctx, k.name); err != nil {
-		return err
+		return "", err
 	}
 	running := k.state == "running" || k.state == "paused"
 	var flags lv.DomainSnapshotRevertFlags
@@ -223,18 +242,18 @@ func (i *instance) revert(ctx context.Context, name string, opts compute.RevertO
 	run := runRecord{Run: d.lastRun() + 1, Started: time.Now().UTC()}
 	err = i.onKept(ctx, k.name, func(_ *lv.Domain, s *lv.DomainSnapshot) error { return s.RevertToSnapshot(flags) })
 	if err != nil {
-		return err
+		return "", err
 	}
 	if running && !k.Memory {
 		// The disk is as it was, and that is all that was kept.
 		if err := i.destroy(ctx); err != nil {
-			return err
+			return "", err
 		}
 	}
 	after := *d.facts.record
 	if running && k.Memory {
 		if err := i.p.write(ctx, i.id, metaRun, run); err != nil {
-			return err
+			return "", err
 		}
 		after.Live, after.LiveRun = &k.Resources, run.Run
 		if k.Resources == after.spec.Resources {
@@ -249,11 +268,7 @@ func (i *instance) revert(ctx context.Context, name string, opts compute.RevertO
 		state = compute.Running
 	}
 	// What the machine has is what the record says, at its next start.
-	if err := i.redefine(ctx, after); err != nil {
-		return err
-	}
-	i.p.feed.settle(ctx, i.id, state)
-	return nil
+	return state, i.redefine(ctx, after)
 }
 
 // onKept makes a call on a snapshot that changes something.

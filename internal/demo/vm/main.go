@@ -48,7 +48,7 @@ func demo(ctx context.Context) (err error) {
 	}()
 	fmt.Println("demo-vm: running examples/machine on a private libvirtd in", dir)
 	run := exec.CommandContext(ctx, "go", "run", "-tags", "libvirt_dlopen", "./examples/machine",
-		"-provider", "libvirt:?managed="+daemon, "-disk", guest.Disk)
+		"-provider", "libvirt:?private=true&managed="+daemon, "-disk", guest.Disk)
 	run.Stdout, run.Stderr = os.Stdout, os.Stderr
 	// An interrupted example cleans up by itself.
 	run.Cancel = func() error { return run.Process.Signal(os.Interrupt) }
