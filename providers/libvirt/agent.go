@@ -6,8 +6,10 @@ import (
 	"context"
 	"encoding/json"
 	"sync"
+	"time"
 
 	lv "libvirt.org/go/libvirt"
+	"libvirt.org/go/libvirtxml"
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/turns"
@@ -91,7 +93,7 @@ func (a qemuAgent) ask(ctx context.Context, command string, arguments any) (stri
 	answer, err := onDomain(ctx, a.p, a.id, func(d *lv.Domain) (string, error) {
 		close(begun)
 		defer release()
-		return d.QemuAgentCommand(string(text), agentPatience, 0)
+		return sendToAgent(ctx, d, string(text))
 	})
 	select {
 	case <-begun:
@@ -105,6 +107,31 @@ func (a qemuAgent) ask(ctx context.Context, command string, arguments any) (stri
 		return "", refused(err)
 	}
 	return answer, nil
+}
+
+// connecting is how long an agent that listens may take to be connected.
+const connecting = 5 * time.Second
+
+// sendToAgent gives a domain's agent a command. Libvirt says that an agent listens a
+// moment before it is connected with it.
+func sendToAgent(ctx context.Context, d *lv.Domain, command string) (string, error) {
+	began := time.Now()
+	for {
+		answer, err := d.QemuAgentCommand(command, agentPatience, 0)
+		if !unconnected(err) || time.Since(began) > connecting {
+			return answer, err
+		}
+		text, descErr := d.GetXMLDesc(0)
+		var live libvirtxml.Domain
+		if descErr != nil || live.Unmarshal(text) != nil || !agentThere(&live) {
+			return answer, err
+		}
+		select {
+		case <-ctx.Done():
+			return answer, err
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
 }
 
 // askFor gives the agent a command and reads what it answers.

@@ -115,6 +115,13 @@ func translate(err error) error {
 	return out
 }
 
+// unconnected reports whether a command was not sent to a guest's agent, as libvirt is
+// not connected with it.
+func unconnected(err error) bool {
+	var own lv.Error
+	return errors.As(err, &own) && own.Code == lv.ERR_AGENT_UNRESPONSIVE && strings.Contains(own.Message, "agent is not connected")
+}
+
 // ended returns what the context ended with, as callers should see it.
 func ended(ctx context.Context) error {
 	if ctx.Err() == nil {
