@@ -48,7 +48,7 @@ func offers(t *testing.T) []offer {
 		{"fake container", all(append(rest, about.Kinds[compute.Container].Features)...)},
 		{"fake vm", all(append(rest, about.Kinds[compute.VM].Features)...)},
 		{"containerd", all(containerd.Features(), containerd.ImageFeatures())},
-		{"libvirt", all(libvirt.Features(), libvirt.ImageFeatures(), libvirt.VolumeFeatures())},
+		{"libvirt", all(libvirt.Features(), libvirt.ImageFeatures(), libvirt.VolumeFeatures(), libvirt.NetworkFeatures())},
 	}
 }
 

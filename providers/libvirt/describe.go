@@ -90,7 +90,7 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		Kinds:       map[compute.Kind]univirt.KindDescription{compute.VM: p.machines()},
 		Images:      ImageFeatures(),
 		Networks:    univirt.ResourceDescription{Features: NetworkFeatures(), Fields: NetworkFields()},
-		Changes:     map[resource.Kind]univirt.ChangeNotice{resource.KindInstance: univirt.ByEvent, resource.KindVolume: univirt.ByRefresh},
+		Changes:     map[resource.Kind]univirt.ChangeNotice{resource.KindInstance: univirt.ByEvent, resource.KindVolume: univirt.ByRefresh, resource.KindNetwork: univirt.ByRefresh},
 		Volumes:     p.hyper.volumes(),
 	}
 	if p.inProcess() {

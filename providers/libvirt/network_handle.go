@@ -102,7 +102,9 @@ func (h *networkHandle) Update(ctx context.Context, change network.Change) error
 		return h.fail("update", err)
 	}
 	return h.change(ctx, "update", func(ctx context.Context) error {
-		_, err := h.networks().records().amend(ctx, h.id, func(d document) (document, error) {
+		var labels resource.Labels
+		changed := false
+		after, err := h.networks().records().amend(ctx, h.id, func(d document) (document, error) {
 			before, state, err := h.present(ctx, d, change.IfRevision)
 			if err != nil {
 				return d, err
@@ -113,7 +115,8 @@ func (h *networkHandle) Update(ctx context.Context, change network.Change) error
 			if faults := spec.Validate(); len(faults) > 0 {
 				return d, faults.Err()
 			}
-			if len(resource.Diff(before, spec)) == 0 {
+			labels, changed = spec.Labels, len(resource.Diff(before, spec)) > 0
+			if !changed {
 				return d, nil
 			}
 			state.Changed++
@@ -122,6 +125,9 @@ func (h *networkHandle) Update(ctx context.Context, change network.Change) error
 			}
 			return state.into(d)
 		})
+		if err == nil && changed {
+			h.p.tellRecord(after, labels, resource.ReasonUpdate)
+		}
 		return err
 	})
 }
@@ -164,7 +170,10 @@ func (h *networkHandle) Delete(ctx context.Context, opts network.DeleteOptions) 
 		if err != nil {
 			return err
 		}
-		return h.networks().discard(ctx, removing)
+		if err = h.networks().discard(ctx, removing); err == nil {
+			h.p.tellGone(removing.ref())
+		}
+		return err
 	})
 }
 

@@ -69,7 +69,10 @@ func (s *sweep) deleteNetwork(ctx context.Context, d document) error {
 		if err != nil {
 			return err
 		}
-		return h.networks().discard(ctx, removed)
+		if err = h.networks().discard(ctx, removed); err == nil {
+			s.p.tellGone(removed.ref())
+		}
+		return err
 	})
 }
 

@@ -117,7 +117,7 @@ func (v *volume) Update(ctx context.Context, change storage.Change) error {
 			return facts.spec.Validate().Err()
 		})
 		if err == nil && after.Revision != before.Revision {
-			v.p.tellVolume(after.document, after.spec.Labels, resource.ReasonUpdate)
+			v.p.tellRecord(after.document, after.spec.Labels, resource.ReasonUpdate)
 		}
 		return err
 	}, func() error { return change.Validate().Err() })

@@ -92,7 +92,7 @@ func (s volumes) create(ctx context.Context, id string, spec storage.Spec) error
 	if spec.Lifetime.Ephemeral {
 		s.p.mortalVolumes.Add(id)
 	}
-	s.p.tellVolume(facts.document, facts.spec.Labels, resource.ReasonCreate)
+	s.p.tellRecord(facts.document, facts.spec.Labels, resource.ReasonCreate)
 	return nil
 }
 

@@ -49,7 +49,7 @@ func (v *volume) Resize(ctx context.Context, size int64, opts storage.ResizeOpti
 		}
 		after, err := v.amend(ctx, func(now *volumeFacts) error { now.spec.Size = size; return nil })
 		if err == nil {
-			v.p.tellVolume(after.document, after.spec.Labels, resource.ReasonUpdate)
+			v.p.tellRecord(after.document, after.spec.Labels, resource.ReasonUpdate)
 		}
 		return err
 	}, func() error {

@@ -5,11 +5,8 @@ package libvirt
 import (
 	"context"
 	"iter"
-	"maps"
 	"sync/atomic"
-	"time"
 
-	"github.com/univirt/univirt/internal/watching"
 	"github.com/univirt/univirt/resource"
 	"github.com/univirt/univirt/storage"
 )
@@ -235,61 +232,4 @@ func (s volumes) pools(ctx context.Context) ([]storage.Pool, error) {
 		})
 	}
 	return out, nil
-}
-
-// tellVolume tells those who watch of a volume that this value has made or changed.
-func (p *Provider) tellVolume(d document, labels resource.Labels, reason string) {
-	s := &watching.Subject{Ref: d.ref(), Managed: true, Names: []string{d.Name}, Labels: labels}
-	p.board.Change(func(picture *watching.Picture) { picture.Set(s, reason, time.Now().UTC()) })
-}
-
-// refreshVolumes brings the picture of volumes to what others have made of them:
-// libvirt tells of no change of a pool's files.
-func (p *Provider) refreshVolumes(ctx context.Context) error {
-	if p.inProcess() {
-		return nil
-	}
-	r := volumes{p}.records()
-	docs, err := r.list(ctx)
-	if err != nil {
-		return err
-	}
-	there, at := map[string]bool{}, time.Now().UTC()
-	p.board.Change(func(picture *watching.Picture) {
-		for _, d := range docs {
-			facts, err := readVolume(d)
-			if d.hidden() || err != nil {
-				continue
-			}
-			there[d.ID] = true
-			s := &watching.Subject{Ref: d.ref(), Managed: true, Names: []string{d.Name}, Labels: facts.spec.Labels}
-			switch before := picture.Get(s.Key()); {
-			case before == nil:
-				picture.Set(s, resource.ReasonCreate, at)
-			case !maps.Equal(before.Labels, s.Labels):
-				picture.Set(s, resource.ReasonUpdate, at)
-			}
-		}
-	})
-	var known []*watching.Subject
-	p.board.Change(func(picture *watching.Picture) { known = picture.All() })
-	for _, s := range known {
-		if s.Ref.Kind != resource.KindVolume || there[s.Ref.ID] {
-			continue
-		}
-		// It may have been made since.
-		if _, err := r.find(ctx, s.Ref.ID); isNotFound(err) {
-			p.tellGone(s.Ref)
-		} else if err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// tellGone tells them that it is gone.
-func (p *Provider) tellGone(ref resource.Ref) {
-	p.board.Change(func(picture *watching.Picture) {
-		picture.Remove(watching.Key{Kind: ref.Kind, ID: ref.ID}, time.Now().UTC())
-	})
 }

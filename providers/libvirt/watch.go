@@ -44,7 +44,7 @@ func (p *Provider) watch(ctx context.Context, only watching.Key, opts resource.W
 			if err := p.feed.refresh(ctx); err != nil {
 				return err
 			}
-			return p.refreshVolumes(ctx)
+			return p.refreshRecords(ctx)
 		},
 		Closed: p.alive.Done(),
 		Err:    errClosed,
