@@ -5,10 +5,13 @@ package libvirt
 import (
 	"context"
 	"net/netip"
+	"os/exec"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
@@ -113,4 +116,35 @@ func TestSweepTakesWhatDeadMakersLeftOfNetworks(t *testing.T) {
 	again, err := p.Networks().Create(ctx, network.Spec{Name: "half"})
 	require.NoError(t, err, "the name is free again")
 	require.NoError(t, again.Delete(ctx, network.DeleteOptions{}))
+}
+
+// TestAMachineOnABridgeOfSomebodyElse plugs one into a bridge that libvirt did not
+// make, as another provider's network is.
+func TestAMachineOnABridgeOfSomebodyElse(t *testing.T) {
+	p := open(t, "bridged")
+	ctx := t.Context()
+	inside := func(args ...string) (string, error) {
+		out, err := exec.Command("nsenter", append([]string{"-t", strconv.Itoa(libvirtdOf(t, p)), "-n", "ip"}, args...)...).CombinedOutput()
+		return string(out), err
+	}
+	out, err := inside("link", "add", "br-others", "type", "bridge")
+	require.NoError(t, err, out)
+	t.Cleanup(func() { _, _ = inside("link", "del", "br-others") })
+	_, err = inside("link", "set", "br-others", "up")
+	require.NoError(t, err)
+	n, err := p.Networks().Create(ctx, network.Spec{Name: "lan", External: network.Bridged, Bridge: "br-others"})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, n.Delete(context.WithoutCancel(ctx), network.DeleteOptions{})) })
+	inst := on(t, p, "web", "lan")
+	info, err := inst.Info(ctx)
+	require.NoError(t, err)
+	require.Len(t, info.Endpoints, 1)
+	assert.Equal(t, "br-others", info.Endpoints[0].Attachment.Bridge)
+	assert.Empty(t, info.Endpoints[0].Addresses)
+	assert.NotEmpty(t, info.Endpoints[0].Reason)
+	out, err = inside("link", "show", "master", "br-others")
+	require.NoError(t, err)
+	assert.Contains(t, out, "vnet", "the machine's card is on the bridge")
+	_, err = n.Reserve(ctx, network.EndpointSpec{Addresses: []netip.Addr{netip.MustParseAddr("10.1.2.3")}})
+	require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
 }
