@@ -66,9 +66,10 @@ func (s images) remove(ctx context.Context, img *diskImage) (err error) {
 	for _, d := range img.docs {
 		marked = append(marked, d)
 		err := s.amend(ctx, d.ID, func(d document, f imageFacts) (document, error) {
-			if d.Phase == removing && time.Now().Before(d.Until) {
+			if d.Phase == removing && !s.p.abandoned(d) {
 				return d, errNoImage()
 			}
+			d.Home = s.p.home
 			return d.begun(removing, s.p.owner.Generation, removeTime), nil
 		})
 		if err != nil {

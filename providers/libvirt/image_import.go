@@ -59,7 +59,7 @@ func (s images) take(ctx context.Context, source compute.ImageSource, opts compu
 	defer cancel()
 	id := resource.NewID()
 	// The record has a name of its own: those of the image may be another's now.
-	doc, err := document{Name: id, ID: id, Owner: s.p.owner, Created: time.Now().UTC()}.
+	doc, err := document{Name: id, ID: id, Created: time.Now().UTC()}.
 		begun(making, s.p.owner.Generation, importTime).
 		withImage(imageFacts{Format: source.Format})
 	if err != nil {

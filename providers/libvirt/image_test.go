@@ -5,7 +5,10 @@ package libvirt
 import (
 	"context"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -13,8 +16,11 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	lv "libvirt.org/go/libvirt"
 
+	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/filelock"
 	"github.com/univirt/univirt/internal/testguest"
 	"github.com/univirt/univirt/resource"
 )
@@ -54,6 +60,40 @@ func says(t *testing.T, p *Provider, inst compute.Instance, text string) string 
 	return string(said)
 }
 
+// TestADiskOfALargeImageIsQuicklyMade holds what an instance of an image costs beyond
+// one without: no more than a tenth of a second, however large the image is.
+func TestADiskOfALargeImageIsQuicklyMade(t *testing.T) {
+	p := open(t, "quick")
+	ctx := t.Context()
+	const size = 10 * resource.GiB
+	disk := filepath.Join(t.TempDir(), "disk")
+	out, err := exec.CommandContext(ctx, "qemu-img", "create", "-f", "qcow2", disk, strconv.Itoa(int(size))).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	_, err = compute.ImportFile(ctx, p.Images(), disk, compute.QCOW2, compute.ImportOptions{Name: diskName})
+	require.NoError(t, err)
+	spec := machine("web")
+	spec.Image, spec.CloudInit = diskName, &compute.CloudInit{MetaData: "{}"}
+	var took []time.Duration
+	for range 9 {
+		r, err := instances{p}.record(spec, time.Now())
+		require.NoError(t, err)
+		id := resource.NewID()
+		began := time.Now()
+		img, err := p.imageOf(ctx, r.spec)
+		require.NoError(t, err)
+		require.NoError(t, p.makeDisks(ctx, id, &r, img))
+		took = append(took, time.Since(began))
+		require.Len(t, filesOf(t, p, id), 2)
+		began = time.Now()
+		p.undoDisks(ctx, id, r)
+		t.Logf("made %s, removed %s", took[len(took)-1], time.Since(began))
+		require.Empty(t, filesOf(t, p, id))
+	}
+	require.NoError(t, p.Images().Delete(ctx, diskName, compute.DeleteImageOptions{}))
+	slices.Sort(took)
+	assert.Less(t, took[len(took)/2], 100*time.Millisecond)
+}
+
 func TestAMachineBootsFromAnImageAndReadsItsSeed(t *testing.T) {
 	p := open(t, "boot")
 	ctx := t.Context()
@@ -79,4 +119,69 @@ func TestAMachineBootsFromAnImageAndReadsItsSeed(t *testing.T) {
 	assert.Empty(t, filesOf(t, p, inst.ID()))
 	require.NoError(t, p.Images().Delete(ctx, image.Ref.ID, compute.DeleteImageOptions{}))
 	assert.Empty(t, filesOf(t, p, ".image"))
+}
+
+// TestASweepTakesWhatDeadMakersLeftOfImagesAndDisks leaves what a kill leaves behind at
+// each place where one can hurt.
+func TestASweepTakesWhatDeadMakersLeftOfImagesAndDisks(t *testing.T) {
+	p := open(t, "swept")
+	ctx := t.Context()
+	image := importDisk(t, p)
+	s := images{p}
+	dead := func(what phase) document {
+		id := resource.NewID()
+		d, err := document{Name: id, ID: id, Created: time.Now()}.begun(what, resource.NewID(), time.Hour).
+			withImage(imageFacts{Digest: digestA, Format: compute.RawDisk})
+		require.NoError(t, err)
+		d, err = s.records().create(ctx, d)
+		require.NoError(t, err)
+		_, err = onPool(ctx, p, p.opts.Pool, func(_ *lv.Connect, pool *lv.StoragePool) (struct{}, error) {
+			v, err := makeFile(pool, rawFile(imageFile(id), 1<<20), nil)
+			if err != nil {
+				return struct{}{}, err
+			}
+			return struct{}{}, v.Free()
+		})
+		require.NoError(t, err)
+		return d
+	}
+	half, going := dead(making), dead(removing)
+
+	spec := machine("web")
+	spec.Image, spec.CloudInit = diskName, &compute.CloudInit{MetaData: "{}"}
+	inst, err := p.Instances().Create(ctx, spec)
+	require.NoError(t, err)
+	c, err := s.catalogue(ctx)
+	require.NoError(t, err)
+	// A creator died with its disks made, which left its lock.
+	r, err := instances{p}.record(spec, time.Now())
+	require.NoError(t, err)
+	orphan, alive := resource.NewID(), resource.NewID()
+	for _, id := range []string{orphan, alive} {
+		require.NoError(t, p.makeDisks(ctx, id, &r, c.byID[image.Ref.ID]))
+		t.Cleanup(func() { p.undoDisks(context.Background(), id, r) })
+		require.NoError(t, os.WriteFile(p.lockPath(id), nil, 0o600))
+	}
+	// The removal of an image that is in use ended before it had looked.
+	used := c.byID[image.Ref.ID].docs[0]
+	require.NoError(t, s.amend(ctx, used.ID, func(d document, _ imageFacts) (document, error) {
+		return d.begun(removing, resource.NewID(), time.Hour), nil
+	}))
+	lock, err := filelock.Acquire(ctx, p.lockPath(alive), filelock.Exclusive)
+	require.NoError(t, err)
+	defer lock.Remove()
+
+	_, err = univirt.Sweep(ctx, p, univirt.SweepOptions{})
+	require.NoError(t, err)
+	for _, id := range []string{half.ID, going.ID, orphan} {
+		assert.Empty(t, filesOf(t, p, id))
+	}
+	assert.Len(t, filesOf(t, p, alive), 2, "its maker lives")
+	assert.Len(t, filesOf(t, p, inst.ID()), 2)
+	got, err := p.Images().Get(ctx, diskName)
+	require.NoError(t, err, "an image that is in use comes back")
+	assert.Equal(t, image.Ref.ID, got.Ref.ID)
+	require.NoError(t, inst.Delete(ctx, compute.DeleteOptions{}))
+	p.undoDisks(ctx, alive, r)
+	require.NoError(t, p.Images().Delete(ctx, diskName, compute.DeleteImageOptions{}))
 }

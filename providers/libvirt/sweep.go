@@ -69,16 +69,16 @@ type sweep struct {
 	all []*domain
 	// here are the IDs of all domains, whoever made them.
 	here map[string]bool
-	// consoles and locks are IDs that files are named by. They are read before the
-	// domains: what is made meanwhile has none.
-	consoles, locks []string
+	// consoles and locks are IDs that files are named by, and files those of the pool.
+	// They are read before the domains: what is made meanwhile has none.
+	consoles, locks, files []string
 }
 
 func (s *sweep) run(ctx context.Context) error {
 	if err := s.read(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{s.instances, s.volumes, s.strays, s.networks, s.endpoints, s.logs, s.changes, s.generations} {
+	for _, step := range []func(context.Context) error{s.instances, s.volumes, s.strays, s.networks, s.endpoints, s.images, s.disks, s.logs, s.changes, s.generations} {
 		if err := s.Step(ctx, step); err != nil {
 			return err
 		}
@@ -97,6 +97,9 @@ func (s *sweep) read(ctx context.Context) (err error) {
 		}
 	}
 	if s.locks, err = idsIn(s.p.opts.StateDir, lockSuffix); err != nil {
+		return err
+	}
+	if s.files, err = s.p.filesIn(ctx, s.p.opts.Pool); err != nil {
 		return err
 	}
 	if s.all, err = s.p.readAll(ctx); err != nil {
