@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 
 	univirt "github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
@@ -72,6 +73,26 @@ func groups() []caseGroup {
 		{"networks", networkCases()},
 		{"leaks", leakCases()},
 	}
+}
+
+// fleetingCases are the names of the cases in which nothing that an instance keeps has
+// to outlast its run.
+var fleetingCases = sync.OnceValue(func() map[string]bool {
+	names := make(map[string]bool)
+	for _, g := range groups() {
+		for _, c := range g.cases {
+			if slices.Contains(fleeting, g.name) {
+				names[c.name] = true
+			}
+		}
+	}
+	return names
+})
+
+// fleeting are the groups of such cases.
+var fleeting = []string{
+	"lifecycle", "stop", "transitions", "identity", "concurrency", "errors", "lists", "watch", "wait", "wait for",
+	"update", "ensure", "lifetime", "describe", "fields", "close", "loops", "stats", "networks",
 }
 
 // scope says of what a need speaks.

@@ -25,6 +25,8 @@ type env struct {
 	cancel context.CancelFunc
 	// p is a provider value of the case's own.
 	p univirt.Provider
+	// fleeting says that nothing has to outlast a run.
+	fleeting bool
 	// label marks the goroutines of the case.
 	label string
 
@@ -130,10 +132,14 @@ func (e *env) spec(name string, program ...string) compute.Spec {
 		Pull:    compute.PullNever,
 		Process: compute.Process{Command: append([]string{GuestPath}, program...)},
 	}
-	if e.s.h.Adapt == nil {
+	adapt := e.s.h.Adapt
+	if e.fleeting && e.s.h.AdaptFleeting != nil {
+		adapt = e.s.h.AdaptFleeting
+	}
+	if adapt == nil {
 		return spec
 	}
-	spec, ok := e.s.h.Adapt(spec)
+	spec, ok := adapt(spec)
 	if !ok {
 		panic(leftOut{"the harness's instances do not run " + strings.Join(program, " ")})
 	}

@@ -34,6 +34,10 @@ type Harness struct {
 	// cannot be run, and the cases that need it are left out; "sleep 1h" must be
 	// possible, which may be anything that does nothing. Nil leaves specs alone.
 	Adapt func(spec compute.Spec) (adapted compute.Spec, ok bool)
+	// AdaptFleeting is Adapt for cases in which nothing that an instance keeps has to
+	// outlast its run, and of which no snapshot is taken; nil means Adapt. Instances
+	// without a disk may be made and boot sooner.
+	AdaptFleeting func(spec compute.Spec) (adapted compute.Spec, ok bool)
 	// Shared has cases that only execute something in a running instance share one,
 	// where instances take long until they answer.
 	Shared bool
