@@ -89,7 +89,12 @@ func (p *Provider) hear(s *session) error {
 	}
 	s.hooks = append(s.hooks, metadata)
 	agent, err := s.conn.DomainEventAgentLifecycleRegister(nil, func(_ *lv.Connect, d *lv.Domain, e *lv.DomainEventAgentLifecycle) {
-		if id, err := d.GetUUIDString(); err == nil && e.State == lv.CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED {
+		id, err := d.GetUUIDString()
+		if err != nil {
+			return
+		}
+		p.cache.changed(id)
+		if e.State == lv.CONNECT_DOMAIN_EVENT_AGENT_LIFECYCLE_STATE_CONNECTED {
 			p.feed.tell(happening{id: id, reason: resource.ReasonReady, at: time.Now().UTC()})
 		}
 	})

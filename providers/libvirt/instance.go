@@ -94,9 +94,6 @@ func (i *instance) Info(ctx context.Context) (compute.Info, error) {
 		return compute.Info{}, i.fail("info", err)
 	}
 	d = i.p.withExit(ctx, d)
-	if err := i.p.withAgent(ctx, d); err != nil && !isNotFound(err) {
-		return compute.Info{}, i.fail("info", err)
-	}
 	info := i.p.info(d)
 	if err := i.p.withNetworks(ctx, d, &info, segments{}); err != nil {
 		return compute.Info{}, i.fail("info", err)

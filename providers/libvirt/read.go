@@ -36,8 +36,7 @@ type domain struct {
 	cause lv.DomainShutoffReason
 	// live is libvirt's number of the run under way, -1 for none.
 	live int
-	// agent says that something in the guest listens on the agent's channel, where
-	// that was asked.
+	// agent says that something in the guest listens on the agent's channel.
 	agent bool
 }
 
@@ -89,24 +88,6 @@ func errNotFound() error { return resource.Errorf(errdefs.ErrNotFound, "no such 
 
 func isNotFound(err error) bool { return errors.Is(err, errdefs.ErrNotFound) }
 
-// withAgent asks whether the guest's agent is there, which only the description of
-// what runs tells.
-func (p *Provider) withAgent(ctx context.Context, d *domain) error {
-	if d.state != compute.Running || p.inProcess() {
-		return nil
-	}
-	text, err := onDomain(ctx, p, d.id, func(d *lv.Domain) (string, error) { return d.GetXMLDesc(0) })
-	if err != nil {
-		return err
-	}
-	var live libvirtxml.Domain
-	if err := live.Unmarshal(text); err != nil {
-		return resource.Errorf(errdefs.ErrDataLoss, "the domain's description cannot be read: %w", err)
-	}
-	d.agent = agentThere(&live)
-	return nil
-}
-
 // agentThere reports whether a running domain says that something in the guest
 // listens on the agent's channel.
 func agentThere(d *libvirtxml.Domain) bool {
@@ -118,8 +99,8 @@ func agentThere(d *libvirtxml.Domain) bool {
 	})
 }
 
-// readDomain reads a domain in two calls, and one more where a memory image may
-// be kept; but where the IDs of the domains that have one are known, only if the
+// readDomain reads a domain in two calls, and one more where it runs or a memory
+// image may be kept; but where the IDs of the domains that have one are known, only if the
 // daemon has no other reason.
 func readDomain(d *lv.Domain, saved map[string]bool) (*domain, error) {
 	id, err := d.GetUUIDString()
@@ -155,7 +136,24 @@ func readDomain(d *lv.Domain, saved map[string]bool) (*domain, error) {
 	if number, err := d.GetID(); err == nil && out.state.Active() {
 		out.live = int(number)
 	}
-	return out, nil
+	if out.state == compute.Running {
+		out.agent, err = hasAgent(d)
+	}
+	return out, err
+}
+
+// hasAgent asks whether the guest's agent is there, which only the description of
+// what runs tells.
+func hasAgent(d *lv.Domain) (bool, error) {
+	text, err := d.GetXMLDesc(0)
+	if err != nil {
+		return false, err
+	}
+	var live libvirtxml.Domain
+	if err := live.Unmarshal(text); err != nil {
+		return false, resource.Errorf(errdefs.ErrDataLoss, "the domain's description cannot be read: %w", err)
+	}
+	return agentThere(&live), nil
 }
 
 // stateOf translates the state of a domain.

@@ -15,7 +15,7 @@ func ensureCases() []testCase {
 		{"Ensure leaves a field alone that is zero in the spec", changes("labels"), ensureLeavesZero},
 		{"Ensure changes what Update can change", changes("labels"), ensureChanges},
 		{"Ensure changes resources and keeps those that are zero in the spec", changes("resources.memory", "resources.pids"), ensureResources},
-		{"Ensure is FailedPrecondition where another field differs, and names it", nil, ensureImmutable},
+		{"Ensure is FailedPrecondition where another field differs, and names it", fields("process.command"), ensureImmutable},
 		{"Ensure takes another spelling of the image's name for the same", hook("Image"), ensureImage},
 		{"Ensure from many places at once makes one instance", nil, ensureRace},
 		{"EnsureImage returns what is there", hook("Image"), ensureImageThere},

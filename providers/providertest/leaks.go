@@ -140,7 +140,7 @@ func idleInstances(e *env) {
 
 func importAndDelete(e *env) {
 	e.constant(func(int) {
-		images := e.importArchive(compute.OCIArchive)
+		images := e.importArchive(e.format())
 		for _, image := range images {
 			require.NoError(e, e.p.Images().Delete(e.ctx, image.Ref.ID, compute.DeleteImageOptions{}))
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/containerd/errdefs"
@@ -400,8 +401,8 @@ func (e *env) server(name, net string) (compute.Instance, string) {
 	e.Helper()
 	inst := e.plugged(name, net, "listen", "0.0.0.0:80")
 	e.eventually("the server listens", func() bool {
-		lines := texts(e.logs(inst, compute.LogOptions{}))
-		return len(lines) > 0 && strings.HasPrefix(lines[0], "listening ")
+		// A machine says more than its program does.
+		return slices.ContainsFunc(texts(e.logs(inst, compute.LogOptions{})), func(line string) bool { return strings.HasPrefix(line, "listening ") })
 	})
 	info := e.info(inst)
 	require.NotEmpty(e, info.Endpoints)
