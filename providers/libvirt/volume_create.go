@@ -131,7 +131,10 @@ func (s volumes) makeAll(ctx context.Context, facts *volumeFacts, from content) 
 		err = givenUp(ctx)
 	}
 	if err == nil {
-		made, err = s.records().revise(ctx, made.ended())
+		var finished document
+		if finished, err = s.records().revise(ctx, made.ended()); err == nil {
+			made = finished
+		}
 	}
 	if err == nil {
 		if err = givenUp(ctx); err == nil {

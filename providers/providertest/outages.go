@@ -53,6 +53,8 @@ const (
 func (e *env) severed(call func(p univirt.Provider) error, check func(err error)) {
 	e.Helper()
 	p := e.open(OpenOptions{})
+	// What was made on the way here is no part of it.
+	require.NoError(e, e.lane.clean(e.ctx, e.lane.images))
 	before, err := e.lane.inventory(e.ctx)
 	require.NoError(e, err)
 	var trail []string
