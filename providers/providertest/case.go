@@ -91,7 +91,7 @@ var fleetingCases = sync.OnceValue(func() map[string]bool {
 
 // fleeting are the groups of such cases.
 var fleeting = []string{
-	"lifecycle", "stop", "transitions", "identity", "concurrency", "errors", "lists", "watch", "wait", "wait for",
+	"stop", "transitions", "identity", "concurrency", "errors", "lists", "watch", "wait", "wait for",
 	"update", "lifetime", "describe", "close", "loops", "stats", "networks",
 }
 

@@ -49,8 +49,9 @@ const (
 
 // severed makes calls with a backend that dies in their middle, each time at a
 // later point, until it does not die before the call has returned. The call is
-// told a provider value that loses its backend; check sees what came of it.
-func (e *env) severed(call func(p univirt.Provider) error, check func(err error)) {
+// told a provider value that loses its backend; check sees what came of it. What is
+// prepared before each, where there is anything, happens while all is well.
+func (e *env) severed(prepare func(), call func(p univirt.Provider) error, check func(err error)) {
 	e.Helper()
 	p := e.open(OpenOptions{})
 	// What was made on the way here is no part of it.
@@ -71,6 +72,9 @@ func (e *env) severed(call func(p univirt.Provider) error, check func(err error)
 	for n := 0; n < mostCalls; n += max(1, n/eachCall) {
 		died := false
 		for _, taken := range ways {
+			if prepare != nil {
+				prepare()
+			}
 			mend, err := e.s.h.Sever(p, n, taken)
 			require.NoError(e, err, "sever the provider value")
 			err = e.returns("a call without a backend", func() error { return call(p) })
@@ -145,11 +149,8 @@ func outage(e *env, o operation) {
 	e.vacate()
 	var before compute.Info
 	e.severed(
-		func(p univirt.Provider) error {
-			inst := begin(e)
-			before = e.info(inst)
-			return o.do(e.ctx, e, p.Instances().Handle(inst.ID()))
-		},
+		func() { before = e.info(begin(e)) },
+		func(p univirt.Provider) error { return o.do(e.ctx, e, p.Instances().Handle(before.Ref.ID)) },
 		func(err error) {
 			after()
 			e.unavailable(err, anyhow)
@@ -197,7 +198,7 @@ func providerOutage(e *env, o providerOperation) {
 	anyhow := o.do(e.ctx, e, e.p)
 	require.NoError(e, e.lane.clean(e.ctx, e.lane.images))
 	before := e.everything()
-	e.severed(
+	e.severed(nil,
 		func(p univirt.Provider) error { return o.do(e.ctx, e, p) },
 		func(err error) {
 			e.unavailable(err, anyhow)
