@@ -51,7 +51,7 @@ func (i *instance) AttachVolume(ctx context.Context, mount compute.Mount) error 
 // rewire runs an operation that gives the instance another record, with which the
 // picture of it is brought up to date.
 func (i *instance) rewire(ctx context.Context, op string, do func(context.Context) (*record, error), before ...func(context.Context) error) error {
-	return i.change(ctx, op, func(ctx context.Context) error {
+	return i.changeWithin(ctx, compute.CleanupTimeout, op, func(ctx context.Context) error {
 		var written *record
 		err := i.p.locked(ctx, i.id, func() (err error) {
 			written, err = do(ctx)

@@ -24,6 +24,11 @@ import (
 // caller waits no more than a moment, and the change does not begin its next step.
 // The turn is passed on when it has ended.
 func (i *instance) change(ctx context.Context, op string, do func(context.Context) error, before ...func(context.Context) error) error {
+	return i.changeWithin(ctx, settleTime, op, do, before...)
+}
+
+// changeWithin is change for what must not go on unseen: its caller waits longer.
+func (i *instance) changeWithin(ctx context.Context, most time.Duration, op string, do func(context.Context) error, before ...func(context.Context) error) error {
 	ctx, done, err := i.p.begin(ctx)
 	if err != nil {
 		return i.fail(op, err)
@@ -38,7 +43,7 @@ func (i *instance) change(ctx context.Context, op string, do func(context.Contex
 	if err != nil {
 		return i.fail(op, ended(ctx))
 	}
-	return i.fail(op, i.p.seenThrough(ctx, settleTime, func(ctx context.Context) error {
+	return i.fail(op, i.p.seenThrough(ctx, most, func(ctx context.Context) error {
 		defer pass()
 		return do(ctx)
 	}))
