@@ -105,9 +105,8 @@ func (i *instance) attach(ctx context.Context, d *domain, mount compute.Mount, d
 		err = i.plug(ctx, device)
 	}
 	if err == nil {
-		err = givenUp(ctx)
-	}
-	if err == nil {
+		// Also where the caller has given up: a guest that is still booting lets go of no
+		// disk, so that it could not be undone.
 		return &after, nil
 	}
 	clean, cancel := i.p.cleanup(ctx)
