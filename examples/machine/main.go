@@ -99,7 +99,7 @@ func show(ctx context.Context, url, disk string) (err error) {
 		Image:     imageName,
 		RootDisk:  2 * resource.GiB,
 		Resources: compute.Resources{CPUs: 1, Memory: 384 * resource.MiB},
-		CloudInit: &compute.CloudInit{UserData: resource.NewSecret("#cloud-config\nhostname: machine\nwrite_files:\n- path: /root/note\n  content: hello from the seed\n")},
+		CloudInit: &compute.CloudInit{UserData: resource.NewSecret("#cloud-config\nhostname: machine\nwrite_files:\n- path: /etc/note\n  content: hello from the seed\n")},
 		Networks:  []compute.NetworkAttachment{{Network: "example"}},
 		Labels:    resource.Labels{"example": "machine"},
 	})
@@ -129,7 +129,7 @@ func show(ctx context.Context, url, disk string) (err error) {
 	if err := says(ctx, inst, "uname", "-sr"); err != nil {
 		return err
 	}
-	if err := says(ctx, inst, "cat", "/root/note"); err != nil {
+	if err := says(ctx, inst, "cat", "/etc/note"); err != nil {
 		return err
 	}
 
@@ -143,10 +143,10 @@ func show(ctx context.Context, url, disk string) (err error) {
 		return err
 	}
 	fmt.Printf("snapshot   \"before\", with memory, in %s\n", since(began))
-	if _, err := compute.Output(ctx, inst, "sh", "-c", "echo changed > /root/note"); err != nil {
+	if _, err := compute.Output(ctx, inst, "sh", "-c", "echo changed > /etc/note"); err != nil {
 		return err
 	}
-	if err := says(ctx, inst, "cat", "/root/note"); err != nil {
+	if err := says(ctx, inst, "cat", "/etc/note"); err != nil {
 		return err
 	}
 	began = time.Now()
@@ -157,7 +157,7 @@ func show(ctx context.Context, url, disk string) (err error) {
 	if _, err := compute.WaitFor(ctx, inst, compute.LevelAgent); err != nil {
 		return err
 	}
-	if err := says(ctx, inst, "cat", "/root/note"); err != nil {
+	if err := says(ctx, inst, "cat", "/etc/note"); err != nil {
 		return err
 	}
 

@@ -101,7 +101,7 @@ func TestAMachineBootsFromAnImageAndReadsItsSeed(t *testing.T) {
 	inst, err := p.Instances().Create(ctx, compute.Spec{
 		Name: "web", Image: diskName, RootDisk: resource.GiB,
 		Resources: compute.Resources{Memory: 256 * resource.MiB},
-		CloudInit: &compute.CloudInit{UserData: resource.NewSecret("#cloud-config\nwrite_files:\n- path: /root/note\n  content: secret word\nruncmd:\n- cat /root/note\n- cat /sys/block/vda/size\n- cat /sys/block/vdb/ro\n")},
+		CloudInit: &compute.CloudInit{UserData: resource.NewSecret("#cloud-config\nwrite_files:\n- path: /etc/note\n  content: secret word\nruncmd:\n- cat /etc/note\n- cat /sys/block/vda/size\n- cat /sys/block/vdb/ro\n")},
 	})
 	require.NoError(t, err)
 	info, err := inst.Info(ctx)

@@ -1,3 +1,5 @@
+//go:build linux
+
 // Command vm runs examples/machine on a private libvirtd, without leaving anything
 // behind, with an image made of Debian's packages.
 package main
