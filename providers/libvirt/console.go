@@ -256,13 +256,14 @@ func (c *console) release() {
 	if c.heard {
 		c.end(io.EOF)
 		_ = c.stream.EventRemoveCallback()
-		// One that is under way has done with the stream.
-		c.mu.Lock()
-		c.mu.Unlock()
 	}
-	if c.stream != nil {
-		_ = c.stream.Abort()
-		_ = c.stream.Free()
+	// A callback that is under way holds the lock until it has done with the stream.
+	c.mu.Lock()
+	stream := c.stream
+	c.mu.Unlock()
+	if stream != nil {
+		_ = stream.Abort()
+		_ = stream.Free()
 	}
 	if c.conn != nil {
 		_, _ = c.conn.Close()

@@ -30,8 +30,13 @@ func (c *lineCutter) cut(data []byte) []compute.LogLine {
 			c.kept, data = append(c.kept, data...), nil
 		default:
 			n := mostLine - len(c.kept)
-			lines = append(lines, c.line(append(c.kept, data[:n]...), true))
+			text := append(c.kept, data[:n]...)
 			c.kept, data = nil, data[n:]
+			// A carriage return may be one that a newline follows.
+			if whole, cut := bytes.CutSuffix(text, []byte("\r")); cut {
+				text, c.kept = whole, []byte("\r")
+			}
+			lines = append(lines, c.line(text, true))
 		}
 	}
 	return lines
