@@ -88,7 +88,7 @@ func (s instances) assemble(ctx context.Context, id string, r record) (record, e
 				err = s.make(ctx, id, r)
 			}
 			if err != nil {
-				s.p.undoPlug(ctx, id)
+				s.p.clearLost(ctx, id)
 				s.p.undoDisks(ctx, id, r)
 				return err
 			}

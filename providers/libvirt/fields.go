@@ -107,7 +107,7 @@ func Features() resource.Features {
 		compute.FeatureSnapshotMemory: yes,
 		compute.FeatureClone:          no("instances are not cloned yet"),
 		compute.FeatureAttachVolume:   yes,
-		compute.FeatureAttachNetwork:  no("a machine is plugged in when it is made"),
+		compute.FeatureAttachNetwork:  yes,
 		compute.FeatureDial:           no("nobody dials into a network yet"),
 		compute.FeaturePlan:           yes,
 		compute.FeatureScreenshot:     yes,
@@ -147,6 +147,7 @@ func (h hypervisor) machines() univirt.KindDescription {
 			}
 		}
 		d.Features[compute.FeatureAttachVolume] = resource.Support{Reason: onlyReal}
+		d.Features[compute.FeatureAttachNetwork] = resource.Support{Reason: noServers}
 	}
 	return d
 }

@@ -102,7 +102,7 @@ func (i *instance) attach(ctx context.Context, d *domain, mount compute.Mount, d
 		err = i.p.stillThere(ctx, []volumeDisk{disk})
 	}
 	if err == nil && d.state.Active() {
-		err = i.plug(ctx, device)
+		err = i.plug(ctx, &device)
 	}
 	if err == nil {
 		// Also where the caller has given up: a guest that is still booting lets go of no
@@ -113,16 +113,16 @@ func (i *instance) attach(ctx context.Context, d *domain, mount compute.Mount, d
 	defer cancel()
 	back := before
 	back.Revision = after.Revision + 1
-	if undo := i.unplug(clean, mount.Path); undo != nil {
+	if undo := i.unplugVolume(clean, mount.Path); undo != nil {
 		return nil, errors.Join(err, undo)
 	}
 	undo := i.reshape(clean, back, func(next, _ *libvirtxml.Domain) error { dropVolume(next, mount.Path); return nil })
 	return nil, errors.Join(err, undo)
 }
 
-// plug gives a machine that runs a disk.
-func (i *instance) plug(ctx context.Context, disk libvirtxml.DomainDisk) error {
-	text, err := disk.Marshal()
+// plug gives a machine that runs a device.
+func (i *instance) plug(ctx context.Context, device libvirtxml.Document) error {
+	text, err := device.Marshal()
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (i *instance) DetachVolume(ctx context.Context, at string) error {
 			return nil, err
 		}
 		if d.state.Active() {
-			if err := i.unplug(ctx, at); err != nil {
+			if err := i.unplugVolume(ctx, at); err != nil {
 				return nil, err
 			}
 		}
@@ -169,23 +169,41 @@ func (i *instance) DetachVolume(ctx context.Context, at string) error {
 	})
 }
 
-// unplugPatience is how long a guest has to let go of a disk.
+// unplugVolume takes the disk of a mount from a machine, if it runs and has it.
+func (i *instance) unplugVolume(ctx context.Context, at string) error {
+	return i.unplug(ctx, "disk "+serialOf(at), func(live *libvirtxml.Domain) *libvirtxml.DomainAlias {
+		disk, _ := volumeAt(live, at)
+		return disk.Alias
+	})
+}
+
+// unplugPatience is how long a guest has to let go of a device.
 const unplugPatience = 10 * time.Second
 
-// unplug takes the disk of a mount from a machine, if it runs and has it.
-func (i *instance) unplug(ctx context.Context, at string) error {
-	alias := aliasOf(at)
-	gone, stop := i.p.tidings.await(deviceOf(i.id, alias))
+// unplug takes a device from a machine, if it runs and has it.
+func (i *instance) unplug(ctx context.Context, what string, find func(live *libvirtxml.Domain) *libvirtxml.DomainAlias) error {
+	alias := func() (string, error) {
+		return onDomain(ctx, i.p, i.id, func(d *lv.Domain) (string, error) {
+			if active, err := d.IsActive(); err != nil || !active {
+				return "", err
+			}
+			live, err := describedDomain(d, 0)
+			if err != nil {
+				return "", err
+			}
+			if a := find(live); a != nil {
+				return a.Name, nil
+			}
+			return "", nil
+		})
+	}
+	name, err := alias()
+	if err != nil || name == "" {
+		return err
+	}
+	gone, stop := i.p.tidings.await(deviceOf(i.id, name))
 	defer stop()
-	asked, err := onDomain(ctx, i.p, i.id, func(d *lv.Domain) (bool, error) {
-		has, err := hasLive(d, at)
-		if err != nil || !has {
-			return false, err
-		}
-		changes(ctx)
-		return true, d.DetachDeviceAlias(alias, lv.DOMAIN_DEVICE_MODIFY_LIVE)
-	})
-	if err != nil || !asked {
+	if err := i.do(ctx, func(d *lv.Domain) error { return d.DetachDeviceAlias(name, lv.DOMAIN_DEVICE_MODIFY_LIVE) }); err != nil {
 		return err
 	}
 	patience := time.NewTimer(unplugPatience)
@@ -199,32 +217,13 @@ func (i *instance) unplug(ctx context.Context, at string) error {
 	case <-ctx.Done():
 	}
 	// The event may have been lost with a connection.
-	has, err := onDomain(ctx, i.p, i.id, func(d *lv.Domain) (bool, error) { return hasLive(d, at) })
-	switch {
+	switch name, err = alias(); {
 	case err != nil:
 		return err
-	case has:
-		return resource.Errorf(errdefs.ErrFailedPrecondition, "the guest does not let go of the disk %s", serialOf(at))
+	case name != "":
+		return resource.Errorf(errdefs.ErrFailedPrecondition, "the guest does not let go of the %s", what)
 	}
 	return nil
-}
-
-// hasLive reports whether a machine runs and has the disk of a mount.
-func hasLive(d *lv.Domain, at string) (bool, error) {
-	active, err := d.IsActive()
-	if err != nil || !active {
-		return false, err
-	}
-	text, err := d.GetXMLDesc(0)
-	if err != nil {
-		return false, err
-	}
-	var live libvirtxml.Domain
-	if err := live.Unmarshal(text); err != nil {
-		return false, err
-	}
-	_, has := volumeAt(&live, at)
-	return has, nil
 }
 
 func dropVolume(d *libvirtxml.Domain, at string) {

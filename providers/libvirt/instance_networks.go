@@ -21,21 +21,27 @@ import (
 // networks. Whoever calls it takes them back where it fails.
 func (p *Provider) plug(ctx context.Context, id string, r *record) error {
 	for n, a := range r.spec.Networks {
-		field := fmt.Sprintf("networks[%d]", n)
-		var use netUse
-		var err error
-		if a.Endpoint != "" {
-			use, err = p.plugReserved(ctx, id, r.Name, a.Endpoint)
-			err = atField(field+".endpoint", err)
-		} else {
-			use, err = p.plugNew(ctx, id, r.Name, field, a)
-		}
+		use, err := p.plugOne(ctx, id, r.Name, a)
 		if err != nil {
-			return err
+			return under(fmt.Sprintf("networks[%d]", n), err)
 		}
 		r.Nets = append(r.Nets, use)
 	}
 	return nil
+}
+
+// plugOne gives an instance an endpoint on one network. Faults name the fields of the
+// attachment.
+func (p *Provider) plugOne(ctx context.Context, id, name string, a compute.NetworkAttachment) (netUse, error) {
+	if a.Endpoint != "" {
+		use, err := p.plugReserved(ctx, id, name, a.Endpoint)
+		return use, atField("endpoint", err)
+	}
+	use, err := p.plugNew(ctx, id, name, a)
+	if isNotFound(err) {
+		err = atField("network", err)
+	}
+	return use, err
 }
 
 // plugReserved takes an endpoint that is there.
@@ -76,10 +82,10 @@ func (p *Provider) plugReserved(ctx context.Context, id, name, wanted string) (n
 }
 
 // plugNew makes an endpoint that goes with the instance.
-func (p *Provider) plugNew(ctx context.Context, id, name, field string, a compute.NetworkAttachment) (netUse, error) {
+func (p *Provider) plugNew(ctx context.Context, id, name string, a compute.NetworkAttachment) (netUse, error) {
 	d, err := networks{p}.records().find(ctx, a.Network)
 	if err != nil {
-		return netUse{}, atField(field+".network", err)
+		return netUse{}, err
 	}
 	e := endpointRecord{ID: resource.NewID(), Name: name, Aliases: a.Aliases, MAC: a.MAC, Holder: id, Own: true}
 	h := &networkHandle{p, d.ID}
@@ -89,23 +95,18 @@ func (p *Provider) plugNew(ctx context.Context, id, name, field string, a comput
 		}
 		return err
 	})
-	if err != nil {
-		return netUse{}, under(field, err)
-	}
-	return netUse{Network: d.ID, Libvirt: domainName(d.Namespace, d.Name), Endpoint: e.ID, MAC: e.MAC.String()}, nil
+	return netUse{Network: d.ID, Libvirt: domainName(d.Namespace, d.Name), Endpoint: e.ID, MAC: e.MAC.String()}, err
 }
 
 // under puts the fields of an error below another.
 func under(field string, err error) error {
 	var own *resource.Error
-	switch faults := resource.FaultsOf(err); {
-	case len(faults) > 0:
+	if faults := resource.FaultsOf(err); len(faults) > 0 {
 		var below resource.Faults
 		below.Under(field, faults)
 		return below.Err()
-	case isNotFound(err):
-		return atField(field+".network", err)
-	case errors.As(err, &own) && own.Field != "":
+	}
+	if errors.As(err, &own) && own.Field != "" {
 		out := *own
 		out.Field = field + "." + own.Field
 		return &out
@@ -123,14 +124,14 @@ func (h *networkHandle) alterNow(ctx context.Context, change func(network.Spec, 
 	return h.p.locked(ctx, h.id, func() error { return h.amend(ctx, change) })
 }
 
-// unplug takes back the endpoints that an instance has, and removes those that go
-// with it.
-func (p *Provider) unplug(ctx context.Context, id string) error {
+// unplug takes back the endpoints that an instance has, but for those to keep, and
+// removes those that go with it.
+func (p *Provider) unplug(ctx context.Context, id string, keep []netUse) error {
 	docs, err := networks{p}.records().list(ctx)
 	if err != nil {
 		return err
 	}
-	has := func(e endpointRecord) bool { return e.Holder == id }
+	has := func(e endpointRecord) bool { return e.Holder == id && !uses(keep, e.ID) }
 	var errs []error
 	for _, d := range docs {
 		state, err := readNetworkState(d)
@@ -154,22 +155,45 @@ func (p *Provider) unplug(ctx context.Context, id string) error {
 	return errors.Join(errs...)
 }
 
+// uses reports whether an endpoint is among those of an instance's record.
+func uses(all []netUse, endpoint string) bool {
+	return slices.ContainsFunc(all, func(u netUse) bool { return u.Endpoint == endpoint })
+}
+
 // unplugAny is unplug where there may be networks at all.
 func (p *Provider) unplugAny(ctx context.Context, id string) error {
 	if p.inProcess() {
 		return nil
 	}
-	return p.unplug(ctx, id)
+	return p.unplug(ctx, id, nil)
 }
 
-// undoPlug takes back the endpoints of an instance that was not made.
-func (p *Provider) undoPlug(ctx context.Context, id string) {
+// dropLost takes back the endpoints that an instance has and does not know of, all of
+// them where there is no such instance. It is called with the instance locked.
+func (p *Provider) dropLost(ctx context.Context, id string) error {
+	d, err := p.read(ctx, id)
+	switch {
+	case isNotFound(err):
+		return p.unplug(ctx, id, nil)
+	case err != nil:
+		return err
+	case d.facts.record == nil || d.facts.fault != nil:
+		return nil // nobody knows what it has
+	}
+	return p.unplug(ctx, id, d.facts.record.Nets)
+}
+
+// clearLost is dropLost where the change that it belongs to is over, one way or the
+// other. What fails is done later.
+func (p *Provider) clearLost(ctx context.Context, id string) {
 	clean, cancel := p.cleanup(ctx)
 	defer cancel()
 	clean, end := outlive.Context(clean, 0)
 	defer end()
-	if err := p.unplug(clean, id); err != nil {
-		p.later(func(ctx context.Context) bool { return p.unplug(ctx, id) == nil })
+	if p.dropLost(clean, id) != nil {
+		p.later(func(ctx context.Context) bool {
+			return p.locked(ctx, id, func() error { return p.dropLost(ctx, id) }) == nil
+		})
 	}
 }
 

@@ -76,7 +76,7 @@ func (s *sweep) deleteNetwork(ctx context.Context, d document) error {
 	})
 }
 
-// endpoints takes back those of instances that are no more.
+// endpoints takes back those of instances that are no more, or do not know of them.
 func (s *sweep) endpoints(ctx context.Context) error {
 	if s.p.inProcess() || s.opts.Owner != "" {
 		return nil
@@ -85,6 +85,10 @@ func (s *sweep) endpoints(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	known := map[string]*domain{}
+	for _, d := range s.all {
+		known[d.id] = d
+	}
 	lost := map[string]bool{}
 	for _, d := range docs {
 		state, err := readNetworkState(d)
@@ -92,22 +96,23 @@ func (s *sweep) endpoints(ctx context.Context) error {
 			continue
 		}
 		for _, e := range state.Endpoints {
-			if e.Holder != "" && !s.here[e.Holder] {
+			if e.Holder != "" && !has(known[e.Holder], e.ID) {
 				lost[e.Holder] = true
 			}
 		}
 	}
 	for id := range lost {
 		if held, err := filelock.Held(s.p.lockPath(id)); held || err != nil && !errors.Is(err, fs.ErrNotExist) {
-			continue // it is being made, or deleted
+			continue // it is being changed
 		}
 		s.Take(ctx, s.p.ref(resource.KindEndpoint, "", id), func() error {
-			// It may have been made meanwhile.
-			if _, err := s.p.read(ctx, id); !isNotFound(err) {
-				return errors.Join(err, errdefs.ErrNotFound)
-			}
-			return s.p.unplug(ctx, id)
+			return s.p.locked(ctx, id, func() error { return s.p.dropLost(ctx, id) })
 		})
 	}
 	return nil
+}
+
+// has reports whether an instance may have an endpoint.
+func has(d *domain, endpoint string) bool {
+	return d != nil && (d.facts.record == nil || d.facts.fault != nil || uses(d.facts.record.Nets, endpoint))
 }

@@ -148,3 +148,80 @@ func TestAMachineOnABridgeOfSomebodyElse(t *testing.T) {
 	_, err = n.Reserve(ctx, network.EndpointSpec{Addresses: []netip.Addr{netip.MustParseAddr("10.1.2.3")}})
 	require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
 }
+
+func TestAMachineIsPluggedInWhileItRuns(t *testing.T) {
+	p := open(t, "replugged")
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	n, err := p.Networks().Create(ctx, dualStack("lan", "10.81.3.0/24", "fd42:81:3::/64"))
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, n.Delete(context.WithoutCancel(ctx), network.DeleteOptions{})) })
+	reserved, err := n.Reserve(ctx, network.EndpointSpec{Name: "reserved"})
+	require.NoError(t, err)
+	inst, err := p.Instances().Create(ctx, machine("web"))
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		assert.NoError(t, inst.Delete(context.WithoutCancel(ctx), compute.DeleteOptions{Force: true}))
+	})
+	endpoints := func() []network.EndpointInfo {
+		info, err := inst.Info(ctx)
+		require.NoError(t, err)
+		return info.Endpoints
+	}
+	require.NoError(t, compute.AttachNetwork(ctx, inst, compute.NetworkAttachment{Endpoint: reserved.ID()}), "while it stands still")
+	require.ErrorIs(t, reserved.Release(ctx), errdefs.ErrFailedPrecondition)
+	require.NoError(t, inst.Start(ctx, compute.StartOptions{}))
+	_, err = compute.WaitFor(ctx, inst, compute.LevelAgent)
+	require.NoError(t, err)
+	began := time.Now()
+	require.NoError(t, compute.AttachNetwork(ctx, inst, compute.NetworkAttachment{Network: "lan", Aliases: []string{"second"}}))
+	t.Logf("attach %s", time.Since(began))
+	all := endpoints()
+	require.Len(t, all, 2)
+	cards := func() string {
+		out, err := compute.Output(ctx, inst, "sh", "-c", "cat /sys/class/net/*/address")
+		require.NoError(t, err)
+		return string(out)
+	}
+	for _, e := range all {
+		assert.True(t, e.PluggedIn)
+		require.Eventually(t, func() bool { return strings.Contains(cards(), e.MAC.String()) }, 20*time.Second, 50*time.Millisecond)
+	}
+
+	for _, a := range []compute.NetworkAttachment{{Network: "none-such"}, {Network: "lan", MAC: all[1].MAC}, {Endpoint: reserved.ID()}} {
+		err := compute.AttachNetwork(ctx, inst, a)
+		require.Error(t, err)
+		var own *resource.Error
+		require.ErrorAs(t, err, &own)
+		assert.Contains(t, []string{"network", "mac", "endpoint"}, own.Field)
+		require.Len(t, endpoints(), 2)
+	}
+
+	// One that a dead maker took for it goes with the next change.
+	_, err = p.plugOne(ctx, inst.ID(), "web", compute.NetworkAttachment{Network: "lan"})
+	require.NoError(t, err)
+	began = time.Now()
+	require.NoError(t, compute.DetachNetwork(ctx, inst, all[1].Ref.ID))
+	t.Logf("detach %s", time.Since(began))
+	require.ErrorIs(t, compute.DetachNetwork(ctx, inst, all[1].Ref.ID), errdefs.ErrNotFound)
+	assert.NotContains(t, cards(), all[1].MAC.String())
+	left := 0
+	for e, err := range n.Endpoints(ctx, network.EndpointFilter{}) {
+		require.NoError(t, err)
+		assert.Equal(t, reserved.ID(), e.Ref.ID)
+		left++
+	}
+	assert.Equal(t, 1, left)
+
+	// Or with a sweep.
+	_, err = p.plugOne(ctx, inst.ID(), "web", compute.NetworkAttachment{Network: "lan"})
+	require.NoError(t, err)
+	report, err := p.Sweep(ctx, univirt.SweepOptions{})
+	require.NoError(t, err)
+	require.Len(t, report.Removed, 1)
+	require.Len(t, endpoints(), 1)
+
+	require.NoError(t, compute.DetachNetwork(ctx, inst, reserved.ID()))
+	require.NoError(t, reserved.Release(ctx))
+	assert.Empty(t, endpoints())
+}
