@@ -3,6 +3,7 @@ package nocloud
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"slices"
 	"unicode/utf16"
 )
@@ -65,6 +66,43 @@ func image(files []file) []byte {
 	put(jolietRootAt, joliet)
 	return out
 }
+
+// parse returns the files of an image by their short names.
+func parse(disk []byte) (map[string][]byte, error) {
+	extent := func(record []byte) ([]byte, bool) {
+		at, size := int64(binary.LittleEndian.Uint32(record[2:]))*sector, int64(binary.LittleEndian.Uint32(record[10:]))
+		if at+size > int64(len(disk)) {
+			return nil, false
+		}
+		return disk[at : at+size], true
+	}
+	const rootRecord = primaryAt*sector + 156
+	if len(disk) < contentAt*sector || string(disk[primaryAt*sector+1:][:5]) != "CD001" {
+		return nil, errors.New("not an ISO 9660 image")
+	}
+	root, ok := extent(disk[rootRecord:])
+	if !ok {
+		return nil, errCutOff
+	}
+	files := map[string][]byte{}
+	for len(root) > 0 && root[0] > 0 {
+		length := int(root[0])
+		if length < 34 || length > len(root) || 33+int(root[32]) > length {
+			return nil, errors.New("an ISO 9660 image with a record that is none")
+		}
+		if root[25]&2 == 0 {
+			content, ok := extent(root)
+			if !ok {
+				return nil, errCutOff
+			}
+			files[string(root[33:][:root[32]])] = content
+		}
+		root = root[length:]
+	}
+	return files, nil
+}
+
+var errCutOff = errors.New("an ISO 9660 image that is cut off")
 
 // pathTableSize is that of a table of the root alone.
 const pathTableSize = 10

@@ -1,4 +1,4 @@
-// Package nocloud writes the disk from which cloud-init reads what a machine is to
+// Package nocloud writes and reads the disk from which cloud-init reads what a machine is to
 // be: the seed of its data source NoCloud
 // (https://cloudinit.readthedocs.io/en/latest/reference/datasources/nocloud.html).
 //
@@ -28,3 +28,10 @@ func (s Seed) files() []file {
 // Image returns the disk. Its content is as secret as that of the files, which is
 // why it is not made by way of a folder.
 func (s Seed) Image() []byte { return image(s.files()) }
+
+// Parse reads a disk that Image has written. Of what somebody has altered it reads
+// what it can.
+func Parse(disk []byte) (Seed, error) {
+	files, err := parse(disk)
+	return Seed{UserData: files["USER_DAT.;1"], MetaData: files["META_DAT.;1"], NetworkConfig: files["NETWORK_.;1"]}, err
+}

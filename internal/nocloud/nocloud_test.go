@@ -74,3 +74,33 @@ func TestFilesOfAnySize(t *testing.T) {
 		require.Zero(t, len(b)%sector, size)
 	}
 }
+
+func TestParse(t *testing.T) {
+	for _, s := range []Seed{seed, {MetaData: []byte{}, UserData: []byte{}}} {
+		got, err := Parse(s.Image())
+		require.NoError(t, err)
+		assert.Equal(t, s, got)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	image := seed.Image()
+	f.Add(0, []byte{}, 0)
+	f.Add(rootAt*sector, []byte{200}, 0)
+	f.Add(primaryAt*sector+156+2, []byte{0xff, 0xff, 0xff, 0x7f}, 0)
+	f.Add(0, []byte{}, len(image)-1)
+	f.Fuzz(func(t *testing.T, at int, with []byte, most int) {
+		disk := bytes.Clone(image)
+		if at >= 0 && at < len(disk) {
+			copy(disk[at:], with)
+		}
+		if most > 0 && most < len(disk) {
+			disk = disk[:most]
+		}
+		got, err := Parse(disk)
+		if err != nil {
+			assert.Empty(t, got)
+		}
+		assert.LessOrEqual(t, len(got.UserData), len(disk))
+	})
+}

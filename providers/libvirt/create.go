@@ -47,15 +47,24 @@ func (s instances) create(ctx context.Context, id string, spec compute.Spec) err
 	if err := s.p.checkFirmware(ctx, r.spec.Boot); err != nil {
 		return err
 	}
+	img, err := s.p.imageOf(ctx, r.spec)
+	if err != nil {
+		return err
+	}
+	return s.place(ctx, id, r, func(ctx context.Context, r *record) error { return s.p.makeDisks(ctx, id, r, img) })
+}
+
+// place makes an instance with all that it needs; its own disks as it is told.
+func (s instances) place(ctx context.Context, id string, r record, disks func(context.Context, *record) error) error {
 	var made record
-	err = s.p.withMounts(ctx, id, spec.Mounts, mountField, func(volumes []volumeDisk) (err error) {
-		made, err = s.assemble(ctx, id, r.mounting(volumes))
+	err := s.p.withMounts(ctx, id, r.spec.Mounts, mountField, func(volumes []volumeDisk) (err error) {
+		made, err = s.assemble(ctx, id, r.mounting(volumes), disks)
 		return err
 	})
 	if err != nil {
 		return err
 	}
-	if spec.Lifetime.Ephemeral {
+	if r.spec.Lifetime.Ephemeral {
 		s.p.mortals.Add(id)
 	}
 	// Nothing is locked any more for which the events' reader may wait.
@@ -63,21 +72,17 @@ func (s instances) create(ctx context.Context, id string, spec compute.Spec) err
 	return nil
 }
 
-// assemble makes an instance with all that it needs, and returns its record.
-func (s instances) assemble(ctx context.Context, id string, r record) (record, error) {
+// assemble returns the record of what it has made.
+func (s instances) assemble(ctx context.Context, id string, r record, disks func(context.Context, *record) error) (record, error) {
 	if len(r.spec.Networks) == 0 && !hasDisks(r.spec) {
 		return r, s.make(ctx, id, r)
-	}
-	img, err := s.p.imageOf(ctx, r.spec)
-	if err != nil {
-		return r, err
 	}
 	// The lock tells a sweep that whoever has made the disks and taken the endpoints
 	// lives.
 	var made record
-	err = s.p.seenThrough(ctx, compute.CleanupTimeout, func(ctx context.Context) error {
+	err := s.p.seenThrough(ctx, compute.CleanupTimeout, func(ctx context.Context) error {
 		return s.p.locked(ctx, id, func() error {
-			err := s.p.makeDisks(ctx, id, &r, img)
+			err := disks(ctx, &r)
 			if err == nil {
 				err = s.p.plug(ctx, id, &r)
 			}

@@ -32,6 +32,9 @@ type imageUse struct {
 func rootFile(id string) string { return id + ".root.qcow2" }
 func seedFile(id string) string { return id + ".seed.iso" }
 
+// rootTarget is the name of the first disk.
+const rootTarget = "vda"
+
 // hasDisks reports whether an instance has disks of its own.
 func hasDisks(spec compute.Spec) bool { return spec.Image != "" || spec.CloudInit != nil }
 
@@ -50,7 +53,7 @@ func applyDisks(d *libvirtxml.Domain, id string, r record) {
 	}
 	if r.Disks.Image != nil {
 		d.OS.BootDevices = []libvirtxml.DomainBootDevice{{Dev: "hd"}}
-		d.Devices.Disks = append(d.Devices.Disks, fileDisk(filepath.Join(r.Disks.Folder, rootFile(id)), "qcow2", "vda"))
+		d.Devices.Disks = append(d.Devices.Disks, fileDisk(filepath.Join(r.Disks.Folder, rootFile(id)), "qcow2", rootTarget))
 	}
 	if r.spec.CloudInit != nil {
 		// On virtio, as kernels for clouds have no drivers for others; at the end, where

@@ -105,7 +105,7 @@ func Features() resource.Features {
 		compute.FeatureFiles:          no(noGuest),
 		compute.FeatureSnapshot:       yes,
 		compute.FeatureSnapshotMemory: yes,
-		compute.FeatureClone:          no("instances are not cloned yet"),
+		compute.FeatureClone:          yes,
 		compute.FeatureAttachVolume:   yes,
 		compute.FeatureAttachNetwork:  yes,
 		compute.FeatureDial:           no("nobody dials into a network yet"),

@@ -115,7 +115,15 @@ func TestAMachineBootsFromAnImageAndReadsItsSeed(t *testing.T) {
 		assert.Contains(t, said, line)
 	}
 	assert.ErrorIs(t, p.Images().Delete(ctx, diskName, compute.DeleteImageOptions{Force: true}), errdefs.ErrFailedPrecondition)
+	clone, err := compute.Clone(ctx, inst, compute.CloneOptions{Name: "copy"})
+	require.NoError(t, err)
 	require.NoError(t, inst.Delete(ctx, compute.DeleteOptions{Force: true}))
+	require.NoError(t, clone.Start(ctx, compute.StartOptions{}))
+	said = says(t, p, clone, testguest.Ready)
+	for _, line := range []string{"guest: seed", "hostname copy", "secret word", "\n2097152"} {
+		assert.Contains(t, said, line)
+	}
+	require.NoError(t, clone.Delete(ctx, compute.DeleteOptions{Force: true}))
 	assert.Empty(t, filesOf(t, p, inst.ID()))
 	require.NoError(t, p.Images().Delete(ctx, image.Ref.ID, compute.DeleteImageOptions{}))
 	assert.Empty(t, filesOf(t, p, ".image"))

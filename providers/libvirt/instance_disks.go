@@ -65,7 +65,7 @@ func (p *Provider) makeDisks(ctx context.Context, id string, r *record, img *dis
 	if err := givenUp(ctx); err != nil || r.spec.CloudInit == nil {
 		return err
 	}
-	return p.makeSeed(ctx, id, r.spec)
+	return p.makeSeed(ctx, id, facts.name, r.spec)
 }
 
 // plannedDisks is what makeDisks would say in the record, as far as that is known
@@ -120,10 +120,10 @@ func (p *Provider) makeOverlay(ctx context.Context, id string, spec compute.Spec
 	return err
 }
 
-func (p *Provider) makeSeed(ctx context.Context, id string, spec compute.Spec) error {
+func (p *Provider) makeSeed(ctx context.Context, id, pool string, spec compute.Spec) error {
 	content := seed(id, spec)
 	changes(ctx)
-	_, err := onPool(ctx, p, p.opts.Pool, func(c *lv.Connect, pool *lv.StoragePool) (struct{}, error) {
+	_, err := onPool(ctx, p, pool, func(c *lv.Connect, pool *lv.StoragePool) (struct{}, error) {
 		v, err := makeFile(pool, rawFile(seedFile(id), int64(len(content))), nil)
 		if err != nil {
 			return struct{}{}, err
@@ -170,13 +170,13 @@ func (p *Provider) removeDisks(ctx context.Context, id, pool string) error {
 
 // undoDisks removes the disks of an instance that was not made.
 func (p *Provider) undoDisks(ctx context.Context, id string, r record) {
-	if !hasDisks(r.spec) {
+	if r.Disks == nil {
 		return
 	}
 	clean, cancel := p.cleanup(ctx)
 	defer cancel()
-	if err := p.removeDisks(clean, id, p.opts.Pool); err != nil {
-		p.later(func(ctx context.Context) bool { return p.removeDisks(ctx, id, p.opts.Pool) == nil })
+	if err := p.removeDisks(clean, id, r.Disks.Pool); err != nil {
+		p.later(func(ctx context.Context) bool { return p.removeDisks(ctx, id, r.Disks.Pool) == nil })
 	}
 }
 

@@ -15,7 +15,8 @@ import (
 
 // copyLive copies a disk of a machine that runs into a new file: the machine writes to
 // both until they are alike, and the copy is as the disk is then. What the guest has
-// only in its memory is not in it.
+// only in its memory is not in it. Of an overlay only what is its own is copied, to
+// another of the same base.
 func (p *Provider) copyLive(ctx context.Context, pool string, to libvirtxml.StorageVolume, from content) error {
 	if err := p.makeRoom(ctx, pool, to); err != nil {
 		return err
@@ -28,7 +29,7 @@ func (p *Provider) copyLive(ctx context.Context, pool string, to libvirtxml.Stor
 		Driver: &libvirtxml.DomainDiskDriver{Name: "qemu", Type: to.Target.Format.Type},
 		Source: &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{File: path}},
 	}
-	if to.Allocation.Value == 0 {
+	if to.Allocation == nil || to.Allocation.Value == 0 {
 		// Holes stay holes, without being written first. What has its room from the
 		// beginning would lose it.
 		target.Driver.Discard = "unmap"
@@ -36,6 +37,10 @@ func (p *Provider) copyLive(ctx context.Context, pool string, to libvirtxml.Stor
 	description, err := target.Marshal()
 	if err != nil {
 		return err
+	}
+	flags := lv.DOMAIN_BLOCK_COPY_REUSE_EXT | lv.DOMAIN_BLOCK_COPY_TRANSIENT_JOB
+	if to.BackingStore != nil {
+		flags |= lv.DOMAIN_BLOCK_COPY_SHALLOW
 	}
 	s, err := p.link.session(ctx)
 	if err != nil {
@@ -45,7 +50,7 @@ func (p *Provider) copyLive(ctx context.Context, pool string, to libvirtxml.Stor
 	alike, stop := p.tidings.await(copyOf(id, disk))
 	defer stop()
 	_, err = onDomain(ctx, p, id, func(d *lv.Domain) (struct{}, error) {
-		return struct{}{}, d.BlockCopy(disk, description, &lv.DomainBlockCopyParameters{}, lv.DOMAIN_BLOCK_COPY_REUSE_EXT|lv.DOMAIN_BLOCK_COPY_TRANSIENT_JOB)
+		return struct{}{}, d.BlockCopy(disk, description, &lv.DomainBlockCopyParameters{}, flags)
 	})
 	if err != nil {
 		return err
