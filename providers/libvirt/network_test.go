@@ -73,7 +73,8 @@ func TestPacketsBetweenMachines(t *testing.T) {
 	require.Eventually(t, func() bool { _, err := run(db, "true"); return err == nil }, 60*time.Second, 100*time.Millisecond)
 	require.Eventually(t, func() bool { _, err := run(away, "true"); return err == nil }, 60*time.Second, 100*time.Millisecond)
 	for _, a := range infos["web"].Endpoints[0].Addresses {
-		assert.True(t, pings(db, a.Addr().String()), "%s on the same network", a)
+		// A guest makes itself an address of IPv6 in its own time.
+		assert.Eventually(t, func() bool { return pings(db, a.Addr().String()) }, 20*time.Second, 100*time.Millisecond, "%s on the same network", a)
 		assert.False(t, pings(away, a.Addr().String()), "%s from another network", a)
 	}
 	for _, name := range []string{"web", "web.lan", "service", "db.lan"} {

@@ -46,10 +46,13 @@ func newEnv(t T, s *suite, l *lane) *env {
 func (e *env) finish() {
 	e.Helper()
 	e.cancel()
-	for _, l := range append(e.extra, e.lane) {
-		if err := l.clean(context.Background(), l.images); err != nil {
+	if err := e.lane.clean(context.Background(), e.lane.images); err != nil {
+		e.Errorf("clean up after the case: %v", err)
+		e.lane.spoilt = true
+	}
+	for _, l := range e.extra {
+		if err := l.clean(context.Background(), nil); err != nil {
 			e.Errorf("clean up after the case: %v", err)
-			l.spoilt = true
 		}
 	}
 	for _, p := range e.opened {
