@@ -17,7 +17,8 @@ const (
 	LevelBooted
 	// LevelAgent instances answer Exec. Containers do at once.
 	LevelAgent
-	// LevelAddress instances have an address on each of their networks.
+	// LevelAddress instances have an address on each of their networks. A guest that
+	// has no agent does not reach it, but WaitFor returns when it has leased them.
 	LevelAddress
 	// LevelHealthy instances pass their readiness probe, or their health check
 	// where they have no such probe.

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
 
+	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -119,9 +121,17 @@ func (w *waiter) decide(ctx context.Context, info Info) (bool, error) {
 			Err: errors.New("the instance has no network to have an address on")}
 	}
 	if w.level < LevelHealthy {
-		return info.Level >= w.level, nil
+		return info.Level >= w.level || w.level == LevelAddress && addressed(info.Endpoints), nil
 	}
 	return w.healthy(ctx, info)
+}
+
+// addressed reports whether a guest shows that it has its addresses, also one that has
+// no agent, by which it would reach the level: what was only assigned shows nothing.
+func addressed(endpoints []network.EndpointInfo) bool {
+	return !slices.ContainsFunc(endpoints, func(e network.EndpointInfo) bool {
+		return len(e.Addresses) == 0 || e.Source == "" || e.Source == "assigned"
+	})
 }
 
 func (w *waiter) healthy(ctx context.Context, info Info) (bool, error) {

@@ -46,6 +46,17 @@ func TestWaitFor(t *testing.T) {
 			func(m *machine) { m.info.Endpoints = endpoints("") },
 			func(i *compute.Info) { i.Endpoints, i.Level = endpoints("10.0.0.1/24"), compute.LevelAddress },
 		},
+		"address, of a guest without an agent": {
+			compute.LevelAddress,
+			func(m *machine) {
+				m.info.Level, m.info.Endpoints = compute.LevelRunning, endpoints("10.0.0.1/24")
+				m.info.Endpoints[0].Source = "assigned"
+			},
+			func(i *compute.Info) {
+				i.Endpoints = endpoints("10.0.0.1/24")
+				i.Endpoints[0].Source = "lease"
+			},
+		},
 		"healthy without a probe": {level: compute.LevelHealthy},
 		"healthy without a probe, of a machine that boots": {
 			compute.LevelHealthy,

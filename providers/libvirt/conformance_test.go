@@ -141,6 +141,7 @@ func crash(p *Provider) error {
 	p.operations.Wait()
 	p.feed.wait()
 	p.detached.Wait()
+	p.leases.watched.Wait()
 	p.unlink()
 	p.link.over.Wait()
 	p.generation.Release()

@@ -13,7 +13,8 @@ import (
 
 // Libvirt tells when a guest's agent comes, but not when the guest has got its
 // address. So where somebody has asked for an instance that has none yet, that is
-// looked after for a while, and told to those who watch.
+// looked after for a while, and told to those who watch: when libvirt writes a lease
+// down on this host, and now and then, as not all addresses are leased.
 
 const (
 	soonest  = 100 * time.Millisecond
@@ -57,10 +58,15 @@ func (p *Provider) expectAddress(id string) {
 		defer p.expectations.end(id)
 		ctx, cancel := context.WithTimeout(p.alive, expected)
 		defer cancel()
+		leased, stop := p.leases.await(p.here(leaseFolder))
+		defer stop()
 		for pause := soonest; ; pause = min(pause*5/4, latest) {
 			timer := time.NewTimer(pause)
 			select {
 			case <-timer.C:
+			case <-leased:
+				timer.Stop()
+				pause = soonest
 			case <-ctx.Done():
 				timer.Stop()
 				return

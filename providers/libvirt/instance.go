@@ -95,10 +95,11 @@ func (i *instance) Info(ctx context.Context) (compute.Info, error) {
 	}
 	d = i.p.withExit(ctx, d)
 	info := i.p.info(d)
-	if err := i.p.withNetworks(ctx, d, &info, segments{}); err != nil {
+	reached, err := i.p.withNetworks(ctx, d, &info, segments{})
+	if err != nil {
 		return compute.Info{}, i.fail("info", err)
 	}
-	if d.state == compute.Running && len(info.Endpoints) > 0 && info.Level < compute.LevelAddress {
+	if d.state == compute.Running && len(info.Endpoints) > 0 && !reached {
 		i.p.expectAddress(i.id)
 	}
 	return info, nil
@@ -189,7 +190,7 @@ func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.I
 			continue
 		}
 		if info := s.p.info(s.p.withExit(ctx, d)); filter.Matches(info) {
-			if err := s.p.withNetworks(ctx, d, &info, read); err != nil {
+			if _, err := s.p.withNetworks(ctx, d, &info, read); err != nil {
 				return nil, err
 			}
 			infos = append(infos, info)

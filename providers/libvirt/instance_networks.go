@@ -226,33 +226,34 @@ func (p *Provider) endpointsOf(ctx context.Context, d *domain, known segments) (
 			continue
 		}
 		e := s.state.Endpoints[at]
-		all = append(all, s.tell(e, d.state.Active()))
-		reached = reached && s.reached(e)
+		all = append(all, s.tell(e, d))
+		reached = reached && s.reached(e, d)
 	}
 	return all, reached, nil
 }
 
 // reached reports whether the guest has the addresses that were assigned to it, as
-// far as that shows: it makes one of IPv6 by itself.
-func (s *segment) reached(e endpointRecord) bool {
-	if len(e.Addresses) == 0 {
+// far as that shows: it makes one of IPv6 by itself, sometime before its agent comes.
+func (s *segment) reached(e endpointRecord, d *domain) bool {
+	switch {
+	case len(e.Addresses) == 0:
 		return false
+	case slices.ContainsFunc(e.Addresses, func(p netip.Prefix) bool { return p.Addr().Is4() }):
+		return s.hasLease(e, d.facts.run)
 	}
-	return s.hasLease(e) || !slices.ContainsFunc(e.Addresses, func(p netip.Prefix) bool { return p.Addr().Is4() })
+	return d.agent
 }
 
-// withNetworks adds to an info what is known of the instance's networks.
-func (p *Provider) withNetworks(ctx context.Context, d *domain, info *compute.Info, known segments) error {
+// withNetworks adds to an info what is known of the instance's networks, and reports
+// whether the guest has its addresses. What has no agent stays below the level of an
+// address, but each endpoint says where its addresses are known from.
+func (p *Provider) withNetworks(ctx context.Context, d *domain, info *compute.Info, known segments) (reached bool, err error) {
 	if d.facts.record == nil || len(d.facts.record.Nets) == 0 {
-		return nil
+		return false, nil
 	}
-	all, reached, err := p.endpointsOf(ctx, d, known)
-	if err != nil {
-		return err
+	info.Endpoints, reached, err = p.endpointsOf(ctx, d, known)
+	if reached && info.Level == compute.LevelAgent {
+		info.Level = compute.LevelAddress
 	}
-	info.Endpoints = all
-	if reached && d.state == compute.Running {
-		info.Level = max(info.Level, compute.LevelAddress)
-	}
-	return nil
+	return reached, err
 }

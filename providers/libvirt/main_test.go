@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 }
 
 // startShared starts the private libvirtd of all tests.
-func startShared(t *testing.T) *Provider {
+func startShared(t testing.TB) *Provider {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("short: machines take a while to boot")
@@ -79,7 +79,7 @@ func startShared(t *testing.T) *Provider {
 }
 
 // open returns a provider of a namespace of the shared hypervisor.
-func open(t *testing.T, namespace string) *Provider {
+func open(t testing.TB, namespace string) *Provider {
 	t.Helper()
 	shared := startShared(t)
 	p, err := New(t.Context(), Options{

@@ -38,7 +38,7 @@ func TestNetworksOfSpecs(t *testing.T) {
 			own := networkChoices(spec)
 			var state networkState
 			for _, e := range []endpointRecord{{ID: "1", Name: "web", Aliases: []string{"service"}}, {ID: "2", Name: "db", Aliases: []string{"service"}}} {
-				_, err := state.reserve(own.Subnets, e, nil)
+				_, err := state.reserve("net", own.Subnets, e, nil)
 				require.NoError(t, err)
 			}
 			got, err := describeNetwork(goldenID, "team.lan", own, state)
@@ -99,7 +99,7 @@ func TestReserve(t *testing.T) {
 	lan := subnets("10.1.2.0/29", "fd00:1::/64")
 	mac := network.HardwareAddr{0x52, 0x54, 0, 1, 2, 3}
 	var s networkState
-	first, err := s.reserve(lan, endpointRecord{ID: "1", MAC: mac}, []netip.Addr{netip.MustParseAddr("10.1.2.4")})
+	first, err := s.reserve("net", lan, endpointRecord{ID: "1", MAC: mac}, []netip.Addr{netip.MustParseAddr("10.1.2.4")})
 	require.NoError(t, err)
 	assert.Equal(t, "[10.1.2.4/29 fd00:1::5054:ff:fe01:203/64]", netipText(first.Addresses))
 	for name, c := range map[string]struct {
@@ -121,7 +121,7 @@ func TestReserve(t *testing.T) {
 		for _, text := range c.wants {
 			wants = append(wants, netip.MustParseAddr(text))
 		}
-		_, err := s.reserve(lan, endpointRecord{ID: name, MAC: c.mac}, wants)
+		_, err := s.reserve("net", lan, endpointRecord{ID: name, MAC: c.mac}, wants)
 		require.ErrorIs(t, err, c.kind, name)
 		field := ""
 		if faults := resource.FaultsOf(err); len(faults) > 0 {
@@ -136,14 +136,21 @@ func TestReserve(t *testing.T) {
 		assert.Len(t, s.Endpoints, 1, name)
 	}
 	for n := range 4 {
-		_, err := s.reserve(lan, endpointRecord{ID: string(rune('a' + n))}, nil)
+		_, err := s.reserve("net", lan, endpointRecord{ID: string(rune('a' + n))}, nil)
 		require.NoError(t, err)
 	}
-	_, err = s.reserve(lan, endpointRecord{ID: "last"}, nil)
+	_, err = s.reserve("net", lan, endpointRecord{ID: "last"}, nil)
 	require.ErrorIs(t, err, errdefs.ErrResourceExhausted)
+	before := s.Endpoints[s.find("a")]
 	s.remove("a")
-	_, err = s.reserve(lan, endpointRecord{ID: "last"}, nil)
+	after, err := s.reserve("net", lan, endpointRecord{ID: "last"}, nil)
 	require.NoError(t, err)
+	assert.Equal(t, before.Addresses, after.Addresses)
+	assert.Equal(t, before.MAC, after.MAC, "to which the address is leased")
+	s.remove("last")
+	other, err := s.reserve("another", lan, endpointRecord{ID: "last"}, nil)
+	require.NoError(t, err)
+	assert.NotEqual(t, before.MAC, other.MAC)
 }
 
 func netipText(all []netip.Prefix) string {
@@ -173,7 +180,7 @@ func FuzzNetwork(f *testing.F) {
 		}
 		own := networkChoices(spec)
 		var state networkState
-		if _, err := state.reserve(own.Subnets, endpointRecord{ID: "1", Aliases: endpoint.Aliases}, nil); err != nil {
+		if _, err := state.reserve("net", own.Subnets, endpointRecord{ID: "1", Aliases: endpoint.Aliases}, nil); err != nil {
 			return
 		}
 		text, err := describeNetwork(goldenID, "team."+name, own, state)

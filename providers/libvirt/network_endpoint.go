@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	lv "libvirt.org/go/libvirt"
@@ -38,10 +39,9 @@ type segment struct {
 	doc   document
 	spec  network.Spec
 	state networkState
-	// bridge is libvirt's, and leased are the addresses that guests have asked for, by
-	// MAC.
+	// bridge is libvirt's, and leases are what guests have asked for, by MAC.
 	bridge string
-	leased map[string][]netip.Addr
+	leases map[string][]lease
 }
 
 // segment reads a network.
@@ -51,7 +51,7 @@ func (p *Provider) segment(ctx context.Context, id string) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &segment{p: p, doc: d, leased: map[string][]netip.Addr{}}
+	s := &segment{p: p, doc: d, leases: map[string][]lease{}}
 	if s.spec, s.state, err = readNetwork(d); err != nil {
 		return nil, err
 	}
@@ -70,10 +70,10 @@ func (p *Provider) segment(ctx context.Context, id string) (*segment, error) {
 		if err != nil {
 			return nil // of a network that stands still, or has none
 		}
-		for _, lease := range leases {
-			if a, err := netip.ParseAddr(lease.IPaddr); err == nil {
-				mac := strings.ToLower(lease.Mac)
-				s.leased[mac] = append(s.leased[mac], a)
+		for _, l := range leases {
+			if a, err := netip.ParseAddr(l.IPaddr); err == nil {
+				mac := strings.ToLower(l.Mac)
+				s.leases[mac] = append(s.leases[mac], lease{a, l.ExpiryTime})
 			}
 		}
 		return nil
@@ -84,21 +84,37 @@ func (p *Provider) segment(ctx context.Context, id string) (*segment, error) {
 	return s, err
 }
 
-// endpointInfo tells of an endpoint.
-func (s *segment) endpointInfo(ctx context.Context, e endpointRecord) (network.EndpointInfo, error) {
-	running := false
-	if e.Holder != "" {
-		d, err := s.p.read(ctx, e.Holder)
-		if err != nil && !isNotFound(err) {
-			return network.EndpointInfo{}, err
-		}
-		running = err == nil && d.state.Active()
-	}
-	return s.tell(e, running), nil
+// lease is an address that a guest has asked for.
+type lease struct {
+	address netip.Addr
+	expiry  time.Time
 }
 
-// tell is endpointInfo where it is known whether the instance runs.
-func (s *segment) tell(e endpointRecord, running bool) network.EndpointInfo {
+// leaseTime is dnsmasq's, where nobody says another (dnsmasq(8), --dhcp-range).
+const leaseTime = time.Hour
+
+// since reports whether the lease was given, or renewed, in a run: one of a run before
+// stays until it expires.
+func (l lease) since(run runRecord) bool {
+	return run.Continued || l.expiry.IsZero() || !l.expiry.Add(-leaseTime).Before(run.Started.Truncate(time.Second))
+}
+
+// endpointInfo tells of an endpoint.
+func (s *segment) endpointInfo(ctx context.Context, e endpointRecord) (network.EndpointInfo, error) {
+	var d *domain
+	if e.Holder != "" {
+		var err error
+		if d, err = s.p.read(ctx, e.Holder); err != nil && !isNotFound(err) {
+			return network.EndpointInfo{}, err
+		}
+	}
+	return s.tell(e, d), nil
+}
+
+// tell is endpointInfo where the domain of the instance is known; nil where there is
+// none.
+func (s *segment) tell(e endpointRecord, d *domain) network.EndpointInfo {
+	running := d != nil && d.state.Active()
 	info := network.EndpointInfo{
 		Ref:     s.p.ref(resource.KindEndpoint, e.Name, e.ID),
 		Network: s.p.ref(resource.KindNetwork, s.doc.Name, s.doc.ID),
@@ -114,7 +130,7 @@ func (s *segment) tell(e endpointRecord, running bool) network.EndpointInfo {
 	switch {
 	case len(e.Addresses) == 0:
 		info.Reason = "addresses are given by others on a bridged network"
-	case running && s.asks() && s.hasLease(e):
+	case running && s.asks() && s.hasLease(e, d.facts.run):
 		info.Source = "lease"
 	default:
 		info.Source = "assigned"
@@ -127,10 +143,10 @@ func (s *segment) asks() bool {
 	return slices.ContainsFunc(s.spec.Subnets, func(n network.Subnet) bool { return n.DHCP })
 }
 
-// hasLease reports whether the guest has asked for what is assigned to it.
-func (s *segment) hasLease(e endpointRecord) bool {
-	return slices.ContainsFunc(s.leased[e.MAC.String()], func(a netip.Addr) bool {
-		return slices.ContainsFunc(e.Addresses, func(p netip.Prefix) bool { return p.Addr() == a })
+// hasLease reports whether the guest has asked in a run for what is assigned to it.
+func (s *segment) hasLease(e endpointRecord, run runRecord) bool {
+	return slices.ContainsFunc(s.leases[e.MAC.String()], func(l lease) bool {
+		return l.since(run) && slices.ContainsFunc(e.Addresses, func(p netip.Prefix) bool { return p.Addr() == l.address })
 	})
 }
 

@@ -312,7 +312,7 @@ func (h *networkHandle) reserve(spec network.Spec, state *networkState, e endpoi
 	if spec.External == network.Bridged && len(wanted) > 0 {
 		return resource.Faults{{Field: "addresses", Reason: "must be empty on a bridged network: addresses are given by others"}}.Err()
 	}
-	_, err := state.reserve(spec.Subnets, e, wanted)
+	_, err := state.reserve(h.id, spec.Subnets, e, wanted)
 	return err
 }
 

@@ -156,8 +156,8 @@ func checkNetwork(spec network.Spec) error {
 
 // newMAC is the hardware address of an endpoint, in the range that QEMU's and
 // libvirt's own are of (https://wiki.qemu.org/Documentation/Networking#How_to_change_the_default_MAC_address).
-func newMAC(id string) network.HardwareAddr {
-	sum := sha256.Sum256([]byte(id))
+func newMAC(of string) network.HardwareAddr {
+	sum := sha256.Sum256([]byte(of))
 	return network.HardwareAddr{0x52, 0x54, 0x00, sum[0], sum[1], sum[2]}
 }
 
@@ -169,56 +169,67 @@ func madeOf(subnet netip.Prefix, mac network.HardwareAddr) netip.Addr {
 	return netip.AddrFrom16(raw)
 }
 
-// reserve adds an endpoint to the state.
-func (s *networkState) reserve(subnets []network.Subnet, e endpointRecord, wanted []netip.Addr) (endpointRecord, error) {
-	if len(e.MAC) == 0 {
-		for try := 0; ; try++ {
-			e.MAC = newMAC(fmt.Sprint(e.ID, try))
-			if !s.hasMAC(e.MAC) {
-				break
-			}
-		}
-	} else if s.hasMAC(e.MAC) {
+// reserve adds an endpoint to the state of a network.
+//
+// A MAC that is not asked for is made of the network and the address: dnsmasq gives
+// nobody an address that is leased to another MAC, so that whoever gets one next
+// would wait for the lease's end.
+func (s *networkState) reserve(of string, subnets []network.Subnet, e endpointRecord, wanted []netip.Addr) (endpointRecord, error) {
+	if len(e.MAC) > 0 && s.hasMAC(e.MAC) {
 		return e, &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "mac", Err: errors.New("another endpoint has it")}
 	}
-	fixed := make([]netip.Addr, len(subnets))
+	addresses := make([]netip.Addr, len(subnets))
+	asked := make([]string, len(subnets)) // the fields
 	for i, a := range wanted {
 		field := fmt.Sprintf("addresses[%d]", i)
 		n := slices.IndexFunc(subnets, func(s network.Subnet) bool { return s.CIDR.Contains(a) })
 		switch {
 		case n < 0:
 			return e, resource.Faults{{Field: field, Reason: "must lie in a subnet of the network"}}.Err()
-		case fixed[n].IsValid():
+		case addresses[n].IsValid():
 			return e, resource.Faults{{Field: field, Reason: "must be the only one in " + subnets[n].CIDR.String()}}.Err()
 		case a == subnets[n].Gateway || a == subnets[n].CIDR.Addr() || lastHost(subnets[n].CIDR).Less(a):
 			return e, resource.Faults{{Field: field, Reason: "must be a host's, and not the gateway's"}}.Err()
-		case a.Is6() && a != madeOf(subnets[n].CIDR, e.MAC):
-			return e, resource.Faults{{Field: field, Reason: "must be " + madeOf(subnets[n].CIDR, e.MAC).String() + ", which the guest makes of its MAC"}}.Err()
 		case s.hasAddress(a):
 			return e, &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: field, Err: errors.New("another endpoint has it")}
 		}
-		fixed[n] = a
+		addresses[n], asked[n] = a, field
 	}
 	for n, subnet := range subnets {
-		a := fixed[n]
-		switch {
-		case a.IsValid():
-		case subnet.CIDR.Addr().Is6():
-			a = madeOf(subnet.CIDR, e.MAC)
-		default:
-			for a = subnet.First; a == subnet.Gateway || s.hasAddress(a); a = a.Next() {
-				if a == subnet.Last {
-					return e, resource.Errorf(errdefs.ErrResourceExhausted, "no address is left in %s", subnet.CIDR)
-				}
-			}
-			if subnet.Last.Less(a) {
-				return e, resource.Errorf(errdefs.ErrResourceExhausted, "no address is left in %s", subnet.CIDR)
+		if subnet.CIDR.Addr().Is4() && !addresses[n].IsValid() {
+			var err error
+			if addresses[n], err = s.next(subnet); err != nil {
+				return e, err
 			}
 		}
-		e.Addresses = append(e.Addresses, netip.PrefixFrom(a, subnet.CIDR.Bits()))
+	}
+	for try := 0; len(e.MAC) == 0; try++ {
+		if mac := newMAC(fmt.Sprint(of, addresses, try)); !s.hasMAC(mac) {
+			e.MAC = mac
+		}
+	}
+	for n, subnet := range subnets {
+		if subnet.CIDR.Addr().Is6() {
+			made := madeOf(subnet.CIDR, e.MAC)
+			if addresses[n].IsValid() && addresses[n] != made {
+				return e, resource.Faults{{Field: asked[n], Reason: "must be " + made.String() + ", which the guest makes of its MAC"}}.Err()
+			}
+			addresses[n] = made
+		}
+		e.Addresses = append(e.Addresses, netip.PrefixFrom(addresses[n], subnet.CIDR.Bits()))
 	}
 	s.Endpoints = append(s.Endpoints, e)
 	return e, nil
+}
+
+// next is the first address of a subnet that nobody has.
+func (s *networkState) next(subnet network.Subnet) (netip.Addr, error) {
+	for a := subnet.First; !subnet.Last.Less(a); a = a.Next() {
+		if a != subnet.Gateway && !s.hasAddress(a) {
+			return a, nil
+		}
+	}
+	return netip.Addr{}, resource.Errorf(errdefs.ErrResourceExhausted, "no address is left in %s", subnet.CIDR)
 }
 
 func (s *networkState) hasMAC(mac network.HardwareAddr) bool {

@@ -132,7 +132,8 @@ func (n networks) chooseSubnet(ctx context.Context, id string, spec *network.Spe
 		_, _, clash := network.Overlaps([]network.Subnet{{CIDR: p}}, taken)
 		return clash
 	})
-	spec.Subnets = []network.Subnet{subnetChoices(network.Subnet{CIDR: cidr})}
+	// Guests have no other way to learn what was chosen.
+	spec.Subnets = []network.Subnet{subnetChoices(network.Subnet{CIDR: cidr, DHCP: true})}
 	return err
 }
 

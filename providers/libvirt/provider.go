@@ -54,6 +54,7 @@ type Provider struct {
 	cache cache
 	// expectations are instances whose guests have no address yet.
 	expectations expectations
+	leases       leaseNews
 	shelf        shelf
 	// agents are those of guests.
 	agents agentQueue
@@ -231,6 +232,7 @@ func (p *Provider) Close() (err error) {
 		p.feed.wait()
 		err = p.takeAlong()
 		p.detached.Wait()
+		p.leases.watched.Wait()
 		if p.unlink != nil {
 			p.unlink()
 		}

@@ -66,6 +66,8 @@ type record struct {
 type runRecord struct {
 	Run     int       `json:"run"`
 	Started time.Time `json:"started"`
+	// Continued says that the guest was not booted: it goes on as it was kept.
+	Continued bool `json:"continued,omitempty"`
 	// Consoles are where the output of the last runs begins, the oldest first.
 	Consoles []consoleMark `json:"consoles,omitempty"`
 }

@@ -239,7 +239,7 @@ func (i *instance) revert(ctx context.Context, name string) (compute.State, erro
 	if running && !k.Memory {
 		flags = lv.DOMAIN_SNAPSHOT_REVERT_PAUSED
 	}
-	run := runRecord{Run: d.lastRun() + 1, Started: time.Now().UTC()}
+	run := runRecord{Run: d.lastRun() + 1, Started: time.Now().UTC(), Continued: true}
 	err = i.onKept(ctx, k.name, func(_ *lv.Domain, s *lv.DomainSnapshot) error { return s.RevertToSnapshot(flags) })
 	if err != nil {
 		return "", err
