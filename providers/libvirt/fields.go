@@ -21,6 +21,7 @@ const (
 	noGuests     = "libvirt's hypervisor for tests has no guests"
 	noTimes      = "what a console wrote is kept without the times"
 	noTerminal   = "qemu-guest-agent has no terminals"
+	noPublish    = "ports are not published yet"
 	noUser       = "qemu-guest-agent starts processes as the user that it runs as"
 )
 
@@ -47,7 +48,8 @@ func Fields() resource.FieldTable {
 		).
 		Refused("a virtual machine has a network of its own", "networkMode=host").
 		Refused("a guest is told by its network's server", "dns.*").
-		Refused("ports are not published yet", "ports[].*").
+		Honored("ports[].name", "ports[].protocol", "ports[].instance").
+		Refused(noPublish, "ports[].publish", "ports[].hostIP", "ports[].host").
 		Honored("mounts[].type", "mounts[].source", "mounts[].readOnly").
 		Hint("the guest mounts its disks: it finds one as /dev/disk/by-id/virtio-SERIAL, where SERIAL is the path with '-' between its parts",
 			"mounts[].path").
@@ -108,7 +110,7 @@ func Features() resource.Features {
 		compute.FeatureClone:          no("instances are not cloned yet"),
 		compute.FeatureAttachVolume:   yes,
 		compute.FeatureAttachNetwork:  no("a machine is plugged in when it is made"),
-		compute.FeatureDial:           no("nobody dials into a network yet"),
+		compute.FeatureDial:           yes,
 		compute.FeaturePlan:           yes,
 		compute.FeatureScreenshot:     yes,
 		compute.FeatureMigrate:        no(noScale),
@@ -147,6 +149,9 @@ func (h hypervisor) machines() univirt.KindDescription {
 			}
 		}
 		d.Features[compute.FeatureAttachVolume] = resource.Support{Reason: onlyReal}
+	}
+	if h.unreachable != "" {
+		d.Features[compute.FeatureDial] = resource.Support{Reason: h.unreachable}
 	}
 	return d
 }
@@ -190,7 +195,7 @@ func NetworkFeatures() resource.Features {
 		network.FeatureStableAddress: yes,
 		network.FeatureFixedAddress:  yes,
 		network.FeatureReserve:       yes,
-		network.FeaturePublish:       {Reason: "ports are not published yet"},
+		network.FeaturePublish:       {Reason: noPublish},
 		network.FeatureMTU:           yes,
 	}
 }
