@@ -21,7 +21,6 @@ const (
 	noGuests     = "libvirt's hypervisor for tests has no guests"
 	noTimes      = "what a console wrote is kept without the times"
 	noTerminal   = "qemu-guest-agent has no terminals"
-	noPublish    = "ports are not published yet"
 	noUser       = "qemu-guest-agent starts processes as the user that it runs as"
 )
 
@@ -48,8 +47,7 @@ func Fields() resource.FieldTable {
 		).
 		Refused("a virtual machine has a network of its own", "networkMode=host").
 		Refused("a guest is told by its network's server", "dns.*").
-		Honored("ports[].name", "ports[].protocol", "ports[].instance").
-		Refused(noPublish, "ports[].publish", "ports[].hostIP", "ports[].host").
+		Honored("ports[].name", "ports[].protocol", "ports[].instance", "ports[].publish", "ports[].hostIP", "ports[].host").
 		Honored("mounts[].type", "mounts[].source", "mounts[].readOnly").
 		Hint("the guest mounts its disks: it finds one as /dev/disk/by-id/virtio-SERIAL, where SERIAL is the path with '-' between its parts",
 			"mounts[].path").
@@ -68,6 +66,9 @@ func (h hypervisor) fields() resource.FieldTable {
 	if h.virtType == "test" {
 		t.Refused(onlyReal, "image", "pull", "rootDisk", "cloudInit.userData", "cloudInit.metaData", "cloudInit.networkConfig", "boot.firmware", "mounts[].type", "mounts[].source", "mounts[].path", "mounts[].readOnly").
 			Refused(noServers, "networks[].*")
+	}
+	if h.unreachable != "" {
+		t.Refused(h.unreachable, "ports[].publish", "ports[].hostIP", "ports[].host")
 	}
 	return t
 }
@@ -195,7 +196,7 @@ func NetworkFeatures() resource.Features {
 		network.FeatureStableAddress: yes,
 		network.FeatureFixedAddress:  yes,
 		network.FeatureReserve:       yes,
-		network.FeaturePublish:       {Reason: noPublish},
+		network.FeaturePublish:       yes,
 		network.FeatureMTU:           yes,
 	}
 }

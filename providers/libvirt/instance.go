@@ -94,6 +94,7 @@ func (i *instance) Info(ctx context.Context) (compute.Info, error) {
 		return compute.Info{}, i.fail("info", err)
 	}
 	d = i.p.withExit(ctx, d)
+	i.p.keepPublished(ctx, d)
 	info := i.p.info(d)
 	if err := i.p.withNetworks(ctx, d, &info, segments{}); err != nil {
 		return compute.Info{}, i.fail("info", err)
