@@ -84,10 +84,7 @@ func (i *instance) start(ctx context.Context, opts compute.StartOptions) error {
 		return err
 	}
 	if ports != nil {
-		// The next look at the instance tries it again.
-		if err := i.p.follow(ctx, d, ports); err != nil {
-			i.p.opts.Logger.Warn("the published ports are not forwarded", "instance", i.id, "error", err)
-		}
+		i.followed(ctx, d, ports)
 	}
 	if resumed {
 		return nil

@@ -177,6 +177,14 @@ func (p *Provider) follow(ctx context.Context, d *domain, f *keeper.Forward) err
 	return f.Follow(ctx, pid)
 }
 
+// followed is follow for a run that has begun, whether or not that succeeds: the next
+// look at the instance tries it again.
+func (i *instance) followed(ctx context.Context, d *domain, f *keeper.Forward) {
+	if err := i.p.follow(ctx, d, f); err != nil {
+		i.p.opts.Logger.Warn("the published ports are not forwarded", "instance", i.id, "error", err)
+	}
+}
+
 // keepPublished forwards the ports of a machine that runs, if what did so was killed.
 func (p *Provider) keepPublished(ctx context.Context, d *domain) {
 	if d.facts.record == nil || !d.state.Active() || p.hyper.unreachable != "" || len(d.facts.record.publications()) == 0 {

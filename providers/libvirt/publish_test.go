@@ -5,6 +5,7 @@ package libvirt
 import (
 	"bufio"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +16,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,6 +28,7 @@ import (
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/daemon"
+	"github.com/univirt/univirt/internal/testguest"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
@@ -123,6 +126,39 @@ func TestPublishedPorts(t *testing.T) {
 		require.NoError(t, conn.Close())
 		_, err = inst.(compute.Dialer).Dial(ctx, network.TCP, 0)
 		require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
+	})
+	t.Run("each direction has its own end", func(t *testing.T) {
+		const size = 8 << 20
+		conn, err := net.DialTCP("tcp", nil, net.TCPAddrFromAddrPort(netip.AddrPortFrom(web.HostIP, web.Host)))
+		require.NoError(t, err)
+		defer conn.Close()
+		_ = conn.SetDeadline(time.Now().Add(time.Minute))
+		go func() {
+			_, _ = io.CopyN(conn, rand.Reader, size)
+			_ = conn.CloseWrite()
+		}()
+		n, err := io.Copy(io.Discard, conn)
+		require.NoError(t, err)
+		assert.EqualValues(t, size, n, "the machine has seen the end, and answered all")
+	})
+	t.Run("many connections", func(t *testing.T) {
+		var all sync.WaitGroup
+		for range 100 {
+			all.Go(func() { assert.True(t, echoed(t, web)) })
+		}
+		all.Wait()
+	})
+	t.Run("datagrams", func(t *testing.T) {
+		_, err := compute.WaitFor(ctx, inst, compute.LevelAgent)
+		require.NoError(t, err)
+		x, err := compute.Exec(ctx, inst, compute.ExecSpec{Process: compute.Process{Command: []string{testguest.Program, "answer", ":53"}}})
+		require.NoError(t, err)
+		defer func() { _ = x.Signal(ctx, "SIGKILL") }()
+		require.Eventually(t, func() bool { return echoed(t, info.Ports[2]) }, 30*time.Second, 50*time.Millisecond)
+		conn, err := inst.(compute.Dialer).Dial(ctx, network.UDP, 53)
+		require.NoError(t, err)
+		assert.True(t, echoes(conn))
+		require.NoError(t, conn.Close())
 	})
 	t.Run("a helper that is killed is replaced", func(t *testing.T) {
 		pid := forwarderOf(t, inst.ID())
