@@ -240,3 +240,64 @@ func TestSweepTakesPortsOfTheDead(t *testing.T) {
 	assert.Empty(t, report.Failed)
 	assert.NoFileExists(t, p.portsPath(id))
 }
+
+// TestPortsOutliveTheirProviderAndNotItsFolder needs no guest that boots.
+func TestPortsOutliveTheirProviderAndNotItsFolder(t *testing.T) {
+	startShared(t)
+	dir := filepath.Join(t.TempDir(), "d")
+	ctx := t.Context()
+	p, err := New(ctx, Options{Managed: &Managed{Dir: dir, PrivateNetwork: true}})
+	require.NoError(t, err)
+	removed := false
+	t.Cleanup(func() {
+		if !removed {
+			_ = p.Close()
+			assert.NoError(t, Remove(context.WithoutCancel(ctx), dir))
+		}
+	})
+	_, err = p.Networks().Create(ctx, network.Spec{Name: "lan"})
+	require.NoError(t, err)
+	spec := machine("web")
+	spec.Networks = []compute.NetworkAttachment{{Network: "lan"}}
+	spec.Ports = []network.Port{{Instance: 80, Publish: true}}
+	inst, err := p.Instances().Create(ctx, spec)
+	require.NoError(t, err)
+	require.NoError(t, inst.Start(ctx, compute.StartOptions{}))
+	info, err := inst.Info(ctx)
+	require.NoError(t, err)
+	require.NoError(t, p.Close())
+	taken := func() bool {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", info.Ports[0].Host))
+		if err == nil {
+			_ = l.Close()
+		}
+		return errors.Is(err, syscall.EADDRINUSE)
+	}
+	assert.True(t, taken())
+	assert.NotZero(t, forwarderOf(t, inst.ID()))
+	require.NoError(t, Remove(ctx, dir))
+	removed = true
+	assert.False(t, taken())
+	assert.NoDirExists(t, dir)
+}
+
+func TestPortsOfMachinesOutOfReach(t *testing.T) {
+	for name, p := range map[string]*Provider{
+		"of another host": {opts: Options{URI: "qemu+ssh://hv1.example/system"}, hyper: hypervisor{virtType: "kvm"}},
+		"for tests":       {opts: Options{URI: "test:///default"}, hyper: hypervisor{virtType: "test"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p.hyper.unreachable = p.unreachable()
+			require.NotEmpty(t, p.hyper.unreachable)
+			support := p.machines().Features[compute.FeatureDial]
+			assert.Equal(t, resource.Support{Reason: p.hyper.unreachable}, support)
+			table := p.hyper.fields()
+			for _, field := range []string{"ports[].publish", "ports[].hostIP", "ports[].host"} {
+				assert.Equal(t, resource.FieldRefused, table.Rule(field).Level, field)
+			}
+			assert.Equal(t, resource.FieldHonored, table.Rule("ports[].name").Level)
+			_, err := p.handle(resource.NewID(), "").dial(t.Context(), network.TCP, 80)
+			require.ErrorIs(t, err, errors.ErrUnsupported)
+		})
+	}
+}
