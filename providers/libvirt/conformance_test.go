@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -21,6 +22,7 @@ import (
 
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/daemon"
 	"github.com/univirt/univirt/providers/providertest"
 )
 
@@ -96,11 +98,31 @@ func harness(t *testing.T, options Options, adapt func(spec compute.Spec, progra
 			}
 			records, err := recordsOf(raw, namespace)
 			found = append(found, records...)
+			forwarders, err2 := forwardersOf(namespace)
+			found = append(found, forwarders...)
 			slices.Sort(found)
-			return found, err
+			return found, errors.Join(err, err2)
 		},
 		Lanes: 3,
 	}
+}
+
+// forwardersOf lists the helpers that forward ports of a namespace.
+func forwardersOf(namespace string) (found []string, err error) {
+	_, err = daemon.Processes(func(pid int) bool {
+		line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(pid), "cmdline"))
+		words := strings.Split(string(line), "\x00")
+		at := slices.Index(words, "name")
+		if err != nil || !slices.Contains(words, "forward") || at < 0 || at+1 == len(words) {
+			return false
+		}
+		name, ours := strings.CutPrefix(words[at+1], namespace+".")
+		if ours {
+			found = append(found, "forwarder:"+name)
+		}
+		return ours
+	})
+	return found, err
 }
 
 // recordsOf lists the records of a namespace in the pool.

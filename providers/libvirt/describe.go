@@ -97,6 +97,9 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		out.Images = allAbsent(compute.ImageFeatures(), onlyReal)
 		out.Networks = univirt.ResourceDescription{Features: allAbsent(network.Features(), noServers)}
 	}
+	if p.hyper.unreachable != "" {
+		out.Networks.Features[network.FeaturePublish] = resource.Support{Reason: p.hyper.unreachable}
+	}
 	out.Backend.InWindow = p.version == tested
 	node, err := call(ctx, p, (*lv.Connect).GetNodeInfo)
 	switch {

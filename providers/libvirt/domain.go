@@ -34,6 +34,8 @@ type hypervisor struct {
 	arch, machine string
 	// consoles is the folder for what guests write; empty where there is none.
 	consoles string
+	// unreachable says why no port of a machine can be reached; empty where one can.
+	unreachable string
 }
 
 // checkValues finds what is wrong with a spec whatever is supported.

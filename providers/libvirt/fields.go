@@ -47,7 +47,7 @@ func Fields() resource.FieldTable {
 		).
 		Refused("a virtual machine has a network of its own", "networkMode=host").
 		Refused("a guest is told by its network's server", "dns.*").
-		Refused("ports are not published yet", "ports[].*").
+		Honored("ports[].name", "ports[].protocol", "ports[].instance", "ports[].publish", "ports[].hostIP", "ports[].host").
 		Honored("mounts[].type", "mounts[].source", "mounts[].readOnly").
 		Hint("the guest mounts its disks: it finds one as /dev/disk/by-id/virtio-SERIAL, where SERIAL is the path with '-' between its parts",
 			"mounts[].path").
@@ -66,6 +66,9 @@ func (h hypervisor) fields() resource.FieldTable {
 	if h.virtType == "test" {
 		t.Refused(onlyReal, "image", "pull", "rootDisk", "cloudInit.userData", "cloudInit.metaData", "cloudInit.networkConfig", "boot.firmware", "mounts[].type", "mounts[].source", "mounts[].path", "mounts[].readOnly").
 			Refused(noServers, "networks[].*")
+	}
+	if h.unreachable != "" {
+		t.Refused(h.unreachable, "ports[].publish", "ports[].hostIP", "ports[].host")
 	}
 	return t
 }
@@ -108,7 +111,7 @@ func Features() resource.Features {
 		compute.FeatureClone:          yes,
 		compute.FeatureAttachVolume:   yes,
 		compute.FeatureAttachNetwork:  yes,
-		compute.FeatureDial:           no("nobody dials into a network yet"),
+		compute.FeatureDial:           yes,
 		compute.FeaturePlan:           yes,
 		compute.FeatureScreenshot:     yes,
 		compute.FeatureMigrate:        no(noScale),
@@ -148,6 +151,9 @@ func (h hypervisor) machines() univirt.KindDescription {
 		}
 		d.Features[compute.FeatureAttachVolume] = resource.Support{Reason: onlyReal}
 		d.Features[compute.FeatureAttachNetwork] = resource.Support{Reason: noServers}
+	}
+	if h.unreachable != "" {
+		d.Features[compute.FeatureDial] = resource.Support{Reason: h.unreachable}
 	}
 	return d
 }
@@ -191,7 +197,7 @@ func NetworkFeatures() resource.Features {
 		network.FeatureStableAddress: yes,
 		network.FeatureFixedAddress:  yes,
 		network.FeatureReserve:       yes,
-		network.FeaturePublish:       {Reason: "ports are not published yet"},
+		network.FeaturePublish:       yes,
 		network.FeatureMTU:           yes,
 	}
 }

@@ -94,6 +94,7 @@ func (i *instance) Info(ctx context.Context) (compute.Info, error) {
 		return compute.Info{}, i.fail("info", err)
 	}
 	d = i.p.withExit(ctx, d)
+	i.p.keepPublished(ctx, d)
 	info := i.p.info(d)
 	reached, err := i.p.withNetworks(ctx, d, &info, segments{})
 	if err != nil {

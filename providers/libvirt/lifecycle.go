@@ -59,6 +59,13 @@ func (i *instance) start(ctx context.Context, opts compute.StartOptions) error {
 	if log := i.p.consoleLog(i.id); log != "" {
 		run.Consoles = begun(run.Consoles, consoleEnd(log, run.Run))
 	}
+	ports, err := i.p.publishNext(ctx, d)
+	if err != nil {
+		return err
+	}
+	if ports != nil {
+		defer ports.Abandon()
+	}
 	err = i.do(ctx, func(d *lv.Domain) error { return d.CreateWithFlags(0) })
 	if overtaken(err) || uncertain(err) {
 		// Somebody else may have been faster, or the daemon than the end of the call.
@@ -73,8 +80,14 @@ func (i *instance) start(ctx context.Context, opts compute.StartOptions) error {
 		}
 		err = nil
 	}
-	if err != nil || resumed {
+	if err != nil {
 		return err
+	}
+	if ports != nil {
+		i.followed(ctx, d, ports)
+	}
+	if resumed {
+		return nil
 	}
 	// The run has begun whether or not that can be written down: it is told from the
 	// state then.
@@ -280,7 +293,7 @@ func (i *instance) removeFiles(ctx context.Context, r *record) error {
 	if pool != "" {
 		err = i.p.removeDisks(ctx, i.id, pool)
 	}
-	return errors.Join(err, i.removeConsole())
+	return errors.Join(err, i.p.removePorts(ctx, i.id), i.removeConsole())
 }
 
 // removeConsole removes what this host keeps of what the guest wrote.

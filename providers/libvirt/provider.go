@@ -155,7 +155,7 @@ func (p *Provider) ask(ctx context.Context) error {
 	}
 	p.version = versionText(version)
 	p.hyper, err = p.choose(caps)
-	p.hyper.consoles = p.opts.ConsoleDir
+	p.hyper.consoles, p.hyper.unreachable = p.opts.ConsoleDir, p.unreachable()
 	return err
 }
 

@@ -360,6 +360,7 @@ func (p *Provider) info(d *domain) compute.Info {
 			out.Image = p.ref(resource.KindImage, r.Disks.Image.Name, r.Disks.Image.Digest)
 		}
 		out.Created = r.Created
+		out.Ports = p.published(d)
 		out.Revision = strconv.Itoa(r.Revision)
 	}
 	out.Runs = d.lastRun()

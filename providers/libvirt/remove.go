@@ -18,6 +18,10 @@ func Remove(ctx context.Context, dir string) error {
 	left := endNetworks(ctx, dir)
 	err := libvirtd.Destroy(ctx, dir)
 	if err == nil {
+		// What forwards ports ends with the machines.
+		err = awaitForwarders(ctx, filepath.Join(dir, "univirt"))
+	}
+	if err == nil {
 		err = os.RemoveAll(filepath.Join(dir, "univirt"))
 	}
 	return resource.Fail("remove", resource.Ref{Provider: Scheme}, errors.Join(err, left))

@@ -15,6 +15,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/keeper"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -240,6 +241,15 @@ func (i *instance) revert(ctx context.Context, name string) (compute.State, erro
 		flags = lv.DOMAIN_SNAPSHOT_REVERT_PAUSED
 	}
 	run := runRecord{Run: d.lastRun() + 1, Started: time.Now().UTC(), Continued: true}
+	var ports *keeper.Forward
+	if running && k.Memory {
+		if ports, err = i.p.publishNext(ctx, d); err != nil {
+			return "", err
+		}
+	}
+	if ports != nil {
+		defer ports.Abandon()
+	}
 	err = i.onKept(ctx, k.name, func(_ *lv.Domain, s *lv.DomainSnapshot) error { return s.RevertToSnapshot(flags) })
 	if err != nil {
 		return "", err
@@ -249,6 +259,9 @@ func (i *instance) revert(ctx context.Context, name string) (compute.State, erro
 		if err := i.destroy(ctx); err != nil {
 			return "", err
 		}
+	}
+	if ports != nil {
+		i.followed(ctx, d, ports)
 	}
 	after := *d.facts.record
 	if running && k.Memory {

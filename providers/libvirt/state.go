@@ -21,6 +21,8 @@ import (
 //	home             the folder's own ID, by which records tell hosts apart
 //	generations/ID   locked by a living Provider value
 //	ID.lock          held while an instance is made or changed
+//	ID.ports         the ports of the host that an instance has, held while they are
+//	                 forwarded
 
 // makeState makes the folder for state and finds out its ID.
 func (p *Provider) makeState() (err error) {

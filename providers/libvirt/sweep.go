@@ -27,6 +27,8 @@ const (
 	kindLogs resource.Kind = "logs"
 	// kindLock is the lock of a change that nobody makes any more.
 	kindLock resource.Kind = "lock"
+	// kindPorts is what is left of ports that were published.
+	kindPorts resource.Kind = "ports"
 	// kindGeneration is the mark of a dead provider value.
 	kindGeneration resource.Kind = "generation"
 )
@@ -69,16 +71,16 @@ type sweep struct {
 	all []*domain
 	// here are the IDs of all domains, whoever made them.
 	here map[string]bool
-	// consoles and locks are IDs that files are named by, and files those of the pool.
-	// They are read before the domains: what is made meanwhile has none.
-	consoles, locks, files []string
+	// consoles, locks and published are IDs that files are named by, and files those of
+	// the pool. They are read before the domains: what is made meanwhile has none.
+	consoles, locks, published, files []string
 }
 
 func (s *sweep) run(ctx context.Context) error {
 	if err := s.read(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{s.instances, s.volumes, s.strays, s.networks, s.endpoints, s.images, s.disks, s.logs, s.changes, s.generations} {
+	for _, step := range []func(context.Context) error{s.instances, s.volumes, s.strays, s.networks, s.endpoints, s.images, s.disks, s.logs, s.ports, s.changes, s.generations} {
 		if err := s.Step(ctx, step); err != nil {
 			return err
 		}
@@ -97,6 +99,9 @@ func (s *sweep) read(ctx context.Context) (err error) {
 		}
 	}
 	if s.locks, err = idsIn(s.p.opts.StateDir, lockSuffix); err != nil {
+		return err
+	}
+	if s.published, err = idsIn(s.p.opts.StateDir, portsSuffix); err != nil {
 		return err
 	}
 	if s.files, err = s.p.filesIn(ctx, s.p.opts.Pool); err != nil {

@@ -134,16 +134,32 @@ func dialCases() []testCase {
 
 const dialPort = 4711
 
-// listening makes an instance that echoes what it gets on a port.
-func (e *env) listening(name string) compute.Instance {
+// listener returns the spec of an instance that echoes what it gets on a port. It is
+// on a network where that can be: a machine has no other way in.
+func (e *env) listener(name string) compute.Spec {
 	e.Helper()
-	spec := e.spec(name, "listen", fmt.Sprintf("127.0.0.1:%d", dialPort))
+	spec := e.spec(name, "listen", fmt.Sprintf("0.0.0.0:%d", dialPort))
 	if e.missing(fields("ports[].name")[0]) == "" {
 		spec.Ports = []network.Port{{Name: "echo", Instance: dialPort}}
 	}
+	if e.missing(hasNetworks(network.FeatureNetworks)[0]) == "" && e.missing(fields("networks[].network")[0]) == "" {
+		e.network(network.Spec{Name: "lan"})
+		spec.Networks = []compute.NetworkAttachment{{Network: "lan"}}
+	}
+	return spec
+}
+
+// listening makes an instance of which a port can be reached.
+func (e *env) listening(name string) compute.Instance {
+	e.Helper()
+	spec := e.listener(name)
 	inst := e.create(spec)
 	e.start(inst)
-	e.awaitLine(inst, fmt.Sprintf("listening 127.0.0.1:%d", dialPort))
+	e.awaitListening(inst)
+	if len(spec.Networks) > 0 {
+		_, err := e.waitFor(inst, compute.LevelAddress)
+		require.NoError(e, err)
+	}
 	return inst
 }
 
@@ -213,8 +229,7 @@ func dialEndsWithRun(e *env) {
 }
 
 func dialProbe(e *env) {
-	spec := e.spec("web", "listen", fmt.Sprintf("127.0.0.1:%d", dialPort))
-	spec.Ports = []network.Port{{Name: "echo", Instance: dialPort}}
+	spec := e.listener("web")
 	spec.Readiness = &compute.Probe{TCP: "echo"}
 	inst := e.create(spec)
 	e.start(inst)

@@ -400,10 +400,7 @@ func endpointRace(e *env) {
 func (e *env) server(name, net string) (compute.Instance, string) {
 	e.Helper()
 	inst := e.plugged(name, net, "listen", "0.0.0.0:80")
-	e.eventually("the server listens", func() bool {
-		// A machine says more than its program does.
-		return slices.ContainsFunc(texts(e.logs(inst, compute.LogOptions{})), func(line string) bool { return strings.HasPrefix(line, "listening ") })
-	})
+	e.awaitListening(inst)
 	info := e.info(inst)
 	require.NotEmpty(e, info.Endpoints)
 	require.Equal(e, net, info.Endpoints[0].Network.Name)
@@ -448,6 +445,15 @@ func waitForAddress(e *env) {
 	info, err := e.waitFor(e.plugged("web", "lan", "sleep", "1h"), compute.LevelAddress)
 	require.NoError(e, err)
 	require.True(e, info.Address().IsValid())
+}
+
+// awaitListening waits until the program listen of the run has said where.
+func (e *env) awaitListening(inst compute.Instance) {
+	e.Helper()
+	e.eventually("the program listens", func() bool {
+		// A machine says more than its program does.
+		return slices.ContainsFunc(texts(e.logs(inst, compute.LogOptions{})), func(line string) bool { return strings.HasPrefix(line, "listening ") })
+	})
 }
 
 func networkMissing(e *env) {

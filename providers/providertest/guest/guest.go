@@ -99,11 +99,12 @@ type Env struct {
 	// Hostname returns the name of the machine.
 	Hostname func() (string, error)
 
-	// Listen, Dial and LookupHost are the network, with the semantics of the
-	// functions of those names in package net.
-	Listen     func(network, address string) (net.Listener, error)
-	Dial       func(ctx context.Context, network, address string) (net.Conn, error)
-	LookupHost func(ctx context.Context, host string) ([]string, error)
+	// Listen, ListenPacket, Dial and LookupHost are the network, with the semantics of
+	// the functions of those names in package net.
+	Listen       func(network, address string) (net.Listener, error)
+	ListenPacket func(network, address string) (net.PacketConn, error)
+	Dial         func(ctx context.Context, network, address string) (net.Conn, error)
+	LookupHost   func(ctx context.Context, host string) ([]string, error)
 
 	// Alloc takes that many bytes of memory into use and keeps them until the
 	// program ends. An environment that enforces a memory limit ends the

@@ -146,6 +146,7 @@ var programs = []struct {
 		steps: []step{{after: "\n", do: talk}, {signal: guest.TERM}},
 		want:  outcome{143, "~listening 127.0.0.1:", ""}},
 	{name: "listen badly", args: "listen|127.0.0.1:none", want: outcome{1, "", "~guest listen: "}},
+	{name: "answer badly", args: "answer|127.0.0.1:none", want: outcome{1, "", "~guest answer: "}},
 	{name: "dial badly", args: "dial|127.0.0.1:none|x", want: outcome{1, "", "~guest dial: "}},
 	{name: "send badly", args: "send|127.0.0.1:none|1", want: outcome{1, "", "~guest send: "}},
 	{name: "send too little", args: "send|127.0.0.1:1|-1", want: outcome{2, "", "guest send: bad size \"-1\"\n"}},
@@ -324,6 +325,27 @@ func TestDial(t *testing.T) {
 }
 
 // A connection that is open when the listener is ended does not hold it up.
+func TestAnswer(t *testing.T) {
+	for kind, start := range runners {
+		t.Run(kind, func(t *testing.T) {
+			server := start(t, invocation{args: []string{guestPath, "answer", "127.0.0.1:0"}, dir: t.TempDir()})
+			conn, err := net.Dial("udp", strings.TrimSpace(strings.TrimPrefix(server.await(t, "\n"), "answering ")))
+			require.NoError(t, err)
+			defer conn.Close()
+			for _, text := range []string{"hello", "again"} {
+				_, err = conn.Write([]byte(text))
+				require.NoError(t, err)
+				back := make([]byte, 100)
+				n, err := conn.Read(back)
+				require.NoError(t, err)
+				assert.Equal(t, text, string(back[:n]))
+			}
+			server.signal(t, guest.TERM)
+			require.Equal(t, 143, server.wait(t).code)
+		})
+	}
+}
+
 func TestListenEndsItsConnections(t *testing.T) {
 	for kind, start := range runners {
 		t.Run(kind, func(t *testing.T) {

@@ -174,7 +174,7 @@ func (p *inProcess) start(t *testing.T, in invocation, stdout io.Writer) {
 		User: guest.User{UID: os.Getuid(), GID: os.Getgid()}, PID: 1,
 		Stdin: in.stdin, Stdout: stdout, Stderr: p.stderr,
 		Signals: p.signals, Files: files.(guest.Files), Disk: files.(guest.Disk), Hostname: os.Hostname,
-		Listen: net.Listen, Dial: dialer.DialContext,
+		Listen: net.Listen, ListenPacket: net.ListenPacket, Dial: dialer.DialContext,
 		LookupHost: func(_ context.Context, name string) ([]string, error) {
 			switch name {
 			case "localhost":

@@ -17,6 +17,8 @@ import (
 var netCommands = map[string]command{
 	"listen": {args: "ADDRESS", min: 1, max: 1, run: listen,
 		help: `echoes every TCP connection; prints "listening ADDRESS" first`},
+	"answer": {args: "ADDRESS", min: 1, max: 1, run: answer,
+		help: `sends every datagram of UDP back; prints "answering ADDRESS" first`},
 	"dial": {args: "ADDRESS TEXT", min: 2, max: 2, run: dial,
 		help: "sends a line to a TCP address and prints the line that comes back"},
 	"send": {args: "ADDRESS BYTES", min: 2, max: 2, run: send,
@@ -52,6 +54,28 @@ func listen(ctx context.Context, p *process, args []string) int {
 			return p.fail(err)
 		}
 		echoes.Go(func() { echoBack(ctx, conn) })
+	}
+}
+
+func answer(ctx context.Context, p *process, args []string) int {
+	if p.env.ListenPacket == nil {
+		return p.unsupported()
+	}
+	conn, err := p.env.ListenPacket("udp", args[0])
+	if err != nil {
+		return p.fail(err)
+	}
+	defer context.AfterFunc(ctx, func() { conn.Close() })()
+	defer conn.Close()
+	if !p.printf("answering %s\n", conn.LocalAddr()) {
+		return 1
+	}
+	for buf := make([]byte, 1<<16); ; {
+		n, from, err := conn.ReadFrom(buf)
+		if err != nil {
+			return p.fail(err)
+		}
+		_, _ = conn.WriteTo(buf[:n], from)
 	}
 }
 

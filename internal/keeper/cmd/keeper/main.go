@@ -6,6 +6,7 @@
 //
 //	log       stores what is read from file descriptors 3 and 4
 //	libvirtd  runs a private libvirtd and is the parent of its VMs
+//	forward   forwards ports of the host for as long as a process runs
 //	kvm       runs a loop on /dev/kvm and prints what came of it
 //
 // It is embedded in package keeper, which documents its arguments in Go.
@@ -33,6 +34,8 @@ func main() {
 			err = runLog(args)
 		case "libvirtd":
 			err = report(runLibvirtd(args))
+		case "forward":
+			err = runForward(args)
 		case "kvm":
 			err = report(runKVM(args))
 		default:

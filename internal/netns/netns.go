@@ -1,0 +1,2 @@
+// Package netns connects to addresses of another network namespace of this host.
+package netns

@@ -1,0 +1,14 @@
+//go:build !linux
+
+package pidfd
+
+import (
+	"errors"
+	"os"
+)
+
+// Open is not there on this system.
+func Open(int, func(int) bool) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+// Wait is not there on this system.
+func Wait(*os.File) bool { return false }
