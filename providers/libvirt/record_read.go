@@ -125,15 +125,19 @@ func (r records) read(ctx context.Context, want func(place) bool) ([]document, e
 }
 
 // claimed returns the documents of names that are taken, of which there is no record:
-// their makers have got no further, or are about to. It is for finding what is left
-// over.
+// their makers have got no further, or are about to, or somebody has removed all but
+// the name. It is for finding what is left over.
 func (r records) claimed(ctx context.Context) ([]document, error) {
 	files, err := r.p.filesIn(ctx, r.p.opts.Pool)
 	if err != nil {
 		return nil, err
 	}
-	recorded, claims := map[string]bool{}, []place{}
+	recorded, drafted, claims := map[string]bool{}, map[string]bool{}, []place{}
 	for _, file := range files {
+		if draft, ok := parseDraft(file); ok {
+			drafted[draft.id] = true
+			continue
+		}
 		p, ok := parsePlace(file)
 		switch {
 		case !ok || p.kind != r.kind || p.namespace != r.p.opts.Namespace:
@@ -160,6 +164,11 @@ func (r records) claimed(ctx context.Context) ([]document, error) {
 		d, err := decodeDocument(data)
 		if err != nil {
 			d = document{Kind: p.kind, Namespace: p.namespace, fault: err}
+		}
+		if d.Home == r.p.home && !drafted[d.ID] {
+			// Who makes a record has a draft of it until it is there: this one was, and its
+			// maker, who may live, has nothing to do with it any more.
+			d.Maker = ""
 		}
 		out = append(out, d)
 	}

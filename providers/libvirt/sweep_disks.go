@@ -51,6 +51,21 @@ func (s *sweep) disks(ctx context.Context) error {
 	return nil
 }
 
+// drafts takes those of this host's dead.
+func (s *sweep) drafts(ctx context.Context) error {
+	if s.opts.Owner != "" {
+		return nil
+	}
+	for _, file := range s.files {
+		draft, ok := parseDraft(file)
+		if !ok || draft.home != s.p.home || s.p.generations().Alive(draft.maker) {
+			continue
+		}
+		s.Take(ctx, s.p.ref(kindFile, "", draft.id), func() error { return s.p.removeFile(ctx, s.p.opts.Pool, file) })
+	}
+	return nil
+}
+
 // images takes what is left of imports that ended half-way, and ends removals. What
 // is finished stays, whoever brought it: images are shared.
 func (s *sweep) images(ctx context.Context) error {
