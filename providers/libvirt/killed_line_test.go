@@ -7,27 +7,27 @@ import (
 	"io"
 	"net"
 	"path/filepath"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 )
 
-// deadline is a socket in front of a daemon's that, at a call that changes something,
-// has who makes it die. It reads libvirt's protocol as far as that needs: each message
-// has seven numbers in front, of which the length, the program, the procedure, the
-// type and the serial number matter.
+// deadline is a socket in front of a daemon's. It reads libvirt's protocol as far as it
+// takes to have a client killed when a call that changes something was answered, and
+// the client not told: each message begins with seven numbers, its length, program,
+// version, procedure, type, serial number and status.
 type deadline struct {
 	socket string
-	kill   func()
 
 	mu sync.Mutex
-	// at is the call, from 1, at which to kill, with that made or not; 0 is none.
-	at    int
-	made  bool
-	calls int
-	// procedures are those of the calls that were counted.
+	// after is the number of calls after which to kill; 0 is for none.
+	after int
+	kill  func()
+	// procedures are those of the calls since it was armed.
 	procedures []uint32
 }
 
@@ -37,14 +37,23 @@ const (
 	remoteProgram = 0x20008086
 	typeCall      = 0
 	typeReply     = 1
+
+	programAt   = 1
+	procedureAt = 3
+	typeAt      = 4
+	serialAt    = 5
 )
 
-// reads are the procedures that change nothing, as far as the operations under test
-// make use of them. Between two of them a death leaves what it leaves before the next.
-var reads = map[uint32]bool{
-	1: true, 2: true, 14: true, 16: true, 23: true, 24: true, 43: true, 45: true, 46: true, 47: true, 50: true, 60: true, 66: true, 83: true, 84: true, 87: true,
-	88: true, 95: true, 98: true, 99: true, 100: true, 152: true, 154: true, 183: true, 186: true, 189: true, 209: true, 212: true,
-	244: true, 271: true, 273: true, 274: true, 281: true, 282: true, 283: true,
+// reads are the procedures of libvirt's protocol that change nothing, as far as the
+// operations under test make use of them. A death in front of one leaves what it leaves
+// behind the last call that changes something.
+var reads = []uint32{
+	1, 2, 60, 66, // to connect
+	14, 16, 23, 24, 183, 212, 273, 274, // of domains
+	186, 189, 244, 271, 281, // of snapshots
+	43, 45, 46, 47, 50, 152, 283, // of networks
+	83, 84, 87, 88, 154, 282, // of pools
+	95, 98, 99, 100, 209, // of volumes
 }
 
 // listen makes the socket, which ends with the test.
@@ -74,75 +83,66 @@ func (d *deadline) listen(t *testing.T, daemon string) {
 // serve joins two connections until one ends.
 func (d *deadline) serve(client, server net.Conn) {
 	defer client.Close()
-	defer server.Close()
-	answered := make(chan struct{})
-	// last is the call after whose answer the end is.
-	var mu sync.Mutex
-	var last uint32
-	waits := false
-	go func() {
-		defer close(answered)
+	var last atomic.Int64 // the serial number of the call after which to kill
+	last.Store(-1)
+	var over sync.WaitGroup
+	over.Go(func() {
 		defer client.Close()
 		for {
 			message, err := readMessage(server)
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			end := waits && number(message, 4) == typeReply && number(message, 5) == last
-			mu.Unlock()
-			if end {
+			if err == nil && number(message, typeAt) == typeReply && int64(number(message, serialAt)) == last.Load() {
 				d.kill()
 				return
 			}
-			if _, err := client.Write(message); err != nil {
+			if err == nil {
+				_, err = client.Write(message)
+			}
+			if err != nil {
 				return
 			}
 		}
-	}()
+	})
 	for {
 		message, err := readMessage(client)
+		if err == nil && d.count(message) {
+			last.Store(int64(number(message, serialAt)))
+		}
+		if err == nil {
+			_, err = server.Write(message)
+		}
 		if err != nil {
-			break
-		}
-		due := d.count(message)
-		if due && !d.made {
-			d.kill()
-			break
-		}
-		if due {
-			mu.Lock()
-			waits, last = true, number(message, 5)
-			mu.Unlock()
-		}
-		if _, err := server.Write(message); err != nil {
 			break
 		}
 	}
 	_ = server.Close()
-	<-answered
+	over.Wait()
 }
 
-// count reports whether the end has come with a message.
+// count reports whether a message is the call after which to kill.
 func (d *deadline) count(message []byte) bool {
-	procedure, kind := number(message, 3), number(message, 4)
-	if number(message, 1) != remoteProgram || kind != typeCall || reads[procedure] {
+	procedure := number(message, procedureAt)
+	if number(message, programAt) != remoteProgram || number(message, typeAt) != typeCall || slices.Contains(reads, procedure) {
 		return false
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.at == 0 {
+	if d.after == 0 {
 		return false
 	}
-	d.calls++
 	d.procedures = append(d.procedures, procedure)
-	return d.calls == d.at
+	return len(d.procedures) == d.after
 }
 
-func (d *deadline) arm(at int, made bool) {
+func (d *deadline) arm(after int, kill func()) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.at, d.made = at, made
+	d.after, d.kill = after, kill
+}
+
+func (d *deadline) counted() []uint32 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.procedures
 }
 
 func number(message []byte, n int) uint32 { return binary.BigEndian.Uint32(message[4*n:]) }
