@@ -51,7 +51,7 @@ func victim() int {
 		return 1
 	}
 	if socket := os.Getenv(victimSocket); socket != "" {
-		if err := redirect(p, "qemu+unix:///system?socket="+socket); err != nil {
+		if err := redirect(ctx, p, "qemu+unix:///system?socket="+socket); err != nil {
 			fmt.Println("redirect:", err)
 			return 1
 		}
@@ -74,19 +74,34 @@ func victim() int {
 	return 0
 }
 
-// redirect has a provider connect by another address.
-func redirect(p *Provider, uri string) error {
-	p.link.mu.Lock()
-	old := p.link.current
-	p.link.mu.Unlock()
-	p.link.uri = uri // read by who sees the loss only
-	old.lose(errLost)
-	for {
-		s, err := p.link.session(context.Background())
-		if err != nil || s != old {
+// redirect has a provider, once it is quiet, connect by another address.
+func redirect(ctx context.Context, p *Provider, uri string) error {
+	for event, err := range p.Watch(ctx, resource.WatchOptions{}) {
+		if err != nil {
 			return err
 		}
-		time.Sleep(time.Millisecond)
+		if event.Type == resource.EventSynced {
+			break
+		}
+	}
+	l := &p.link
+	l.mu.Lock()
+	old := l.current
+	l.uri = uri
+	l.mu.Unlock()
+	old.lose(errLost)
+	for {
+		l.mu.Lock()
+		now, changed := l.current, l.changed
+		l.mu.Unlock()
+		if now != nil && now != old {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
 	}
 }
 
