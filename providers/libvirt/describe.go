@@ -17,6 +17,7 @@ import (
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
+	"github.com/univirt/univirt/storage"
 )
 
 // The releases of libvirt that the provider is tested with.
@@ -92,6 +93,10 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		Networks:    univirt.ResourceDescription{Features: NetworkFeatures(), Fields: NetworkFields()},
 		Changes:     map[resource.Kind]univirt.ChangeNotice{resource.KindInstance: univirt.ByEvent, resource.KindVolume: univirt.ByRefresh, resource.KindNetwork: univirt.ByRefresh},
 		Volumes:     p.hyper.volumes(),
+	}
+	if p.elsewhere() {
+		out.Backend.Details["locks"] = onlyHere
+		out.Volumes.Features[storage.FeatureResize] = resource.Support{Supported: true, Reason: notResized}
 	}
 	if p.inProcess() {
 		out.Images = allAbsent(compute.ImageFeatures(), onlyReal)

@@ -20,6 +20,16 @@
 // console and pool are those of Options; socket, keyfile, command, no_verify, pkipath, sshauth, known_hosts,
 // known_hosts_verify, no_tty and tls_priority are libvirt's own.
 //
+// Libvirt's own transport libssh is refused: its client library was seen to crash.
+//
+// # Another host
+//
+// A hypervisor on another host offers what needs no file of its host: there are no
+// logs, but consoles; a filesystem volume is made here and sent there, but not made
+// smaller. The locks in Options.StateDir are of this host: programs of several hosts
+// that change one instance at the same time may undo each other's changes, which
+// volumes, networks and images are proof against. Describe tells all that.
+//
 // # What is where
 //
 // An instance is a persistent domain, whose name is the namespace's and the

@@ -24,6 +24,12 @@ const (
 	noUser       = "qemu-guest-agent starts processes as the user that it runs as"
 )
 
+// What a hypervisor on another host does not offer.
+const (
+	onlyHere   = "programs of this host take turns at an instance; those of others may undo each other's changes at the same time"
+	notResized = "a filesystem is left to its guest to enlarge, and none is made smaller: its file is on the hypervisor's host"
+)
+
 // Fields says what the provider does with each field of a compute.Spec.
 func Fields() resource.FieldTable {
 	return resource.FieldTable{}.Honored(

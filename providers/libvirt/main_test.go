@@ -29,6 +29,9 @@ var common struct {
 }
 
 func TestMain(m *testing.M) {
+	if os.Getenv(victimOperation) != "" {
+		os.Exit(victim())
+	}
 	code := m.Run()
 	if common.dir != "" {
 		var err error

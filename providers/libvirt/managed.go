@@ -22,6 +22,10 @@ func (o Options) local() bool {
 	return err == nil && u.Host == "" && u.Scheme != "test"
 }
 
+// elsewhere reports whether the hypervisor is on another host, where this one has no
+// files.
+func (p *Provider) elsewhere() bool { return !p.inProcess() && !p.opts.local() }
+
 // acceleration is what was found out about this host's.
 type acceleration struct {
 	// probed says that it was, and usable what came of it.

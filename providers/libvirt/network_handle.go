@@ -165,6 +165,7 @@ func (h *networkHandle) Delete(ctx context.Context, opts network.DeleteOptions) 
 			if n := len(state.Endpoints); n > 0 {
 				return d, resource.Errorf(errdefs.ErrFailedPrecondition, "the network has %d endpoints", n)
 			}
+			d.Home = h.p.home
 			return d.begun(removing, h.p.owner.Generation, networkMakingTime), nil
 		})
 		if err != nil {

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"io/fs"
-	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -34,7 +33,7 @@ func (s *sweep) networks(ctx context.Context) error {
 		case d.fault != nil || !s.Mine(d.Owner.Name):
 			continue
 		case d.hidden():
-			if s.p.generations().Alive(d.Maker) || time.Now().Before(d.Until) {
+			if !s.p.abandoned(d) {
 				continue
 			}
 		case !s.opts.All || s.unfinished:
@@ -64,6 +63,7 @@ func (s *sweep) deleteNetwork(ctx context.Context, d document) error {
 					return d, resource.Errorf(errdefs.ErrFailedPrecondition, "instance %s is on the network", e.Holder)
 				}
 			}
+			d.Home = s.p.home
 			return d.begun(removing, s.p.owner.Generation, networkMakingTime), nil
 		})
 		if err != nil {

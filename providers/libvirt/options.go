@@ -127,6 +127,9 @@ func (o Options) normalise() (Options, resource.Faults) {
 	}
 	if u, err := url.Parse(o.URI); err != nil || u.Scheme == "" {
 		f.Add("uri", "must be a connection URI of libvirt, such as qemu:///system")
+	} else if strings.HasSuffix(u.Scheme, "+libssh") {
+		// Seen with the client library of 9.0.0, in virDomainGetState.
+		f.Add("uri", "must not have the transport libssh, with which libvirt's client library crashes: take ssh or libssh2")
 	}
 	if o.Namespace == "" {
 		o.Namespace = defaultNamespace

@@ -68,6 +68,8 @@ func TestAURLOfAManagedDaemon(t *testing.T) {
 func TestFaultsOfOptions(t *testing.T) {
 	_, faults := Options{Managed: &Managed{Dir: "x", Binary: "y", StartTimeout: -1}, URI: "test:///default"}.normalise()
 	assert.Equal(t, []string{"uri", "managed.dir", "managed.binary", "managed.startTimeout"}, fieldsOf(faults[:4]))
+	_, faults = Options{URI: "qemu+libssh://host/system"}.normalise()
+	assert.Equal(t, []string{"uri"}, fieldsOf(faults), "it would crash")
 	_, faults = Options{URI: "no uri", Acceleration: "magic", Namespace: "A", Owner: "a b", StateDir: "y", ConsoleDir: "x", ConnectTimeout: -1}.normalise()
 	assert.Equal(t, []string{"acceleration", "uri", "namespace", "owner", "stateDir", "consoleDir", "connectTimeout"}, fieldsOf(faults))
 }

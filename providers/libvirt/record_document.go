@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -183,6 +184,26 @@ func parsePlace(file string) (place, bool) {
 		return p, p.file() == file && resource.CheckNamespace(p.namespace) == ""
 	}
 	return p, p.claim() == file && resource.CheckNamespace(p.namespace) == ""
+}
+
+// draft is what the name of a file says that records are copied from: whose document it
+// has, and who needs it for as long as that takes.
+type draft struct{ id, home, maker string }
+
+const draftSuffix = ".draft"
+
+// file returns a name that no other draft has.
+func (d draft) file() string {
+	return strings.Join([]string{d.id, d.home, d.maker, resource.NewID()}, ".") + draftSuffix
+}
+
+func parseDraft(file string) (draft, bool) {
+	name, ok := strings.CutSuffix(file, draftSuffix)
+	parts := strings.Split(name, ".")
+	if !ok || len(parts) != 4 || slices.ContainsFunc(parts, func(part string) bool { return !resource.IsID(part) }) {
+		return draft{}, false
+	}
+	return draft{id: parts[0], home: parts[1], maker: parts[2]}, true
 }
 
 // at holds a document to the name of its file: nobody is taken for another.

@@ -23,6 +23,19 @@ func FuzzPlace(f *testing.F) {
 	})
 }
 
+func TestADraftSaysWhoNeedsIt(t *testing.T) {
+	d := draft{id: resource.NewID(), home: resource.NewID(), maker: resource.NewID()}
+	file := d.file()
+	require.NotEqual(t, file, d.file())
+	back, ok := parseDraft(file)
+	require.True(t, ok)
+	require.Equal(t, d, back)
+	for _, other := range []string{"", draftSuffix, d.id + "." + resource.NewID() + draftSuffix, file + "x", "x" + file} {
+		_, ok := parseDraft(other)
+		require.False(t, ok, other)
+	}
+}
+
 // FuzzDocument holds that what is read is what was written.
 func FuzzDocument(f *testing.F) {
 	good, err := document{Kind: resource.KindVolume, Name: "a", ID: goldenID, Revision: 1}.encode()

@@ -85,11 +85,26 @@ func (r records) list(ctx context.Context) ([]document, error) {
 }
 
 // read returns the newest whole revision of each document that is wanted, in two
-// rounds of calls at most: one where nothing is new.
+// rounds of calls: one where nothing is new, and more where revisions go meanwhile,
+// which others may have replaced.
 func (r records) read(ctx context.Context, want func(place) bool) ([]document, error) {
+	for n := 1; ; n++ {
+		out, again, err := r.readOnce(ctx, want)
+		if !again || err != nil || n == mostReads {
+			return out, err
+		}
+	}
+}
+
+// mostReads bounds how often what goes is looked for anew: libvirt may list a file that
+// somebody has removed without it.
+const mostReads = 5
+
+// readOnce also reports whether there was nothing left of a document that was listed.
+func (r records) readOnce(ctx context.Context, want func(place) bool) (_ []document, again bool, _ error) {
 	files, err := r.p.filesIn(ctx, r.p.opts.Pool)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	r.p.shelf.forget(files)
 	revisions := map[string][]place{}
@@ -105,35 +120,40 @@ func (r records) read(ctx context.Context, want func(place) bool) ([]document, e
 		newest = append(newest, all)
 	}
 	out := make([]document, len(newest))
+	gone := make([]bool, len(newest))
 	errs := make([]error, len(newest))
 	// As many at once as there are connections for calls.
 	var readers sync.WaitGroup
 	for n := range min(atOnce, len(newest)) {
 		readers.Go(func() {
 			for i := n; i < len(newest); i += atOnce {
-				out[i], errs[i] = r.p.readNewest(ctx, newest[i])
+				out[i], gone[i], errs[i] = r.p.readNewest(ctx, newest[i])
 			}
 		})
 	}
 	readers.Wait()
 	if failed := slices.IndexFunc(errs, func(err error) bool { return err != nil }); failed >= 0 {
-		return nil, errs[failed]
+		return nil, false, errs[failed]
 	}
 	out = slices.DeleteFunc(out, func(d document) bool { return d.ID == "" })
 	slices.SortFunc(out, func(a, b document) int { return strings.Compare(a.ID, b.ID) })
-	return out, nil
+	return out, slices.Contains(gone, true), nil
 }
 
 // claimed returns the documents of names that are taken, of which there is no record:
-// their makers have got no further, or are about to. It is for finding what is left
-// over.
+// their makers have got no further, or are about to, or somebody has removed all but
+// the name. It is for finding what is left over.
 func (r records) claimed(ctx context.Context) ([]document, error) {
 	files, err := r.p.filesIn(ctx, r.p.opts.Pool)
 	if err != nil {
 		return nil, err
 	}
-	recorded, claims := map[string]bool{}, []place{}
+	recorded, drafted, claims := map[string]bool{}, map[string]bool{}, []place{}
 	for _, file := range files {
+		if draft, ok := parseDraft(file); ok {
+			drafted[draft.id] = true
+			continue
+		}
 		p, ok := parsePlace(file)
 		switch {
 		case !ok || p.kind != r.kind || p.namespace != r.p.opts.Namespace:
@@ -161,22 +181,30 @@ func (r records) claimed(ctx context.Context) ([]document, error) {
 		if err != nil {
 			d = document{Kind: p.kind, Namespace: p.namespace, fault: err}
 		}
+		if d.Home == r.p.home && !drafted[d.ID] {
+			// Who makes a record has a draft of it until it is there: this one was, and its
+			// maker, who may live, has nothing to do with it any more.
+			d.Maker = ""
+		}
 		out = append(out, d)
 	}
 	return out, nil
 }
 
-// readNewest reads the first revision that is there and whole; none where all are
-// gone.
-func (p *Provider) readNewest(ctx context.Context, revisions []place) (document, error) {
+// readNewest reads the first revision that is there and whole, if there is one, and
+// reports whether all are gone.
+func (p *Provider) readNewest(ctx context.Context, revisions []place) (_ document, gone bool, _ error) {
+	gone = true
 	for _, at := range revisions {
 		d, err := p.readDocument(ctx, at)
-		if isNotFound(err) || errors.Is(err, errTorn) {
-			continue
+		switch {
+		case errors.Is(err, errTorn):
+			gone = false
+		case !isNotFound(err):
+			return d, false, err
 		}
-		return d, err
 	}
-	return document{}, nil
+	return document{}, gone, nil
 }
 
 // readDocument reads a file. What cannot be read is told by the document's fault.

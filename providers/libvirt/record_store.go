@@ -181,10 +181,10 @@ func (r records) write(ctx context.Context, d document, files ...string) error {
 	if err != nil {
 		return err
 	}
-	draft := d.ID + "." + resource.NewID() + draftSuffix
+	name := draft{id: d.ID, home: r.p.home, maker: r.p.owner.Generation}.file()
 	changes(ctx)
 	_, err = onPool(ctx, r.p, r.p.opts.Pool, func(c *lv.Connect, pool *lv.StoragePool) (_ struct{}, err error) {
-		source, err := makeFile(pool, rawFile(draft, int64(len(data))), nil)
+		source, err := makeFile(pool, rawFile(name, int64(len(data))), nil)
 		if err != nil {
 			return struct{}{}, err
 		}
@@ -204,10 +204,6 @@ func (r records) write(ctx context.Context, d document, files ...string) error {
 	})
 	return err
 }
-
-// draftSuffix ends the name of a file that a record is copied from, which is the
-// only one to need it.
-const draftSuffix = ".draft"
 
 // rawFile describes a file that root alone can read.
 func rawFile(name string, size int64) libvirtxml.StorageVolume {

@@ -80,7 +80,7 @@ func (s *sweep) run(ctx context.Context) error {
 	if err := s.read(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{s.instances, s.volumes, s.strays, s.networks, s.endpoints, s.images, s.disks, s.logs, s.ports, s.changes, s.generations} {
+	for _, step := range []func(context.Context) error{s.instances, s.volumes, s.strays, s.endpoints, s.networks, s.images, s.disks, s.drafts, s.revisions, s.logs, s.ports, s.changes, s.generations} {
 		if err := s.Step(ctx, step); err != nil {
 			return err
 		}

@@ -51,6 +51,48 @@ func (s *sweep) disks(ctx context.Context) error {
 	return nil
 }
 
+// drafts takes those of this host's dead.
+func (s *sweep) drafts(ctx context.Context) error {
+	if s.opts.Owner != "" {
+		return nil
+	}
+	for _, file := range s.files {
+		draft, ok := parseDraft(file)
+		if !ok || draft.home != s.p.home || s.p.generations().Alive(draft.maker) {
+			continue
+		}
+		s.Take(ctx, s.p.ref(kindFile, "", draft.id), func() error { return s.p.removeFile(ctx, s.p.opts.Pool, file) })
+	}
+	return nil
+}
+
+// revisions takes those that a newer one has replaced: whoever wrote that did not live
+// to remove them.
+func (s *sweep) revisions(ctx context.Context) error {
+	if s.p.inProcess() || len(s.files) == 0 {
+		return nil
+	}
+	for _, kind := range []resource.Kind{resource.KindImage, resource.KindVolume, resource.KindNetwork} {
+		docs, err := records{s.p, kind}.list(ctx)
+		if err != nil {
+			return err
+		}
+		present := make(map[string]document, len(docs))
+		for _, d := range docs {
+			present[d.ID] = d
+		}
+		for _, file := range s.files {
+			at, ok := parsePlace(file)
+			d, there := present[at.id]
+			if !ok || !there || d.fault != nil || at.claim() != d.place().claim() || at.revision >= d.Revision || !s.Mine(d.Owner.Name) {
+				continue
+			}
+			s.Take(ctx, s.p.ref(kindFile, d.Name, d.ID), func() error { return s.p.removeFile(ctx, s.p.opts.Pool, file) })
+		}
+	}
+	return nil
+}
+
 // images takes what is left of imports that ended half-way, and ends removals. What
 // is finished stays, whoever brought it: images are shared.
 func (s *sweep) images(ctx context.Context) error {

@@ -147,11 +147,14 @@ var errSnapshots = errors.New("the volume has snapshots, which go first")
 
 // remove removes an idle volume.
 func (v *volume) remove(ctx context.Context, facts volumeFacts) error {
+	home := facts.Home
+	facts.Home = v.p.home
 	going, err := v.records().revise(ctx, facts.begun(removing, v.p.owner.Generation, makingTime))
 	if err != nil {
 		return err
 	}
 	if err := v.p.idle(ctx, v.id); err != nil {
+		going.Home = home
 		_, back := v.records().revise(ctx, going.ended())
 		return errors.Join(err, back)
 	}

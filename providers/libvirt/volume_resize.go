@@ -158,7 +158,7 @@ func (p *Provider) shrink(ctx context.Context, facts volumeFacts, size int64) er
 		return f.Truncate(size)
 	})
 	if err == nil && !shrunk {
-		err = resource.Unsupported("shrink", "the volume is on another host, or another user's")
+		err = resource.Unsupported("shrink", "the volume's file is on another host, or another user's")
 	}
 	return err
 }

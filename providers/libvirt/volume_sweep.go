@@ -93,7 +93,8 @@ func (s *sweep) strays(ctx context.Context) error {
 
 // stray reports whether a file is the volume's and none that its record has.
 func (v volumeFacts) stray(file string) bool {
-	return strings.HasPrefix(file, v.ID+".") && file != v.file() && file != v.Refill &&
+	_, draft := parseDraft(file)
+	return !draft && strings.HasPrefix(file, v.ID+".") && file != v.file() && file != v.Refill &&
 		!slices.ContainsFunc(v.Snapshots, func(s volumeSnapshot) bool { return file == v.fileOf(s) })
 }
 

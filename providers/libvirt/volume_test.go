@@ -10,7 +10,9 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -336,4 +338,41 @@ func TestAWatchTellsOfVolumesThatOthersMade(t *testing.T) {
 	assert.Equal(t, []string{"data"}, seen())
 	require.NoError(t, v.Delete(t.Context(), storage.DeleteOptions{}))
 	assert.Empty(t, seen())
+}
+
+// interruption is a line on which something happens in front of a call.
+type interruption struct {
+	calls, at atomic.Int32
+	do        func()
+}
+
+func (i *interruption) next() (made, answered bool) {
+	if i.calls.Add(1) == i.at.Load() {
+		i.do()
+	}
+	return true, true
+}
+
+func TestAVolumeIsThereWhileItIsChanged(t *testing.T) {
+	p := open(t, "changing")
+	v := makeVolume(t, p, storage.Spec{Name: "data", Mode: storage.Block, Size: resource.MiB})
+	var look interruption
+	other, err := newProvider(t.Context(), Options{Managed: p.opts.Managed, Namespace: "changing"}, &look)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, other.Close()) }()
+	changes := 0
+	look.do = func() {
+		changes++
+		text := strconv.Itoa(changes)
+		assert.NoError(t, v.Update(t.Context(), storage.Change{Labels: resource.LabelPatch{"n": &text}}))
+	}
+	for at := int32(1); at < 5; at++ {
+		other.shelf.forget(nil)
+		look.calls.Store(0)
+		look.at.Store(at)
+		_, err := records{other, resource.KindVolume}.find(t.Context(), "data")
+		require.NoError(t, err, "changed in front of call %d", at)
+	}
+	require.GreaterOrEqual(t, changes, 2)
+	require.NoError(t, v.Delete(t.Context(), storage.DeleteOptions{}))
 }
