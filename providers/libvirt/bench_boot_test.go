@@ -120,7 +120,8 @@ func (b *booting) raw(ctx context.Context, alter func(*compute.Spec)) error {
 		return err
 	}
 	defer n.Free()
-	for leased := false; !leased; time.Sleep(10 * time.Millisecond) {
+	for leased := false; !leased; {
+		time.Sleep(10 * time.Millisecond) // libvirt tells of no lease
 		leases, err := n.GetDHCPLeases()
 		if err != nil {
 			return err
@@ -198,7 +199,7 @@ func bootByHand(ctx context.Context, dir string) error {
 		if ctx.Err() != nil {
 			return err
 		}
-		time.Sleep(time.Millisecond)
+		time.Sleep(time.Millisecond) // QEMU says nowhere that it listens
 	}
 	defer c.Close()
 	for reply := make([]byte, 100); ctx.Err() == nil; {
