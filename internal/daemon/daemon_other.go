@@ -21,6 +21,9 @@ func Start(context.Context, Config) (*Daemon, error) { return nil, unsupported()
 // Remove returns [errors.ErrUnsupported].
 func Remove(context.Context, RemoveOptions) error { return unsupported() }
 
+// Unused returns [errors.ErrUnsupported].
+func Unused(string) error { return unsupported() }
+
 // Made returns false.
 func Made(string, string) bool { return false }
 

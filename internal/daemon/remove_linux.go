@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path/filepath"
 
 	"github.com/containerd/errdefs"
 	"golang.org/x/sys/unix"
@@ -47,10 +48,7 @@ func remove(ctx context.Context, opts RemoveOptions) error {
 		return err
 	}
 	defer f.unlock()
-	use, err := try(f.path(useFile), unix.LOCK_EX, os.O_CREATE)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return fmt.Errorf("the folder is in use: %w", errdefs.ErrFailedPrecondition)
-	}
+	use, err := unused(opts.Dir)
 	if err != nil {
 		return err
 	}
@@ -67,6 +65,28 @@ func remove(ctx context.Context, opts RemoveOptions) error {
 		return err
 	}
 	return f.empty()
+}
+
+// unused takes the lock that whoever uses the folder has a share of.
+func unused(dir string) (*lock, error) {
+	use, err := try(filepath.Join(dir, useFile), unix.LOCK_EX, os.O_CREATE)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		err = fmt.Errorf("the folder is in use: %w", errdefs.ErrFailedPrecondition)
+	}
+	return use, err
+}
+
+// Unused is FailedPrecondition if a value uses the folder, in whatever process.
+func Unused(dir string) error {
+	if _, err := os.Lstat(filepath.Join(dir, useFile)); errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	use, err := unused(dir)
+	if err != nil {
+		return err
+	}
+	use.release()
+	return nil
 }
 
 // empty removes the content of the folder, the mark and the lock last: if it is

@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 
 	lv "libvirt.org/go/libvirt"
+
+	"github.com/univirt/univirt/internal/daemon"
 )
 
 // endNetworks ends the networks of a managed daemon, which are the host's: bridges and
@@ -16,6 +18,9 @@ func endNetworks(ctx context.Context, dir string) error {
 	running, err := filepath.Glob(filepath.Join(dir, "run", "network", "*.xml"))
 	if err != nil || len(running) == 0 {
 		return err
+	}
+	if daemon.Unused(dir) != nil {
+		return nil // nothing will be removed
 	}
 	p, err := New(ctx, Options{Managed: &Managed{Dir: dir}, Acceleration: AccelerationNone})
 	if err != nil {
