@@ -341,3 +341,25 @@ func TestPortsOfRunsThatGoOn(t *testing.T) {
 	require.NoError(t, inst.Stop(ctx, compute.StopOptions{Force: true}))
 	gone()
 }
+
+// TestRunProcess finds QEMU by what libvirt notes, and where that is not for everyone
+// by its command line.
+func TestRunProcess(t *testing.T) {
+	p := open(t, "process")
+	inst, err := p.Instances().Create(t.Context(), machine("web"))
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, inst.Delete(t.Context(), compute.DeleteOptions{Force: true})) }()
+	d, err := p.read(t.Context(), inst.ID())
+	require.NoError(t, err)
+	_, _, err = p.runProcess(d)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.NoError(t, inst.Start(t.Context(), compute.StartOptions{}))
+	f, pid, err := p.runProcess(d)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	stranger := &Provider{opts: Options{URI: "qemu+unix:///elsewhere"}}
+	f, other, err := stranger.runProcess(d)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	assert.Equal(t, pid, other)
+}
