@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,6 +25,26 @@ func Open(pid int, is func(pid int) bool) (*os.File, error) {
 		return nil, fs.ErrNotExist
 	}
 	return os.NewFile(uintptr(fd), "pidfd"), nil
+}
+
+// Find looks for the one process that is meant among all; 0 where there is none, or
+// more than one.
+func Find(is func(pid int) bool) (found int) {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return 0
+	}
+	for _, e := range entries {
+		pid, err := strconv.Atoi(e.Name())
+		if err != nil || !is(pid) {
+			continue
+		}
+		if found != 0 {
+			return 0
+		}
+		found = pid
+	}
+	return found
 }
 
 // Wait returns when the process has ended, with true, or the file was closed. It

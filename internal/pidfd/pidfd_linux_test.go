@@ -2,6 +2,7 @@ package pidfd_test
 
 import (
 	"io/fs"
+	"os"
 	"os/exec"
 	"testing"
 
@@ -19,6 +20,9 @@ func TestWaitsForTheEnd(t *testing.T) {
 	pid := cmd.Process.Pid
 	_, err = pidfd.Open(pid, func(int) bool { return false })
 	require.ErrorIs(t, err, fs.ErrNotExist, "another")
+	assert.Equal(t, pid, pidfd.Find(func(got int) bool { return got == pid }))
+	assert.Zero(t, pidfd.Find(func(got int) bool { return false }))
+	assert.Zero(t, pidfd.Find(func(got int) bool { return got == pid || got == os.Getpid() }), "not the only one")
 	f, err := pidfd.Open(pid, func(got int) bool { return got == pid })
 	require.NoError(t, err)
 	left, err := pidfd.Open(pid, func(int) bool { return true })

@@ -301,3 +301,65 @@ func TestPortsOfMachinesOutOfReach(t *testing.T) {
 		})
 	}
 }
+
+// TestPortsOfRunsThatGoOn are published again when a machine is resumed, and when a
+// snapshot brings it back.
+func TestPortsOfRunsThatGoOn(t *testing.T) {
+	p := open(t, "portsagain")
+	ctx := t.Context()
+	n, err := p.Networks().Create(ctx, network.Spec{Name: "lan"})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, n.Delete(context.WithoutCancel(ctx), network.DeleteOptions{})) })
+	spec := newScratch(t, p).disk(machine("web"))
+	spec.Networks = []compute.NetworkAttachment{{Network: "lan"}}
+	spec.Ports = []network.Port{{Instance: 80, Publish: true}}
+	inst, err := p.Instances().Create(ctx, spec)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		assert.NoError(t, inst.Delete(context.WithoutCancel(ctx), compute.DeleteOptions{Force: true}))
+	})
+	gone := func() {
+		t.Helper()
+		require.Eventually(t, func() bool { return forwarderOf(t, inst.ID()) == 0 }, 5*time.Second, 5*time.Millisecond)
+	}
+	require.NoError(t, inst.Start(ctx, compute.StartOptions{}))
+	info, err := inst.Info(ctx)
+	require.NoError(t, err)
+	_, err = inst.(compute.Snapshotter).CreateSnapshot(ctx, compute.SnapshotSpec{Name: "one", Memory: true})
+	require.NoError(t, err)
+	require.NotZero(t, forwarderOf(t, inst.ID()))
+	require.NoError(t, inst.(compute.Suspender).Suspend(ctx, compute.SuspendOptions{}))
+	gone()
+	require.NoError(t, inst.Start(ctx, compute.StartOptions{}))
+	require.NotZero(t, forwarderOf(t, inst.ID()))
+	require.NoError(t, inst.(compute.Snapshotter).RevertSnapshot(ctx, "one", compute.RevertOptions{Force: true}))
+	require.NotZero(t, forwarderOf(t, inst.ID()))
+	after, err := inst.Info(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, compute.Running, after.State)
+	assert.Equal(t, info.Ports, after.Ports)
+	require.NoError(t, inst.Stop(ctx, compute.StopOptions{Force: true}))
+	gone()
+}
+
+// TestRunProcess finds QEMU by what libvirt notes, and where that is not for everyone
+// by its command line.
+func TestRunProcess(t *testing.T) {
+	p := open(t, "process")
+	inst, err := p.Instances().Create(t.Context(), machine("web"))
+	require.NoError(t, err)
+	defer func() { assert.NoError(t, inst.Delete(t.Context(), compute.DeleteOptions{Force: true})) }()
+	d, err := p.read(t.Context(), inst.ID())
+	require.NoError(t, err)
+	_, _, err = p.runProcess(d)
+	require.ErrorIs(t, err, os.ErrNotExist)
+	require.NoError(t, inst.Start(t.Context(), compute.StartOptions{}))
+	f, pid, err := p.runProcess(d)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	stranger := &Provider{opts: Options{URI: "qemu+unix:///elsewhere"}}
+	f, other, err := stranger.runProcess(d)
+	require.NoError(t, err)
+	require.NoError(t, f.Close())
+	assert.Equal(t, pid, other)
+}

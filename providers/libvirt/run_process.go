@@ -4,6 +4,7 @@ package libvirt
 
 import (
 	"bytes"
+	"errors"
 	"io/fs"
 	"net/url"
 	"os"
@@ -20,22 +21,32 @@ import (
 )
 
 // runProcess opens the process of a domain's run, which is QEMU's, on this host;
-// fs.ErrNotExist where there is none. Libvirt notes its number in a file.
+// fs.ErrNotExist where there is none.
 func (p *Provider) runProcess(d *domain) (*os.File, int, error) {
-	folder := p.runFolder()
-	if folder == "" {
-		return nil, 0, fs.ErrNotExist
+	is := func(pid int) bool { return runsDomain(pid, d.id) }
+	pid, err := p.notedProcess(d.facts.name)
+	if errors.Is(err, fs.ErrPermission) {
+		// What the system's libvirt notes is for root.
+		pid, err = pidfd.Find(is), nil
 	}
-	text, err := os.ReadFile(filepath.Join(folder, filepath.Base(d.facts.name)+".pid"))
 	if err != nil {
 		return nil, 0, err
 	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return nil, 0, fs.ErrNotExist
-	}
-	f, err := pidfd.Open(pid, func(pid int) bool { return runsDomain(pid, d.id) })
+	f, err := pidfd.Open(pid, is)
 	return f, pid, err
+}
+
+// notedProcess is the number of the process that libvirt has noted for a domain.
+func (p *Provider) notedProcess(name string) (int, error) {
+	folder := p.runFolder()
+	if folder == "" {
+		return 0, fs.ErrPermission
+	}
+	text, err := os.ReadFile(filepath.Join(folder, filepath.Base(name)+".pid"))
+	if err != nil {
+		return 0, err
+	}
+	return strconv.Atoi(strings.TrimSpace(string(text)))
 }
 
 // runsDomain reports whether a process is the QEMU of a domain.
