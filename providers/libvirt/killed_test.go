@@ -220,13 +220,14 @@ var (
 	})
 )
 
+// aNetwork has addresses of IPv6 only, as libvirt takes its time to reserve others.
 func aNetwork(ctx context.Context, p *Provider, name string, subnet string) error {
 	_, err := p.Networks().Create(ctx, network.Spec{Name: name, Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix(subnet)}}})
 	return err
 }
 
 func plainNetwork(ctx context.Context, p *Provider) error {
-	return aNetwork(ctx, p, theName, "10.97.2.0/24")
+	return aNetwork(ctx, p, theName, "fd42:97:2::/64")
 }
 
 func importImage(ctx context.Context, p *Provider, name string) error {
@@ -330,7 +331,6 @@ func openMorgue(t *testing.T) *morgue {
 	t.Cleanup(func() { _, _ = m.raw.Close() })
 	_, err = compute.ImportFile(ctx, m.p.Images(), common.guest.Disk, compute.QCOW2, compute.ImportOptions{Name: diskName})
 	require.NoError(t, err)
-	// With addresses of IPv6 only, as libvirt takes its time to reserve others.
 	require.NoError(t, aNetwork(ctx, m.p, "lan", "fd42:97:1::/64"))
 	m.before = m.inventory(t)
 	return m
