@@ -21,6 +21,7 @@ const (
 	noGuests     = "libvirt's hypervisor for tests has no guests"
 	noTimes      = "what a console wrote is kept without the times"
 	noTerminal   = "qemu-guest-agent has no terminals"
+	someLive     = "memory within what the machine started with, as far as the guest gives it back; processors wait for the next start"
 	noUser       = "qemu-guest-agent starts processes as the user that it runs as"
 )
 
@@ -113,7 +114,7 @@ func Features() resource.Features {
 		compute.FeatureScreenshot:     yes,
 		compute.FeatureMigrate:        no(noScale),
 		compute.FeatureStats:          yes,
-		compute.FeatureUpdateLive:     no("a change waits for the next start"),
+		compute.FeatureUpdateLive:     {Supported: true, Reason: someLive},
 		compute.FeatureExitCode:       no("a machine that is powered off has no exit code"),
 		compute.FeatureExitOOM:        no("what a guest does with its memory is its own"),
 	}
@@ -146,6 +147,7 @@ func (h hypervisor) machines() univirt.KindDescription {
 				d.Features[feature] = resource.Support{Reason: noGuests}
 			}
 		}
+		d.Features[compute.FeatureUpdateLive] = resource.Support{Reason: noGuests}
 		d.Features[compute.FeatureAttachVolume] = resource.Support{Reason: onlyReal}
 	}
 	return d
