@@ -103,7 +103,8 @@ func Features() resource.Features {
 		compute.FeatureLogsTimes:      no(noTimes),
 		compute.FeatureLogsSplit:      no("a console is one stream"),
 		compute.FeatureConsole:        yes,
-		compute.FeatureFiles:          no(noGuest),
+		compute.FeatureFiles:          {Supported: true, Reason: "where the guest has qemu-guest-agent, a shell, tar, stat and find"},
+		compute.FeatureFilesStopped:   no("a guest's agent reaches its files, while it runs"),
 		compute.FeatureSnapshot:       yes,
 		compute.FeatureSnapshotMemory: yes,
 		compute.FeatureClone:          no("instances are not cloned yet"),
@@ -124,6 +125,7 @@ func Features() resource.Features {
 var inGuests = []resource.Feature{
 	compute.FeatureConsole, compute.FeatureScreenshot, compute.FeatureLogs, compute.FeatureLogsDurable, compute.FeatureLogsTimes,
 	compute.FeatureExec, compute.FeatureExecStdin, compute.FeatureExecTTY, compute.FeatureExecSignal, compute.FeatureExecUser, compute.FeatureExecSplit,
+	compute.FeatureFiles, compute.FeatureFilesStopped,
 }
 
 // Machines describes what the provider offers for instances, without any
