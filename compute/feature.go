@@ -31,8 +31,13 @@ const (
 	FeatureLogsSplit   resource.Feature = "logs.split"
 	FeatureLogsTimes   resource.Feature = "logs.times"
 
-	FeatureConsole        resource.Feature = "console"
-	FeatureFiles          resource.Feature = "files"
+	FeatureConsole resource.Feature = "console"
+
+	FeatureFiles resource.Feature = "files"
+	// FeatureFilesStopped says that the files are there while the instance does not
+	// run, too.
+	FeatureFilesStopped resource.Feature = "files.stopped"
+
 	FeatureSnapshot       resource.Feature = "snapshot"
 	FeatureSnapshotMemory resource.Feature = "snapshot.memory"
 	FeatureClone          resource.Feature = "clone"
@@ -70,7 +75,7 @@ func Features() []resource.Feature {
 		FeatureExec, FeatureExecStdin, FeatureExecTTY, FeatureExecSignal, FeatureExecUser, FeatureExecSplit,
 		FeatureAttach, FeatureAttachStdin,
 		FeatureLogs, FeatureLogsDurable, FeatureLogsSplit, FeatureLogsTimes,
-		FeatureConsole, FeatureFiles, FeatureSnapshot, FeatureSnapshotMemory, FeatureClone,
+		FeatureConsole, FeatureFiles, FeatureFilesStopped, FeatureSnapshot, FeatureSnapshotMemory, FeatureClone,
 		FeatureAttachVolume, FeatureAttachNetwork, FeatureDial, FeaturePlan, FeatureScreenshot, FeatureMigrate,
 		FeatureStats, FeatureUpdateLive, FeatureExitCode, FeatureExitOOM,
 	}

@@ -6,8 +6,9 @@ import (
 	"io/fs"
 )
 
-// Filer is an instance whose files can be read and written from outside,
-// running or not.
+// Filer is an instance whose files can be read and written from outside: while it
+// runs, and where FeatureFilesStopped is declared also while it does not. Elsewhere
+// every call is Unavailable then, and as long as a guest does not answer.
 type Filer interface {
 	Instance
 	// CopyIn unpacks a tar archive below the directory, which must exist. The

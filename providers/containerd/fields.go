@@ -91,6 +91,7 @@ func Features() resource.Features {
 		compute.FeatureLogsTimes:      yes,
 		compute.FeatureConsole:        no(noVM),
 		compute.FeatureFiles:          no(noFiles),
+		compute.FeatureFilesStopped:   no(noFiles),
 		compute.FeatureSnapshot:       no("snapshots of instances are not made yet"),
 		compute.FeatureSnapshotMemory: no("snapshots of instances are not made yet"),
 		compute.FeatureClone:          no("instances are not cloned yet"),

@@ -24,6 +24,8 @@ type command struct {
 	// Arg must not be null.
 	Arg   []string `json:"arg"`
 	Input []byte   `json:"input-data,omitempty"`
+	// Capture has the answer at the end hold the output.
+	Capture bool `json:"capture-output,omitempty"`
 }
 
 func shell(script string, args ...string) command {
@@ -59,17 +61,23 @@ func (a qemuAgent) close(ctx context.Context, h handleReply) error {
 
 // run runs a short script to its end.
 func (a qemuAgent) run(ctx context.Context, c command) (compute.ExecExit, error) {
+	status, err := a.finish(ctx, c)
+	return status.exit(), err
+}
+
+// finish runs a command to its end.
+func (a qemuAgent) finish(ctx context.Context, c command) (statusReply, error) {
 	pid, err := a.spawn(ctx, c)
 	if err != nil {
-		return compute.ExecExit{}, err
+		return statusReply{}, err
 	}
 	for began := time.Now(); ; {
 		status, err := a.status(ctx, pid)
 		if err != nil || status.Exited {
-			return status.exit(), err
+			return status, err
 		}
 		if err := pause(ctx, began, nil); err != nil {
-			return compute.ExecExit{}, err
+			return statusReply{}, err
 		}
 	}
 }

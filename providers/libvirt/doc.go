@@ -42,4 +42,21 @@
 // which its guest finds as /dev/disk/by-id/virtio-SERIAL and mounts: the serial number
 // is the mount's path with '-' between its parts, as in "srv-www" for /srv/www, or
 // the beginning of the path's SHA-256 where that has a '-' or does not fit.
+//
+// # Files
+//
+// The guest's agent reads and writes files, as root, while the machine runs: with tar,
+// stat and find as GNU's and busybox have them. An archive is looked at as a whole
+// before the guest gets any of it, and so needs room on this host, in the folder for
+// state; on its way out it needs room in the guest's /tmp, as all output does. Sizes,
+// owners by number, permissions, times in seconds and links are kept; extended
+// attributes are not, and archives with holes or devices are refused.
+//
+// # Changes while a machine runs
+//
+// Update pins a machine that runs to other processors, and gives it another weight
+// where the host has that controller of cgroups. Memory is what the guest's balloon
+// driver gives back to the host, or takes again: never more than the machine was
+// started with, and a guest that wants to can take back what it gave. How many
+// processors there are changes at the next start.
 package libvirt

@@ -92,6 +92,18 @@ var texts = []struct {
 	{"Unable to set XATTR", errdefs.ErrPermissionDenied, ""},
 }
 
+// complaintKind is the kind of what a program of the guest complains of, as busybox
+// 1.35 and GNU tar 1.34 have it from the kernel.
+func complaintKind(text string) error {
+	switch {
+	case strings.Contains(text, "No space left on device"), strings.Contains(text, "Disk quota exceeded"):
+		return errdefs.ErrResourceExhausted
+	case strings.Contains(text, "Permission denied"), strings.Contains(text, "Operation not permitted"):
+		return errdefs.ErrPermissionDenied
+	}
+	return errdefs.ErrFailedPrecondition
+}
+
 // endedAtStart is said of a start, as a whole, when somebody else ends the machine
 // meanwhile; where QEMU has a reason of its own it follows (libvirt 9.0.0).
 const endedAtStart = "process exited while connecting to monitor"

@@ -21,6 +21,7 @@ const (
 	noGuests     = "libvirt's hypervisor for tests has no guests"
 	noTimes      = "what a console wrote is kept without the times"
 	noTerminal   = "qemu-guest-agent has no terminals"
+	someLive     = "memory within what the machine started with, as far as the guest gives it back; processors wait for the next start"
 	noUser       = "qemu-guest-agent starts processes as the user that it runs as"
 )
 
@@ -111,7 +112,8 @@ func Features() resource.Features {
 		compute.FeatureLogsTimes:      no(noTimes),
 		compute.FeatureLogsSplit:      no("a console is one stream"),
 		compute.FeatureConsole:        yes,
-		compute.FeatureFiles:          no(noGuest),
+		compute.FeatureFiles:          {Supported: true, Reason: "where the guest has qemu-guest-agent, a shell, tar, stat and find"},
+		compute.FeatureFilesStopped:   no("a guest's agent reaches its files, while it runs"),
 		compute.FeatureSnapshot:       yes,
 		compute.FeatureSnapshotMemory: yes,
 		compute.FeatureClone:          yes,
@@ -122,7 +124,7 @@ func Features() resource.Features {
 		compute.FeatureScreenshot:     yes,
 		compute.FeatureMigrate:        no(noScale),
 		compute.FeatureStats:          yes,
-		compute.FeatureUpdateLive:     no("a change waits for the next start"),
+		compute.FeatureUpdateLive:     {Supported: true, Reason: someLive},
 		compute.FeatureExitCode:       no("a machine that is powered off has no exit code"),
 		compute.FeatureExitOOM:        no("what a guest does with its memory is its own"),
 	}
@@ -132,6 +134,7 @@ func Features() resource.Features {
 var inGuests = []resource.Feature{
 	compute.FeatureConsole, compute.FeatureScreenshot, compute.FeatureLogs, compute.FeatureLogsDurable, compute.FeatureLogsTimes,
 	compute.FeatureExec, compute.FeatureExecStdin, compute.FeatureExecTTY, compute.FeatureExecSignal, compute.FeatureExecUser, compute.FeatureExecSplit,
+	compute.FeatureFiles, compute.FeatureFilesStopped,
 }
 
 // Machines describes what the provider offers for instances, without any
@@ -155,6 +158,7 @@ func (h hypervisor) machines() univirt.KindDescription {
 				d.Features[feature] = resource.Support{Reason: noGuests}
 			}
 		}
+		d.Features[compute.FeatureUpdateLive] = resource.Support{Reason: noGuests}
 		d.Features[compute.FeatureAttachVolume] = resource.Support{Reason: onlyReal}
 		d.Features[compute.FeatureAttachNetwork] = resource.Support{Reason: noServers}
 	}

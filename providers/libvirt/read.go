@@ -38,6 +38,9 @@ type domain struct {
 	live int
 	// agent says that something in the guest listens on the agent's channel.
 	agent bool
+	// memory is what the guest has of its memory while it runs, in bytes; 0 where that
+	// is not known.
+	memory int64
 }
 
 // endedRun is the last run whose exit is written down.
@@ -137,23 +140,26 @@ func readDomain(d *lv.Domain, saved map[string]bool) (*domain, error) {
 		out.live = int(number)
 	}
 	if out.state == compute.Running {
-		out.agent, err = hasAgent(d)
+		err = out.readLive(d)
 	}
 	return out, err
 }
 
-// hasAgent asks whether the guest's agent is there, which only the description of
-// what runs tells.
-func hasAgent(d *lv.Domain) (bool, error) {
-	text, err := d.GetXMLDesc(0)
+// readLive reads what only the description of what runs tells.
+func (d *domain) readLive(from *lv.Domain) error {
+	text, err := from.GetXMLDesc(0)
 	if err != nil {
-		return false, err
+		return err
 	}
 	var live libvirtxml.Domain
 	if err := live.Unmarshal(text); err != nil {
-		return false, resource.Errorf(errdefs.ErrDataLoss, "the domain's description cannot be read: %w", err)
+		return resource.Errorf(errdefs.ErrDataLoss, "the domain's description cannot be read: %w", err)
 	}
-	return agentThere(&live), nil
+	d.agent = agentThere(&live)
+	if live.CurrentMemory != nil && live.CurrentMemory.Unit == "KiB" {
+		d.memory = int64(live.CurrentMemory.Value) * resource.KiB
+	}
+	return nil
 }
 
 // stateOf translates the state of a domain.
@@ -381,7 +387,7 @@ func (p *Provider) info(d *domain) compute.Info {
 		out.Started, out.Finished = out.Exit.Started, out.Exit.Finished
 	}
 	if r != nil && out.State.Active() {
-		for _, path := range resource.Diff(r.live(out.Runs), r.spec.Resources) {
+		for _, path := range resource.Diff(d.resources(), r.spec.Resources) {
 			out.Pending = append(out.Pending, "resources."+path)
 		}
 	}
@@ -411,6 +417,17 @@ func (r *record) live(run int) compute.Resources {
 		return *r.Live
 	}
 	return r.spec.Resources
+}
+
+// resources are those that the run under way, or the last, has. Who changed the
+// memory of one may have got no further than that, so the guest's word counts.
+func (d *domain) resources() compute.Resources {
+	r := d.facts.record
+	live := r.live(d.lastRun())
+	if want := r.spec.Resources.Memory; d.memory >= want && d.memory < want+guestPage {
+		live.Memory = want
+	}
+	return live
 }
 
 // exitOf is the end of a run as the daemon remembers it. Finished is the zero time

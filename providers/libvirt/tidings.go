@@ -3,21 +3,23 @@
 package libvirt
 
 import (
+	"fmt"
 	"sync"
 
 	lv "libvirt.org/go/libvirt"
 )
 
-// tidings are events of domains that one operation waits for: that a copy is alike, or
-// that the guest has let go of a device.
+// tidings are events of domains that one operation waits for: that a copy is alike,
+// that the guest has let go of a device, or that it has so much memory.
 type tidings struct {
 	mu    sync.Mutex
 	waits map[string]map[chan bool]struct{}
 }
 
-// copyOf and deviceOf name what is waited for.
-func copyOf(domain, disk string) string    { return "copy " + domain + " " + disk }
-func deviceOf(domain, alias string) string { return "device " + domain + " " + alias }
+// copyOf, deviceOf and memoryOf name what is waited for.
+func copyOf(domain, disk string) string         { return "copy " + domain + " " + disk }
+func deviceOf(domain, alias string) string      { return "device " + domain + " " + alias }
+func memoryOf(domain string, kib uint64) string { return fmt.Sprint("memory ", domain, " ", kib) }
 
 // await returns a channel that is sent how something ended, well or not. Stop ends
 // that. It is called before what leads to the event.
@@ -74,6 +76,14 @@ func (p *Provider) hearTidings(s *session) error {
 			return s.conn.DomainEventDeviceRemovalFailedRegister(nil, func(_ *lv.Connect, d *lv.Domain, e *lv.DomainEventDeviceRemovalFailed) {
 				if id, err := d.GetUUIDString(); err == nil {
 					p.tidings.tell(deviceOf(id, e.DevAlias), false)
+				}
+			})
+		},
+		func() (int, error) {
+			return s.conn.DomainEventBalloonChangeRegister(nil, func(_ *lv.Connect, d *lv.Domain, e *lv.DomainEventBalloonChange) {
+				if id, err := d.GetUUIDString(); err == nil {
+					p.changed(id)
+					p.tidings.tell(memoryOf(id, e.Actual), true)
 				}
 			})
 		},

@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 
-	"github.com/containerd/errdefs"
 	lv "libvirt.org/go/libvirt"
 	"libvirt.org/go/libvirtxml"
 
@@ -15,7 +14,8 @@ import (
 )
 
 // Update implements compute.Instance. Labels and annotations are written into the
-// domain's metadata; what the machine has is defined anew, for its next start.
+// domain's metadata; what the machine has is defined anew, for its next start, and
+// changed at once where a machine that runs can take it.
 func (i *instance) Update(ctx context.Context, change compute.Change) error {
 	return i.change(ctx, "update", func(ctx context.Context) error {
 		var written *record
@@ -48,9 +48,6 @@ func (i *instance) update(ctx context.Context, change compute.Change) (*record, 
 	if _, err := compute.CheckTransition(settled(d.state), compute.OpUpdate); err != nil {
 		return nil, err
 	}
-	if change.Apply == compute.ApplyLive && change.Resources != nil {
-		return nil, &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "apply", Err: errors.New("a virtual machine takes its resources at its next start")}
-	}
 	before := d.facts.record
 	spec := i.p.hyper.withChoices(change.To(before.spec))
 	// What a record keeps no secrets of does not change.
@@ -59,35 +56,69 @@ func (i *instance) update(ctx context.Context, change compute.Change) (*record, 
 	if faults := changed.Validate(); len(faults) > 0 {
 		return nil, faults.Err()
 	}
-	if len(resource.Diff(before.spec, spec)) == 0 {
+	had, has, err := i.liveAfter(ctx, d, change, spec.Resources)
+	if err != nil {
+		return nil, err
+	}
+	same := len(resource.Diff(before.spec, spec)) == 0
+	if same && had == has {
 		return nil, nil
 	}
 	after := *before
 	after.Revision++
-	if run := d.lastRun(); d.state != compute.Stopped {
-		live := before.live(run)
-		after.Live, after.LiveRun = nil, 0
-		if live != spec.Resources {
-			after.Live, after.LiveRun = &live, run
-		}
-	} else {
-		after.Live, after.LiveRun = nil, 0
-	}
 	if after, err = after.with(spec); err != nil {
 		return nil, err
 	}
 	if err := givenUp(ctx); err != nil {
 		return nil, err
 	}
-	if before.spec.Resources == spec.Resources {
-		err = i.p.write(ctx, i.id, metaRecord, after)
-	} else {
-		err = i.redefine(ctx, after)
+	// What is about to change in the run is written down first as what waits for the
+	// next one: who gets no further leaves what will be true by then, and is done by
+	// the same change once more.
+	var written *record
+	if after = after.having(d, had); !same {
+		if before.spec.Resources == spec.Resources {
+			err = i.p.write(ctx, i.id, metaRecord, after)
+		} else {
+			err = i.redefine(ctx, after)
+		}
+		if err != nil {
+			return nil, err
+		}
+		first := after
+		written = &first
 	}
+	if had == has {
+		return written, nil
+	}
+	got, refused, err := i.retune(ctx, had, has)
 	if err != nil {
-		return nil, err
+		return written, err
+	}
+	if len(refused) > 0 && change.Apply == compute.ApplyLive {
+		if got != had || !same {
+			after, err = i.undoUpdate(ctx, *before, after.Revision, got, had)
+			written = &after
+		}
+		return written, errors.Join(notLive(refused), err)
+	}
+	if same && got == had {
+		return nil, nil
+	}
+	after = after.having(d, got)
+	if err := i.p.write(ctx, i.id, metaRecord, after); err != nil {
+		return written, err
 	}
 	return &after, nil
+}
+
+// undoUpdate gives the run and the record what they had.
+func (i *instance) undoUpdate(ctx context.Context, before record, revision int, got, had compute.Resources) (record, error) {
+	clean, cancel := i.p.cleanup(ctx)
+	defer cancel()
+	_, _, err := i.retune(clean, got, had)
+	before.Revision = revision + 1
+	return before, errors.Join(err, i.redefine(clean, before))
 }
 
 // redefine sets the resources and the record.

@@ -20,7 +20,7 @@ func fileCases() []testCase {
 	files := has(compute.FeatureFiles)
 	return []testCase{
 		{"CopyIn puts files into an instance that runs, and programs see them", has(compute.FeatureFiles, compute.FeatureExec), copyInRunning},
-		{"CopyIn puts files into an instance that does not run", has(compute.FeatureFiles, compute.FeatureExec), copyInStopped},
+		{"CopyIn puts files into an instance that does not run", has(compute.FeatureFilesStopped, compute.FeatureFiles, compute.FeatureExec), copyInStopped},
 		{"CopyIn into a directory that is not there is NotFound", files, copyInNowhere},
 		{"CopyIn keeps owners and permissions, or makes everything root's", has(compute.FeatureFiles, compute.FeatureExec), copyInOwners},
 		{"CopyOut of a file and of a directory gives what is there", files, copyOut},
@@ -29,12 +29,33 @@ func fileCases() []testCase {
 		{"Files reads what is there", files, filesRead},
 		{"A hostile archive writes nowhere but below the directory", files, copyInHostile},
 		{"A CopyIn whose archive blocks ends with its context and writes nothing", files, copyInStuck},
+		{"An archive goes through no link that is there already and leads out", has(compute.FeatureFiles, compute.FeatureExec), copyInThroughLinks},
+		{"Names and content may be anything", files, copyAnything},
 		{"A damaged archive is InvalidArgument", files, copyInDamaged},
 	}
 }
 
 func file(name, content string) tarEntry {
 	return tarEntry{tar.Header{Name: name, Typeflag: tar.TypeReg}, content}
+}
+
+// filed returns an instance whose files are to be reached: one that does not run,
+// where that is offered.
+func (e *env) filed() compute.Instance {
+	e.Helper()
+	if e.offers(compute.FeatureFilesStopped) {
+		return e.stopped("web")
+	}
+	return e.filedRunning()
+}
+
+// filedRunning returns an instance that runs and whose files can be reached.
+func (e *env) filedRunning() compute.Instance {
+	e.Helper()
+	inst := e.running("web")
+	_, err := e.waitFor(inst, compute.LevelAgent)
+	require.NoError(e, err)
+	return inst
 }
 
 func (e *env) copyIn(inst compute.Instance, dir string, entries ...tarEntry) error {
@@ -64,7 +85,7 @@ func (e *env) copyOut(inst compute.Instance, path string) map[string]string {
 }
 
 func copyInRunning(e *env) {
-	inst := e.running("web")
+	inst := e.filedRunning()
 	require.NoError(e, e.copyIn(inst, "/etc",
 		file("new", "content"),
 		tarEntry{tar.Header{Name: "folder/", Typeflag: tar.TypeDir, Mode: 0o755}, ""},
@@ -83,7 +104,7 @@ func copyInStopped(e *env) {
 }
 
 func copyInStuck(e *env) {
-	inst := e.stopped("web")
+	inst := e.filed()
 	archive := tarOf([]tarEntry{file("new", strings.Repeat("x", 1<<16))})
 	e.endsThoughStuck("CopyIn", func(ctx context.Context, s stuckStream) error {
 		return compute.CopyIn(ctx, inst, "/etc", io.MultiReader(bytes.NewReader(archive[:len(archive)/2]), s), compute.CopyOptions{})
@@ -94,12 +115,12 @@ func copyInStuck(e *env) {
 }
 
 func copyInNowhere(e *env) {
-	inst := e.running("web")
+	inst := e.filedRunning()
 	e.fails(e.copyIn(inst, "/no/such/folder", file("new", "content")), errdefs.ErrNotFound)
 }
 
 func copyInOwners(e *env) {
-	inst := e.running("web")
+	inst := e.filedRunning()
 	owned := file("owned", "content")
 	owned.header.Mode, owned.header.Uid, owned.header.Gid = 0o640, GuestUserID, GuestUserID
 	require.NoError(e, e.copyIn(inst, "/etc", owned))
@@ -115,18 +136,20 @@ func copyInOwners(e *env) {
 }
 
 func copyOut(e *env) {
-	inst := e.running("web")
+	inst := e.filedRunning()
 	require.NoError(e, e.copyIn(inst, "/etc",
 		tarEntry{tar.Header{Name: "folder/", Typeflag: tar.TypeDir, Mode: 0o755}, ""},
 		file("folder/a", "content of a"), file("folder/b", "")))
 	require.Equal(e, map[string]string{"a": "content of a"}, e.copyOut(inst, "/etc/folder/a"))
 	require.Equal(e, map[string]string{"folder": "", "folder/a": "content of a", "folder/b": ""}, e.copyOut(inst, "/etc/folder"))
-	e.kill(inst)
-	require.Equal(e, map[string]string{"a": "content of a"}, e.copyOut(inst, "/etc/folder/a"), "of a stopped instance")
+	if e.offers(compute.FeatureFilesStopped) {
+		e.kill(inst)
+		require.Equal(e, map[string]string{"a": "content of a"}, e.copyOut(inst, "/etc/folder/a"), "of a stopped instance")
+	}
 }
 
 func copyOutNothing(e *env) {
-	r, err := compute.CopyOut(e.ctx, e.running("web"), "/no-such-file", compute.CopyOptions{})
+	r, err := compute.CopyOut(e.ctx, e.filedRunning(), "/no-such-file", compute.CopyOptions{})
 	if err == nil {
 		// What reads lazily says so when it is read.
 		_, err = io.ReadAll(r)
@@ -136,7 +159,7 @@ func copyOutNothing(e *env) {
 }
 
 func copyOutEarly(e *env) {
-	r, err := compute.CopyOut(e.ctx, e.running("web"), "/etc", compute.CopyOptions{})
+	r, err := compute.CopyOut(e.ctx, e.filedRunning(), "/etc", compute.CopyOptions{})
 	require.NoError(e, err)
 	_, err = r.Read(make([]byte, 1))
 	require.NoError(e, err)
@@ -144,7 +167,7 @@ func copyOutEarly(e *env) {
 }
 
 func filesRead(e *env) {
-	inst := e.running("web")
+	inst := e.filedRunning()
 	require.NoError(e, e.copyIn(inst, "/etc", file("new", "content")))
 	files, err := compute.Files(e.ctx, inst)
 	require.NoError(e, err)
@@ -166,7 +189,7 @@ func filesRead(e *env) {
 }
 
 func copyInHostile(e *env) {
-	inst := e.stopped("web")
+	inst := e.filed()
 	link := func(kind byte, name, to string) tarEntry {
 		return tarEntry{tar.Header{Name: name, Typeflag: kind, Linkname: to}, ""}
 	}
@@ -198,12 +221,67 @@ func copyInHostile(e *env) {
 }
 
 func copyInDamaged(e *env) {
-	inst := e.running("web")
+	inst := e.filedRunning()
 	whole := tarOf([]tarEntry{file("damaged", strings.Repeat("x", 4096))})
 	for _, archive := range [][]byte{whole[:1000], bytes.Repeat([]byte("no archive "), 100)} {
 		err := e.returns("CopyIn", func() error {
 			return compute.CopyIn(e.ctx, inst, "/etc", bytes.NewReader(archive), compute.CopyOptions{})
 		})
 		e.fails(err, errdefs.ErrInvalidArgument)
+	}
+}
+
+func copyInThroughLinks(e *env) {
+	inst := e.filed()
+	link := func(name, to string) tarEntry {
+		return tarEntry{tar.Header{Name: name, Typeflag: tar.TypeSymlink, Linkname: to}, ""}
+	}
+	folder := tarEntry{tar.Header{Name: "in/", Typeflag: tar.TypeDir, Mode: 0o755}, ""}
+	require.NoError(e, e.copyIn(inst, "/etc", folder, tarEntry{tar.Header{Name: "in/below/", Typeflag: tar.TypeDir, Mode: 0o755}, ""},
+		link("in/out", "/etc"), link("in/up", ".."), link("in/stays", "below"), link("in/na\\me", "/etc"), link("in/li\nne", "/etc")))
+	for _, name := range []string{"out", "up", "na\\me", "li\nne"} {
+		e.fails(e.copyIn(inst, "/etc/in", file(name+"/escaped", "x")), errdefs.ErrInvalidArgument)
+	}
+	files, err := compute.Files(e.ctx, inst)
+	require.NoError(e, err)
+	_, err = fs.Stat(files, "etc/escaped")
+	require.ErrorIs(e, err, fs.ErrNotExist)
+	require.NoError(e, e.copyIn(inst, "/etc/in", file("stays/x", "content")))
+	content, err := fs.ReadFile(files, "etc/in/below/x")
+	require.NoError(e, err)
+	require.Equal(e, "content", string(content))
+}
+
+func copyAnything(e *env) {
+	inst := e.filed()
+	content := make([]byte, 300<<10)
+	for n := range content {
+		content[n] = byte(n * n >> 7)
+	}
+	want := map[string]string{"any": ""}
+	entries := []tarEntry{{tar.Header{Name: "any/", Typeflag: tar.TypeDir, Mode: 0o755}, ""}}
+	for _, name := range []string{
+		"-rf", "$(reboot)", "`reboot`; x", "a b\tc", "line\nbreak", "'\"\\", "ünïcode", ".hidden", "..twodots", "*", strings.Repeat("n", 255),
+	} {
+		entries = append(entries, file("any/"+name, string(content[:len(name)*1000])))
+		want["any/"+name] = string(content[:len(name)*1000])
+	}
+	require.NoError(e, e.copyIn(inst, "/etc", entries...))
+	require.Equal(e, want, e.copyOut(inst, "/etc/any"))
+	files, err := compute.Files(e.ctx, inst)
+	require.NoError(e, err)
+	listed, err := fs.ReadDir(files, "etc/any")
+	require.NoError(e, err)
+	require.Len(e, listed, len(want)-1)
+	for _, entry := range listed {
+		info, err := entry.Info()
+		require.NoError(e, err)
+		require.Equal(e, int64(len(want["any/"+entry.Name()])), info.Size(), "%q", entry.Name())
+		got, err := fs.ReadFile(files, "etc/any/"+entry.Name())
+		require.NoError(e, err)
+		require.Equal(e, want["any/"+entry.Name()], string(got), "%q", entry.Name())
+	}
+	for _, name := range []string{"-rf", "line\nbreak", "$(reboot)"} {
+		require.Equal(e, map[string]string{name: want["any/"+name]}, e.copyOut(inst, "/etc/any/"+name))
 	}
 }

@@ -111,7 +111,8 @@ func (th *thing) updated(s step) {
 	resources, apply := memoryChange(th.program, s)
 	th.memory = resources.Memory
 	if apply == compute.ApplyAuto {
-		if th.world.offersAll(compute.FeatureUpdateLive) && th.seen.State == compute.Running {
+		// A virtual machine may have to be started with more, or not give any back.
+		if th.world.offersAll(compute.FeatureUpdateLive) && th.seen.State == compute.Running && th.seen.Kind != compute.VM {
 			th.live = th.memory
 		} else {
 			th.vague = true

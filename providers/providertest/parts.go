@@ -87,6 +87,10 @@ func instanceParts() []part {
 			_, err := resource.Collect(compute.Logs(ctx, e.stopped("web"), compute.LogOptions{Since: time.Now()}))
 			return err
 		}},
+		// It is not never, but not while it does not run.
+		{has(compute.FeatureFilesStopped)[0], has(compute.FeatureFiles), errdefs.ErrUnavailable, "", func(ctx context.Context, e *env) error {
+			return compute.CopyIn(ctx, e.stopped("web"), "/", bytes.NewReader(emptyTar()), compute.CopyOptions{})
+		}},
 		// It is not never, but not while it runs.
 		{has(compute.FeatureUpdateLive)[0], changes("resources.memory"), errdefs.ErrFailedPrecondition, "", func(ctx context.Context, e *env) error {
 			spec := e.spec("web", "sleep", "1h")

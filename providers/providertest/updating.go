@@ -3,6 +3,8 @@ package providertest
 import (
 	"context"
 	"errors"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -27,6 +29,7 @@ func updateCases() []testCase {
 		{"Update of the restart policy is told by Info", changes("restart.mode"), updateRestart},
 		{"Update of a stopped instance's resources is there at its start", all(memory, has(compute.FeatureExec)), updateStopped},
 		{"Update of a running instance's resources takes effect at once", all(memory, has(compute.FeatureUpdateLive, compute.FeatureExec)), updateLive},
+		{"Update of a running machine's memory is what the guest has, within what it started with", all(memory, has(compute.FeatureUpdateLive, compute.FeatureExec)), updateLiveMachine},
 		{"Update for the next start leaves the run alone and stands in Pending", all(memory, has(compute.FeatureExec)), updateNextStart},
 		{"Update of what waits for the next start has it take effect, and changes the revision", all(memory, has(compute.FeatureUpdateLive, compute.FeatureExec)), updateWhatWaits},
 		{"Another provider value sees the change", changes("labels"), updateOther},
@@ -156,10 +159,14 @@ func memoryOf(bytes int64, apply compute.ApplyMode) compute.Change {
 // memoryLimit asks from inside what the memory is.
 func (e *env) memoryLimit(inst compute.Instance) int64 {
 	e.Helper()
+	e.hasMemoryLimit()
+	return report[guest.Limits](e, inst, "limits").Memory
+}
+
+func (e *env) hasMemoryLimit() {
 	if e.s.kind() == compute.VM {
 		panic(leftOut{"a guest sees memory and no bound on it"})
 	}
-	return report[guest.Limits](e, inst, "limits").Memory
 }
 
 const (
@@ -178,6 +185,7 @@ func updateStopped(e *env) {
 }
 
 func updateLive(e *env) {
+	e.hasMemoryLimit()
 	for _, apply := range []compute.ApplyMode{compute.ApplyAuto, compute.ApplyLive} {
 		inst := e.running("web-" + string(apply))
 		require.NoError(e, inst.Update(e.ctx, memoryOf(smallMemory, apply)))
@@ -207,7 +215,50 @@ func updateNextStart(e *env) {
 	require.Empty(e, e.info(inst).Pending)
 }
 
+// memoryOfGuest asks a guest what memory it has.
+func (e *env) memoryOfGuest(inst compute.Instance) int64 {
+	e.Helper()
+	for line := range strings.Lines(e.output(inst, "read", "/proc/meminfo")) {
+		if rest, ok := strings.CutPrefix(line, "MemTotal:"); ok {
+			kib, err := strconv.ParseInt(strings.TrimSuffix(strings.TrimSpace(rest), " kB"), 10, 64)
+			require.NoError(e, err)
+			return kib * resource.KiB
+		}
+	}
+	require.Fail(e, "the guest tells nothing of its memory")
+	return 0
+}
+
+func updateLiveMachine(e *env) {
+	if e.s.kind() != compute.VM {
+		panic(leftOut{"a container has no memory of its own"})
+	}
+	inst := e.running("web")
+	begun := e.info(inst).Spec.Resources
+	seen := e.memoryOfGuest(inst)
+	change := func(memory int64, apply compute.ApplyMode) error {
+		r := begun
+		r.Memory = memory
+		return inst.Update(e.ctx, compute.Change{Resources: &r, Apply: apply})
+	}
+	for _, apply := range []compute.ApplyMode{compute.ApplyLive, compute.ApplyAuto} {
+		require.NoError(e, change(begun.Memory-64*resource.MiB, apply))
+		require.Equal(e, seen-64*resource.MiB, e.memoryOfGuest(inst))
+		require.Empty(e, e.info(inst).Pending)
+		require.NoError(e, change(begun.Memory, apply))
+		require.Equal(e, seen, e.memoryOfGuest(inst))
+		require.Empty(e, e.info(inst).Pending)
+	}
+	before := e.info(inst)
+	e.failsField(change(begun.Memory+64*resource.MiB, compute.ApplyLive), errdefs.ErrFailedPrecondition, "resources.memory")
+	require.Equal(e, before, e.info(inst))
+	require.NoError(e, change(begun.Memory+64*resource.MiB, compute.ApplyAuto))
+	require.Equal(e, []string{"resources.memory"}, e.info(inst).Pending)
+	require.Equal(e, seen, e.memoryOfGuest(inst))
+}
+
 func updateWhatWaits(e *env) {
+	e.hasMemoryLimit()
 	inst := e.running("web")
 	require.NoError(e, inst.Update(e.ctx, memoryOf(smallMemory, compute.ApplyNextStart)))
 	waits := e.info(inst)
