@@ -11,6 +11,7 @@ import (
 	lv "libvirt.org/go/libvirt"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -95,7 +96,7 @@ func (i *instance) Info(ctx context.Context) (compute.Info, error) {
 	}
 	d = i.p.withExit(ctx, d)
 	info := i.p.info(d)
-	if err := i.p.withNetworks(ctx, d, &info, segments{}); err != nil {
+	if err := withNetworks(d, &info, func() ([]network.EndpointInfo, int, error) { return i.p.endpointsNow(ctx, d) }); err != nil {
 		return compute.Info{}, i.fail("info", err)
 	}
 	if d.state == compute.Running && len(info.Endpoints) > 0 && info.Level < compute.LevelAddress {
@@ -189,7 +190,7 @@ func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.I
 			continue
 		}
 		if info := s.p.info(s.p.withExit(ctx, d)); filter.Matches(info) {
-			if err := s.p.withNetworks(ctx, d, &info, read); err != nil {
+			if err := withNetworks(d, &info, func() ([]network.EndpointInfo, int, error) { return s.p.endpointsOf(ctx, d, read) }); err != nil {
 				return nil, err
 			}
 			infos = append(infos, info)
