@@ -55,16 +55,18 @@ func (q *agentQueue) take(ctx context.Context, id string) (release func(), err e
 type qemuAgent struct {
 	p  *Provider
 	id string // of the instance
+	// hasty says that nobody waits long for an answer.
+	hasty bool
 }
 
 var _ guestAgent = qemuAgent{}
 
 // agent returns the agent of an instance.
-func (i *instance) agent() guestAgent { return qemuAgent{i.p, i.id} }
+func (i *instance) agent() guestAgent { return qemuAgent{p: i.p, id: i.id} }
 
-// agentPatience is how long an agent may take for one answer, in seconds. Nothing
-// that it is asked for takes long, but that it may run on an emulated processor.
-const agentPatience = 20
+// agentPatience is how long an agent may take for one answer. Nothing that it is
+// asked for takes long, but that it may run on an emulated processor.
+const agentPatience = 20 * time.Second
 
 // mostCommand bounds what a command carries: with one of 260 KiB the agent of QEMU
 // 7.2 answers no more.
@@ -93,7 +95,11 @@ func (a qemuAgent) ask(ctx context.Context, command string, arguments any) (stri
 	answer, err := onDomain(ctx, a.p, a.id, func(d *lv.Domain) (string, error) {
 		close(begun)
 		defer release()
-		return sendToAgent(ctx, d, string(text))
+		patience := agentPatience
+		if a.hasty {
+			patience = agentAnswer
+		}
+		return sendToAgent(ctx, d, string(text), patience)
 	})
 	select {
 	case <-begun:
@@ -114,10 +120,10 @@ const connecting = 5 * time.Second
 
 // sendToAgent gives a domain's agent a command. Libvirt says that an agent listens a
 // moment before it is connected with it.
-func sendToAgent(ctx context.Context, d *lv.Domain, command string) (string, error) {
+func sendToAgent(ctx context.Context, d *lv.Domain, command string, patience time.Duration) (string, error) {
 	began := time.Now()
 	for {
-		answer, err := d.QemuAgentCommand(command, agentPatience, 0)
+		answer, err := d.QemuAgentCommand(command, lv.DomainQemuAgentCommandTimeout(patience/time.Second), 0)
 		if !unconnected(err) || time.Since(began) > connecting {
 			return answer, err
 		}

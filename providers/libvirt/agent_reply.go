@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"net"
+	"net/netip"
+	"slices"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -76,6 +80,38 @@ func (r readReply) check() error {
 // mostRead is how much is read at once: as base64 it is well below what libvirt
 // carries in one message, which are 4 MiB.
 const mostRead = 1 << 20
+
+// interfacesReply is the answer to guest-network-get-interfaces.
+type interfacesReply []struct {
+	MAC       string `json:"hardware-address"`
+	Addresses []struct {
+		IP     string `json:"ip-address"`
+		Prefix int    `json:"prefix"`
+	} `json:"ip-addresses"`
+}
+
+// mostAddresses is how many addresses of a card are told.
+const mostAddresses = 64
+
+// of returns the addresses of a card by which others can reach it.
+func (r interfacesReply) of(mac network.HardwareAddr) []netip.Prefix {
+	var all []netip.Prefix
+	for _, card := range r {
+		if have, err := net.ParseMAC(card.MAC); err != nil || !mac.Equal(network.HardwareAddr(have)) {
+			continue
+		}
+		for _, a := range card.Addresses {
+			ip, err := netip.ParseAddr(a.IP)
+			if err != nil || network.CheckHostAddress(ip) != "" || ip.IsLinkLocalUnicast() || a.Prefix < 0 || a.Prefix > ip.BitLen() {
+				continue
+			}
+			if p := netip.PrefixFrom(ip, a.Prefix); !slices.Contains(all, p) && len(all) < mostAddresses {
+				all = append(all, p)
+			}
+		}
+	}
+	return all
+}
 
 // nothing is an answer that says no more than that it is one.
 type nothing struct{}

@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"net/netip"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -8,6 +9,7 @@ import (
 	"github.com/stretchr/testify/require"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/network"
 )
 
 func TestRepliesOfAnAgent(t *testing.T) {
@@ -64,4 +66,20 @@ func FuzzReplies(f *testing.F) {
 			require.ErrorIs(t, err, errdefs.ErrDataLoss)
 		}
 	})
+}
+
+func TestAddressesThatAGuestTells(t *testing.T) {
+	told, err := parseReply[interfacesReply](`{"return":[
+		{"name":"lo","ip-addresses":[{"ip-address":"127.0.0.1","prefix":8}]},
+		{"name":"eth0","hardware-address":"52:54:00:00:00:01","ip-addresses":[
+			{"ip-address-type":"ipv4","ip-address":"10.1.2.3","prefix":24}, {"ip-address":"10.1.2.3","prefix":24},
+			{"ip-address":"fe80::1","prefix":64}, {"ip-address":"fd00::1%eth0","prefix":64}, {"ip-address":"::ffff:10.0.0.1","prefix":64},
+			{"ip-address":"10.1.2.4","prefix":33}, {"ip-address":"10.1.2.5","prefix":-1}, {"ip-address":"0.0.0.0","prefix":0},
+			{"ip-address":"127.0.0.1","prefix":8}, {"ip-address":"web","prefix":8}, {"ip-address":"fd00::1","prefix":64}]},
+		{"hardware-address":"x","ip-addresses":[{"ip-address":"10.1.2.9","prefix":24}]}]}`)
+	require.NoError(t, err)
+	var mac network.HardwareAddr
+	require.NoError(t, mac.UnmarshalText([]byte("52:54:00:00:00:01")))
+	assert.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.1.2.3/24"), netip.MustParsePrefix("fd00::1/64")}, told.of(mac))
+	assert.Empty(t, told.of(network.HardwareAddr{1, 2, 3, 4, 5, 6}))
 }

@@ -78,7 +78,7 @@ func (p *Provider) expectAddress(id string) {
 			if err != nil {
 				continue // the hypervisor may come back
 			}
-			if _, reached, err := p.endpointsOf(ctx, d, segments{}); err == nil && reached {
+			if _, waiting, err := p.endpointsNow(ctx, d); err == nil && waiting == 0 {
 				p.feed.tell(happening{id: id, reason: resource.ReasonReady, at: time.Now().UTC()})
 				return
 			}

@@ -83,7 +83,7 @@ func (i *instance) withFiles(ctx context.Context, op string, check func() error,
 		err = i.reachFiles(ctx)
 	}
 	if err == nil {
-		err = do(ctx, qemuAgent{i.p, i.id})
+		err = do(ctx, qemuAgent{p: i.p, id: i.id})
 	}
 	return i.fail(op, err)
 }
@@ -293,5 +293,5 @@ func (i *instance) Files(ctx context.Context) (fs.FS, error) {
 	if err != nil {
 		return nil, err
 	}
-	return guestFiles{ctx, i, qemuAgent{i.p, i.id}}, nil
+	return guestFiles{ctx, i, qemuAgent{p: i.p, id: i.id}}, nil
 }

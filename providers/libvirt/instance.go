@@ -96,11 +96,12 @@ func (i *instance) Info(ctx context.Context) (compute.Info, error) {
 	d = i.p.withExit(ctx, d)
 	i.p.keepPublished(ctx, d)
 	info := i.p.info(d)
-	reached, err := i.p.withNetworks(ctx, d, &info, segments{})
+	endpoints, waiting, err := i.p.endpointsNow(ctx, d)
 	if err != nil {
 		return compute.Info{}, i.fail("info", err)
 	}
-	if d.state == compute.Running && len(info.Endpoints) > 0 && !reached {
+	located(&info, endpoints, waiting)
+	if d.state == compute.Running && len(endpoints) > 0 && waiting > 0 {
 		i.p.expectAddress(i.id)
 	}
 	return info, nil
@@ -191,9 +192,11 @@ func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.I
 			continue
 		}
 		if info := s.p.info(s.p.withExit(ctx, d)); filter.Matches(info) {
-			if _, err := s.p.withNetworks(ctx, d, &info, read); err != nil {
+			endpoints, waiting, err := s.p.endpointsOf(ctx, d, read)
+			if err != nil {
 				return nil, err
 			}
+			located(&info, endpoints, waiting)
 			infos = append(infos, info)
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/containerd/errdefs"
 
@@ -200,20 +201,20 @@ func (p *Provider) clearLost(ctx context.Context, id string) {
 // segments are networks as they were read for a list.
 type segments map[string]*segment
 
-// endpointsOf are the endpoints of an instance, in the order of its spec. A network
-// that is gone has none.
-func (p *Provider) endpointsOf(ctx context.Context, d *domain, known segments) (all []network.EndpointInfo, reached bool, err error) {
+// endpointsOf are the endpoints of an instance, in the order of its spec, and how many
+// of its networks have not given the guest an address, as far as that shows. A network
+// that is gone has no endpoints.
+func (p *Provider) endpointsOf(ctx context.Context, d *domain, known segments) (all []network.EndpointInfo, waiting int, err error) {
 	if d.facts.record == nil {
-		return nil, false, nil
+		return nil, 1, nil
 	}
-	reached = true
 	for _, use := range d.facts.record.Nets {
 		s, ok := known[use.Network]
 		if !ok {
 			if s, err = p.segment(ctx, use.Network); isNotFound(err) {
 				s, err = nil, nil
 			} else if err != nil {
-				return nil, false, err
+				return nil, 0, err
 			}
 			known[use.Network] = s
 		}
@@ -222,14 +223,45 @@ func (p *Provider) endpointsOf(ctx context.Context, d *domain, known segments) (
 			at = s.state.find(use.Endpoint)
 		}
 		if at < 0 {
-			reached = false
+			waiting++
 			continue
 		}
 		e := s.state.Endpoints[at]
 		all = append(all, s.tell(e, d))
-		reached = reached && s.reached(e, d)
+		if !s.reached(e, d) {
+			waiting++
+		}
 	}
-	return all, reached, nil
+	return all, waiting, nil
+}
+
+// agentAnswer is how long a guest's agent may take to tell what is only good to know.
+const agentAnswer = time.Second
+
+// endpointsNow is endpointsOf for one instance. Where a network gives out no addresses
+// the guest's agent is asked for them.
+func (p *Provider) endpointsNow(ctx context.Context, d *domain) (all []network.EndpointInfo, waiting int, err error) {
+	all, waiting, err = p.endpointsOf(ctx, d, segments{})
+	silent := func(e network.EndpointInfo) bool { return len(e.Addresses) == 0 }
+	if err != nil || !d.agent || !slices.ContainsFunc(all, silent) {
+		return all, waiting, err
+	}
+	short, cancel := context.WithTimeout(ctx, agentAnswer)
+	defer cancel()
+	told, err := askFor[interfacesReply](short, qemuAgent{p: p, id: d.id, hasty: true}, "guest-network-get-interfaces", nil)
+	if err != nil {
+		// Not from the agent, then: it may hang, or not know that command.
+		return all, waiting, ended(ctx)
+	}
+	for n := range all {
+		if e := &all[n]; silent(*e) {
+			if e.Addresses = told.of(e.MAC); len(e.Addresses) > 0 {
+				e.Source, e.Reason = "agent", ""
+				waiting--
+			}
+		}
+	}
+	return all, waiting, nil
 }
 
 // reached reports whether the guest has the addresses that were assigned to it, as
@@ -244,16 +276,12 @@ func (s *segment) reached(e endpointRecord, d *domain) bool {
 	return d.agent
 }
 
-// withNetworks adds to an info what is known of the instance's networks, and reports
-// whether the guest has its addresses. What has no agent stays below the level of an
+// located adds to an info what is known of the instance's networks, of which so many
+// have given the guest no address. What has no agent stays below the level of an
 // address, but each endpoint says where its addresses are known from.
-func (p *Provider) withNetworks(ctx context.Context, d *domain, info *compute.Info, known segments) (reached bool, err error) {
-	if d.facts.record == nil || len(d.facts.record.Nets) == 0 {
-		return false, nil
-	}
-	info.Endpoints, reached, err = p.endpointsOf(ctx, d, known)
-	if reached && info.Level == compute.LevelAgent {
+func located(info *compute.Info, endpoints []network.EndpointInfo, waiting int) {
+	info.Endpoints = endpoints
+	if len(endpoints) > 0 && waiting == 0 && info.Level == compute.LevelAgent {
 		info.Level = compute.LevelAddress
 	}
-	return reached, err
 }

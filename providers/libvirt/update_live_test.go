@@ -4,7 +4,9 @@ package libvirt
 
 import (
 	"context"
+	"slices"
 	"testing"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
@@ -109,8 +111,12 @@ func TestUpdateOfAMachineThatRuns(t *testing.T) {
 	out, err := compute.Output(ctx, inst, "/bin/sh", "-c", "cd /sys/bus/virtio/drivers/virtio_balloon && echo virtio* > unbind; ls")
 	t.Logf("%s %v", out, err)
 	require.NoError(t, err)
-	before, err := inst.Info(ctx)
-	require.NoError(t, err)
+	// The driver takes back what it gave when it goes, which is told a second later.
+	var before compute.Info
+	require.Eventually(t, func() bool {
+		before, err = inst.Info(ctx)
+		return err == nil && slices.Equal(before.Pending, []string{"resources.cpus", "resources.memory"})
+	}, 10*time.Second, 50*time.Millisecond)
 	err = update(compute.ApplyLive, func(r *compute.Resources) { r.CPUs, r.Memory = 1, 128*resource.MiB })
 	require.ErrorIs(t, err, errdefs.ErrFailedPrecondition)
 	t.Log(err)
