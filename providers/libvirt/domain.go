@@ -34,6 +34,8 @@ type hypervisor struct {
 	arch, machine string
 	// consoles is the folder for what guests write; empty where there is none.
 	consoles string
+	// unified says that the host has cgroup v2.
+	unified bool
 	// unreachable says why no port of a machine can be reached; empty where one can.
 	unreachable string
 }
@@ -132,7 +134,7 @@ func (h hypervisor) translate(id string, r record) (*libvirtxml.Domain, error) {
 		OnCrash:    "destroy",
 		Devices:    h.devices(id, spec.Boot.Machine),
 	}
-	applyResources(d, spec.Resources)
+	h.applyResources(d, spec.Resources)
 	applyNetworks(d, r.Nets)
 	applyFirmware(d, spec.Boot.Firmware)
 	applyDisks(d, id, r)
@@ -153,20 +155,25 @@ func (h hypervisor) describe(id string, r record) (string, error) {
 }
 
 // applyResources sets what a change may set anew.
-func applyResources(d *libvirtxml.Domain, r compute.Resources) {
+func (h hypervisor) applyResources(d *libvirtxml.Domain, r compute.Resources) {
 	kib := uint(r.Memory / resource.KiB)
 	d.Memory = &libvirtxml.DomainMemory{Value: kib, Unit: "KiB"}
 	d.CurrentMemory = &libvirtxml.DomainCurrentMemory{Value: kib, Unit: "KiB"}
 	d.VCPU = &libvirtxml.DomainVCPU{Value: uint(r.CPUs), Placement: "static", CPUSet: r.CPUSet}
 	d.CPUTune = nil
 	if r.CPUWeight != 0 {
-		d.CPUTune = &libvirtxml.DomainCPUTune{Shares: &libvirtxml.DomainCPUTuneShares{Value: shares(r.CPUWeight)}}
+		d.CPUTune = &libvirtxml.DomainCPUTune{Shares: &libvirtxml.DomainCPUTuneShares{Value: h.shares(r.CPUWeight)}}
 	}
 }
 
-// shares translates a weight of cgroup v2 to the shares that libvirt has, of which
-// 1024 are normal where 100 is there.
-func shares(weight int) uint { return max(2, uint(weight)*1024/100) }
+// shares is a weight of cgroup v2 as libvirt has it: the same there, and of cgroup v1
+// the shares of which 1024 are normal where 100 is (https://libvirt.org/formatdomain.html#cpu-tuning).
+func (h hypervisor) shares(weight int) uint {
+	if h.unified {
+		return uint(weight)
+	}
+	return max(2, uint(weight)*1024/100)
+}
 
 // agentChannel is the name by which qemu-guest-agent, and what stands in for it,
 // finds its channel (https://libvirt.org/formatdomain.html#channel).

@@ -222,3 +222,10 @@ func TestADomainIsEditedByHandUpToItsIdentity(t *testing.T) {
 		require.ErrorIs(t, err, c.want, name)
 	}
 }
+
+func TestSharesOfAWeight(t *testing.T) {
+	for weight, want := range map[int][2]uint{1: {10, 1}, 100: {1024, 100}, 10000: {102400, 10000}} {
+		assert.Equal(t, want[0], hypervisor{}.shares(weight))
+		assert.Equal(t, want[1], hypervisor{unified: true}.shares(weight))
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/url"
 	"os"
+	"path/filepath"
 
 	"github.com/univirt/univirt/internal/daemon/libvirtd"
 	"github.com/univirt/univirt/internal/kvm"
@@ -104,4 +105,11 @@ func (p *Provider) consoleLog(id string) string {
 		return p.daemon.Outside(p.hyper.consoleLog(id))
 	}
 	return p.hyper.consoleLog(id)
+}
+
+// hasUnified reports whether the hierarchy of cgroups at the folder is that of version
+// 2. Another host is taken for one that has it, as all but old ones do.
+func hasUnified(folder string) bool {
+	_, err := os.Stat(filepath.Join(folder, "cgroup.controllers"))
+	return err == nil
 }

@@ -156,6 +156,7 @@ func (p *Provider) ask(ctx context.Context) error {
 	p.version = versionText(version)
 	p.hyper, err = p.choose(caps)
 	p.hyper.consoles, p.hyper.unreachable = p.opts.ConsoleDir, p.unreachable()
+	p.hyper.unified = !p.opts.local() || hasUnified("/sys/fs/cgroup")
 	return err
 }
 

@@ -124,7 +124,7 @@ func (i *instance) undoUpdate(ctx context.Context, before record, revision int, 
 // redefine sets the resources and the record.
 func (i *instance) redefine(ctx context.Context, r record) error {
 	return i.reshape(ctx, r, func(next, _ *libvirtxml.Domain) error {
-		applyResources(next, r.spec.Resources)
+		i.p.hyper.applyResources(next, r.spec.Resources)
 		return nil
 	})
 }

@@ -147,7 +147,7 @@ func (i *instance) setWeight(ctx context.Context, r compute.Resources) error {
 		return nil // It has not been touched.
 	}
 	return i.do(ctx, func(d *lv.Domain) error {
-		return d.SetSchedulerParametersFlags(&lv.DomainSchedulerParameters{CpuSharesSet: true, CpuShares: uint64(shares(r.CPUWeight))}, lv.DOMAIN_AFFECT_LIVE)
+		return d.SetSchedulerParametersFlags(&lv.DomainSchedulerParameters{CpuSharesSet: true, CpuShares: uint64(i.p.hyper.shares(r.CPUWeight))}, lv.DOMAIN_AFFECT_LIVE)
 	})
 }
 
