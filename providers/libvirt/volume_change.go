@@ -11,7 +11,6 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
-	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/resource"
 	"github.com/univirt/univirt/storage"
 )
@@ -30,32 +29,15 @@ func (v *volume) change(ctx context.Context, op string, do func(context.Context,
 			return v.fail(op, err)
 		}
 	}
-	outcome := make(chan error, 1)
-	v.p.detached.Go(func() {
-		longer, cancel := outlive.Context(ctx, compute.CleanupTimeout)
-		defer cancel()
-		longer, touched := withEffects(longer)
-		outcome <- touched.sure(v.p.lockedVolume(longer, v.id, func() error {
-			facts, err := v.settled(longer)
+	return v.fail(op, v.p.seenThrough(ctx, compute.CleanupTimeout, func(ctx context.Context) error {
+		return v.p.lockedVolume(ctx, v.id, func() error {
+			facts, err := v.settled(ctx)
 			if err != nil {
 				return err
 			}
-			return do(longer, facts)
-		}))
-	})
-	select {
-	case err := <-outcome:
-		return v.fail(op, err)
-	case <-ctx.Done():
-	}
-	settled := time.NewTimer(compute.CleanupTimeout)
-	defer settled.Stop()
-	select {
-	case err := <-outcome:
-		return v.fail(op, err)
-	case <-settled.C:
-		return v.fail(op, ended(ctx))
-	}
+			return do(ctx, facts)
+		})
+	}))
 }
 
 // lockedVolume runs what no other change of a volume on this host may disturb, nor
