@@ -132,8 +132,7 @@ func (n networks) chooseSubnet(ctx context.Context, id string, spec *network.Spe
 		_, _, clash := network.Overlaps([]network.Subnet{{CIDR: p}}, taken)
 		return clash
 	})
-	// Guests have no other way to learn what was chosen.
-	spec.Subnets = []network.Subnet{subnetChoices(network.Subnet{CIDR: cidr, DHCP: true})}
+	spec.Subnets = []network.Subnet{subnetChoices(network.Subnet{CIDR: cidr})}
 	return err
 }
 
