@@ -80,7 +80,9 @@ func (s *sweep) run(ctx context.Context) error {
 	if err := s.read(ctx); err != nil {
 		return err
 	}
-	for _, step := range []func(context.Context) error{s.instances, s.volumes, s.strays, s.endpoints, s.networks, s.images, s.disks, s.drafts, s.revisions, s.logs, s.ports, s.changes, s.generations} {
+	// The disks go before the endpoints: what is done about either takes the lock along
+	// by which the disks of the dead are known.
+	for _, step := range []func(context.Context) error{s.instances, s.volumes, s.strays, s.disks, s.endpoints, s.networks, s.images, s.drafts, s.revisions, s.logs, s.ports, s.changes, s.generations} {
 		if err := s.Step(ctx, step); err != nil {
 			return err
 		}
