@@ -234,6 +234,10 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 	})
 	t.Run("cancelled", func(t *testing.T) {
 		dir := folder(t)
+		// One that never answers, so that the start cannot be over first.
+		config := testConfig(dir)
+		config.Binary = filepath.Join(t.TempDir(), "libvirtd")
+		require.NoError(t, os.WriteFile(config.Binary, []byte("#!/bin/sh\nexec sleep 1000\n"), 0o700))
 		ctx, cancel := context.WithCancel(background)
 		go func() {
 			defer cancel()
@@ -243,7 +247,7 @@ func TestFailedStartLeavesNothing(t *testing.T) {
 				}
 			}
 		}()
-		_, err := Start(ctx, testConfig(dir))
+		_, err := Start(ctx, config)
 		cancel()
 		require.ErrorIs(t, err, context.Canceled)
 		assert.Empty(t, inhabitantsOf(t, dir))
