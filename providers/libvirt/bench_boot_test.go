@@ -25,7 +25,7 @@ import (
 const boots = 5
 
 // worstBoot is the bound of the median of ratios to the binding alone.
-const worstBoot = 1.15
+const worstBoot = 1.6
 
 // booting makes what boots machines on a network, by the provider and without it.
 type booting struct {

@@ -19,7 +19,7 @@ import (
 
 // worstCopy is the bound for snapshots and clones: medians of times relative to those
 // of the binding alone.
-const worstCopy = 1.25
+const worstCopy = 1.6
 
 // withDisk makes an instance that has a disk of an image.
 func withDisk(t *testing.T, p *Provider) compute.Instance {
