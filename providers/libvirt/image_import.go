@@ -14,6 +14,7 @@ import (
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/callbacks"
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -57,6 +58,20 @@ func isDiskFormat(f compute.ImageFormat) bool {
 func (s images) take(ctx context.Context, source compute.ImageSource, opts compute.ImportOptions, m *meter) (*diskImage, error) {
 	ctx, cancel := context.WithTimeout(ctx, importTime)
 	defer cancel()
+	// What is undone must not overtake the call that makes it.
+	var taken *diskImage
+	err := s.p.seenThrough(ctx, compute.CleanupTimeout, func(ctx context.Context) (err error) {
+		taken, err = s.make(ctx, source, opts, m)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return taken, nil
+}
+
+// make is take, with a context that outlives the caller's.
+func (s images) make(ctx context.Context, source compute.ImageSource, opts compute.ImportOptions, m *meter) (*diskImage, error) {
 	id := resource.NewID()
 	// The record has a name of its own: those of the image may be another's now.
 	doc, err := document{Name: id, ID: id, Created: time.Now().UTC()}.
@@ -89,7 +104,7 @@ func (s images) take(ctx context.Context, source compute.ImageSource, opts compu
 
 // fill brings the content, and returns what it is.
 func (s images) fill(ctx context.Context, id string, source compute.ImageSource, opts compute.ImportOptions, m *meter) (imageFacts, error) {
-	none := imageFacts{}
+	none, asked := imageFacts{}, outlive.Asked(ctx)
 	file, pool := imageFile(id), s.p.opts.Pool
 	_, err := onPool(ctx, s.p, pool, func(_ *lv.Connect, pool *lv.StoragePool) (struct{}, error) {
 		v, err := makeFile(pool, rawFile(file, 0), nil)
@@ -103,7 +118,7 @@ func (s images) fill(ctx context.Context, id string, source compute.ImageSource,
 	}
 	m.phase("copying")
 	in := newIntake(source.Reader, source.Format)
-	size, err := s.p.upload(ctx, pool, file, in, math.MaxInt64, func(done int64) { m.moved(done, source.Size) })
+	size, err := s.p.upload(asked, pool, file, in, math.MaxInt64, func(done int64) { m.moved(done, source.Size) })
 	if err != nil {
 		return none, err
 	}
@@ -114,7 +129,7 @@ func (s images) fill(ctx context.Context, id string, source compute.ImageSource,
 	m.moved(size, size)
 	m.phase("verifying")
 	if source.Format == compute.QCOW2 {
-		if err := in.header.Check(fileReader{ctx, s.p, pool, file}, size); err != nil {
+		if err := in.header.Check(fileReader{asked, s.p, pool, file}, size); err != nil {
 			return none, badImage(err)
 		}
 	}
@@ -125,7 +140,7 @@ func (s images) fill(ctx context.Context, id string, source compute.ImageSource,
 	facts.Size = int64(info.Allocation)
 	if opts.Verify != nil {
 		_, err := callbacks.Run(s.p.alive, func() (struct{}, error) {
-			return struct{}{}, opts.Verify(ctx, fullImageName(opts.Name), facts.Digest)
+			return struct{}{}, opts.Verify(asked, fullImageName(opts.Name), facts.Digest)
 		})
 		if err != nil {
 			return none, refusal(err)
