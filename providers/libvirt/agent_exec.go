@@ -119,9 +119,7 @@ func (a qemuAgent) exec(ctx context.Context, spec compute.ExecSpec) (compute.Exe
 	streams, input, err := e.connect(ctx, began, spec)
 	if err != nil {
 		// What nobody can follow is of no use.
-		clean, cancel := a.p.cleanup(ctx)
-		defer cancel()
-		_ = e.kill(clean, 9)
+		a.tidy(ctx, func(ctx context.Context) { _ = e.kill(ctx, 9) })
 		return nil, err
 	}
 	if spec.Stdin != nil {
@@ -129,6 +127,22 @@ func (a qemuAgent) exec(ctx context.Context, spec compute.ExecSpec) (compute.Exe
 	}
 	go e.follow(began, streams)
 	return e, nil
+}
+
+// tidy removes what is of no use any more from a guest. An agent that hangs is not
+// waited for when the context has ended.
+func (a qemuAgent) tidy(ctx context.Context, do func(context.Context)) {
+	done := make(chan struct{})
+	a.p.detached.Go(func() {
+		defer close(done)
+		clean, cancel := a.p.cleanup(ctx)
+		defer cancel()
+		do(clean)
+	})
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
 }
 
 // connect opens the ends of the program's streams when it is about to run.

@@ -152,10 +152,11 @@ func (a qemuAgent) script(ctx context.Context, spec compute.ExecSpec, script str
 	}
 	exit, err := x.Wait(ctx)
 	if err != nil {
-		clean, cancel := a.p.cleanup(ctx)
-		defer cancel()
-		_ = x.Signal(clean, "SIGKILL")
-		return compute.ExecExit{}, ended(ctx)
+		a.tidy(ctx, func(ctx context.Context) { _ = x.Signal(ctx, "SIGKILL") })
+		if ctx.Err() != nil {
+			err = ended(ctx)
+		}
+		return compute.ExecExit{}, err
 	}
 	return exit, nil
 }
