@@ -84,7 +84,12 @@ func doneBefore(e *env, o operation) {
 
 // parts is into how many slices the duration of an operation is divided, to
 // cancel it in each.
-const parts = 6
+func parts() int {
+	if flagSet("test.short") {
+		return 3
+	}
+	return 6
+}
 
 // cancelledAt does an operation once to see how long it takes, with a context that
 // ends after it, and then with contexts that end in each part of that time. The
@@ -100,10 +105,11 @@ func cancelledAt[S any](e *env, prepare func(i int) S, do func(context.Context, 
 	cancel()
 	require.NoError(e, err, "undisturbed")
 	check(subject, nil)
+	parts := parts()
 	for i := range parts {
 		subject := prepare(i + 1)
 		err := e.returns("a cancelled operation", func() error {
-			ctx, cancel := context.WithTimeout(e.ctx, took*time.Duration(2*i+1)/(2*parts))
+			ctx, cancel := context.WithTimeout(e.ctx, took*time.Duration(2*i+1)/time.Duration(2*parts))
 			defer cancel()
 			return do(ctx, subject)
 		})

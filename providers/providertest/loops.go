@@ -42,8 +42,7 @@ type loop struct {
 	name  string
 	needs []need
 	// over makes what the loop is over, one element at least, and returns the
-	// errors of its pairs. The instance runs, and has written a line where there are
-	// logs.
+	// errors of its pairs. The instance runs.
 	over func(ctx context.Context, e *env, p univirt.Provider, inst compute.Instance) iter.Seq[error]
 	// lasts says that the loop goes on as long as the instance is there, and endless
 	// that it goes on after that.
@@ -59,10 +58,12 @@ func loops() []loop {
 		{name: "stats", needs: has(compute.FeatureStats), over: func(ctx context.Context, _ *env, p univirt.Provider, _ compute.Instance) looping {
 			return faultsOf(p.Instances().Stats(ctx, compute.Filter{}))
 		}},
-		{name: "logs", needs: has(compute.FeatureLogs), over: func(ctx context.Context, _ *env, _ univirt.Provider, inst compute.Instance) looping {
+		{name: "logs", needs: has(compute.FeatureLogs), over: func(ctx context.Context, e *env, _ univirt.Provider, inst compute.Instance) looping {
+			e.awaitLine(inst, "ready")
 			return faultsOf(compute.Logs(ctx, inst, compute.LogOptions{}))
 		}},
-		{name: "logs that are followed", needs: has(compute.FeatureLogs), lasts: true, over: func(ctx context.Context, _ *env, _ univirt.Provider, inst compute.Instance) looping {
+		{name: "logs that are followed", needs: has(compute.FeatureLogs), lasts: true, over: func(ctx context.Context, e *env, _ univirt.Provider, inst compute.Instance) looping {
+			e.awaitLine(inst, "ready")
 			return faultsOf(compute.Logs(ctx, inst, compute.LogOptions{Follow: true}))
 		}},
 		{name: "events", lasts: true, endless: true, over: func(ctx context.Context, _ *env, p univirt.Provider, _ compute.Instance) looping {
@@ -123,9 +124,6 @@ func faultsOf[T any](stream iter.Seq2[T, error]) iter.Seq[error] {
 func (l loop) begin(e *env) (univirt.Provider, compute.Instance, func(here func() bool) error) {
 	inst := e.stopped("web", "signals")
 	e.start(inst)
-	if e.offers(compute.FeatureLogs) {
-		e.awaitLine(inst, "ready")
-	}
 	p := e.open(OpenOptions{})
 	inst = p.Instances().Handle(inst.ID())
 	ctx, cancel := context.WithTimeout(e.ctx, e.s.h.Patience)

@@ -277,29 +277,33 @@ func (e *env) networkShapes() string {
 }
 
 func networkCancelled(e *env) {
-	var n, idle network.Network
+	var n network.Network
 	var endpoint network.Endpoint
-	for _, o := range []cutting{
-		{"create", nil, true, func(ctx context.Context) error {
+	nothing := func() {}
+	made := func() { n = e.network(network.Spec{Name: "lan"}) }
+	reserved := func() {
+		made()
+		endpoint = e.reserve(n, network.EndpointSpec{Name: "host"})
+	}
+	for _, o := range []struct {
+		cutting
+		prepare func()
+	}{
+		{cutting{"create", nil, true, func(ctx context.Context) error {
 			_, err := e.p.Networks().Create(ctx, network.Spec{Name: "new"})
 			return err
-		}},
-		{"update", nil, false, func(ctx context.Context) error {
+		}}, nothing},
+		{cutting{"update", nil, false, func(ctx context.Context) error {
 			return n.Update(ctx, network.Change{Labels: labelsOf("a", "x", "b", "x")})
-		}},
-		{"reserve", nil, true, func(ctx context.Context) error {
+		}}, reserved},
+		{cutting{"reserve", nil, true, func(ctx context.Context) error {
 			_, err := n.Reserve(ctx, network.EndpointSpec{Name: "new"})
 			return err
-		}},
-		{"release", nil, false, func(ctx context.Context) error { return endpoint.Release(ctx) }},
-		{"delete", nil, false, func(ctx context.Context) error { return idle.Delete(ctx, network.DeleteOptions{}) }},
+		}}, made},
+		{cutting{"release", nil, false, func(ctx context.Context) error { return endpoint.Release(ctx) }}, reserved},
+		{cutting{"delete", nil, false, func(ctx context.Context) error { return n.Delete(ctx, network.DeleteOptions{}) }}, made},
 	} {
-		e.wholeOrNot(o, e.networkShapes, func() {
-			n, idle = e.network(network.Spec{Name: "lan"}), e.network(network.Spec{Name: "idle"})
-			var err error
-			endpoint, err = n.Reserve(e.ctx, network.EndpointSpec{Name: "host"})
-			require.NoError(e, err)
-		})
+		e.wholeOrNot(o.cutting, e.networkShapes, o.prepare)
 	}
 }
 
