@@ -189,7 +189,8 @@ func NetworkFields() resource.FieldTable {
 	return resource.FieldTable{}.Honored(
 		"name", "subnets[].cidr", "subnets[].gateway", "subnets[].first", "subnets[].last", "subnets[].dhcp",
 		"external", "bridge", "domain", "dns.disabled", "dns.upstream", "dns.hosts", "mtu", "labels", "annotations",
-	).Refused("networks are not swept yet", "lifetime.ephemeral", "lifetime.until")
+		"lifetime.ephemeral", "lifetime.until",
+	)
 }
 
 // NetworkFeatures says what the provider offers for networks.

@@ -172,6 +172,7 @@ func (h *networkHandle) Delete(ctx context.Context, opts network.DeleteOptions) 
 			return err
 		}
 		if err = h.networks().discard(ctx, removing); err == nil {
+			h.p.mortalNetworks.Remove(h.id)
 			h.p.tellGone(removing.ref())
 		}
 		return err

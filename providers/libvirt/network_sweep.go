@@ -6,15 +6,17 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"time"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/internal/filelock"
+	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
 
-// networks takes those that were never finished or not deleted to the end, and with
-// All the others that nobody is on.
+// networks takes those that were never finished or not deleted to the end, and those
+// past their lifetime, or all, that nobody is on.
 func (s *sweep) networks(ctx context.Context) error {
 	if s.p.inProcess() {
 		return nil
@@ -28,32 +30,47 @@ func (s *sweep) networks(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	now := time.Now()
 	for _, d := range append(docs, half...) {
 		switch {
 		case d.fault != nil || !s.Mine(d.Owner.Name):
 			continue
-		case d.hidden():
-			if !s.p.abandoned(d) {
-				continue
-			}
-		case !s.opts.All || s.unfinished:
+		case d.hidden() && s.p.abandoned(d):
+			s.Take(ctx, n.ref(d.Name, d.ID), func() error { return n.discard(ctx, d) })
+		case d.hidden() || s.unfinished:
 			continue
+		case s.opts.All || networkLifetime(d).Expired(now, s.p.mayLive(d.Home, d.Owner)):
+			s.Take(ctx, n.ref(d.Name, d.ID), func() error { return n.bury(ctx, d.ID) })
 		}
-		s.Take(ctx, n.ref(d.Name, d.ID), func() error {
-			if d.hidden() {
-				return n.discard(ctx, d)
-			}
-			return s.deleteNetwork(ctx, d)
-		})
 	}
 	return nil
 }
 
-// deleteNetwork deletes a network with the endpoints that were reserved on it.
-func (s *sweep) deleteNetwork(ctx context.Context, d document) error {
-	h := &networkHandle{s.p, d.ID}
+// networkLifetime is that of a network's record; of one that cannot be read there is
+// none that would end.
+func networkLifetime(d document) resource.Lifetime {
+	spec, err := network.Decode(d.Spec)
+	if err != nil {
+		return resource.Persistent
+	}
+	return spec.Lifetime
+}
+
+// buryNetwork deletes an ephemeral network at Close, when no other operation of this
+// value is under way.
+func (p *Provider) buryNetwork(ctx context.Context, id string) error {
+	err := networks{p}.bury(ctx, id)
+	if isNotFound(err) {
+		return nil
+	}
+	return (&networkHandle{p, id}).fail("delete", err)
+}
+
+// bury deletes a network with the endpoints that were reserved on it.
+func (n networks) bury(ctx context.Context, id string) error {
+	h := &networkHandle{n.p, id}
 	return h.alter(ctx, func(ctx context.Context) error {
-		removed, err := h.networks().records().amend(ctx, d.ID, func(d document) (document, error) {
+		removed, err := n.records().amend(ctx, id, func(d document) (document, error) {
 			_, state, err := h.present(ctx, d, "")
 			if err != nil {
 				return d, err
@@ -63,14 +80,14 @@ func (s *sweep) deleteNetwork(ctx context.Context, d document) error {
 					return d, resource.Errorf(errdefs.ErrFailedPrecondition, "instance %s is on the network", e.Holder)
 				}
 			}
-			d.Home = s.p.home
-			return d.begun(removing, s.p.owner.Generation, networkMakingTime), nil
+			d.Home = n.p.home
+			return d.begun(removing, n.p.owner.Generation, networkMakingTime), nil
 		})
 		if err != nil {
 			return err
 		}
-		if err = h.networks().discard(ctx, removed); err == nil {
-			s.p.tellGone(removed.ref())
+		if err = n.discard(ctx, removed); err == nil {
+			n.p.tellGone(removed.ref())
 		}
 		return err
 	})

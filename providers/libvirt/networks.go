@@ -62,6 +62,9 @@ func (n networks) Create(ctx context.Context, spec network.Spec) (network.Networ
 	if err != nil {
 		return nil, resource.Fail("create", ref, err)
 	}
+	if spec.Lifetime.Ephemeral {
+		n.p.mortalNetworks.Add(id)
+	}
 	n.p.tellRecord(document{Kind: resource.KindNetwork, Namespace: n.p.opts.Namespace, Name: spec.Name, ID: id}, spec.Labels, resource.ReasonCreate)
 	return &networkHandle{n.p, id}, nil
 }

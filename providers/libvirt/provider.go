@@ -35,9 +35,10 @@ type Provider struct {
 	home       string
 	generation *filelock.Lock
 	mortals    mortals.Set
-	// mortalVolumes go after the instances.
-	mortalVolumes mortals.Set
-	hyper         hypervisor
+	// mortalVolumes and mortalNetworks go after the instances.
+	mortalVolumes  mortals.Set
+	mortalNetworks mortals.Set
+	hyper          hypervisor
 	// accel is what was found out about this host's KVM, and daemon the managed one;
 	// nil: somebody else's.
 	accel acceleration
@@ -262,7 +263,7 @@ func (p *Provider) markGeneration(ctx context.Context) (err error) {
 func (p *Provider) takeAlong() error {
 	ctx, cancel := context.WithTimeout(context.Background(), compute.CleanupTimeout)
 	defer cancel()
-	err := errors.Join(p.mortals.Bury(ctx, p.bury), p.mortalVolumes.Bury(ctx, p.buryVolume))
+	err := errors.Join(p.mortals.Bury(ctx, p.bury), p.mortalVolumes.Bury(ctx, p.buryVolume), p.mortalNetworks.Bury(ctx, p.buryNetwork))
 	p.generation.Remove()
 	return err
 }

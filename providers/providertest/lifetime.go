@@ -39,16 +39,23 @@ func (e *env) createBy(p univirt.Provider, name string, lifetime resource.Lifeti
 	return inst
 }
 
-// sweep removes what the options say, and requires that nothing fails.
+// sweep removes what the options say, requires that nothing fails, and lists the
+// instances that went by name.
 func (e *env) sweep(opts univirt.SweepOptions) []string {
+	e.Helper()
+	return e.swept(resource.KindInstance, opts)
+}
+
+// swept sweeps, and lists what it removed of a kind by name.
+func (e *env) swept(kind resource.Kind, opts univirt.SweepOptions) []string {
 	e.Helper()
 	report, err := univirt.Sweep(e.ctx, e.p, opts)
 	require.NoError(e, err)
 	require.Empty(e, report.Failed)
 	names := []string{}
 	for _, ref := range report.Removed {
-		if ref.Kind == resource.KindInstance {
-			e.wellFormedRef(ref, resource.KindInstance)
+		if ref.Kind == kind {
+			e.wellFormedRef(ref, kind)
 			names = append(names, ref.Name)
 		}
 	}

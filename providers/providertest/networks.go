@@ -8,10 +8,12 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
 
+	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
@@ -35,6 +37,8 @@ func networkCases() []testCase {
 		{"A subnet that is used up is ResourceExhausted, and its addresses come back", hasNetworks(network.FeatureIPv4), endpointExhausted},
 		{"Many Reserves give many addresses", networks, endpointRace},
 		{"A network whose operation is cancelled in its middle is as it was or as it was to be", networks, networkCancelled},
+		{"An ephemeral network goes with its maker", networks, networkEphemeral},
+		{"Sweep removes the networks past their lifetime, and no others", all(networks, canSweep(), hook("Crash")), networkSweep},
 		{"Instances on one network reach each other by address", plugged, instancesTalk},
 		{"Instances on one network find each other by name and alias", all(plugged, hasNetworks(network.FeatureDNS)), instancesResolve},
 		{"Instances on different networks do not reach each other", plugged, instancesIsolated},
@@ -305,6 +309,47 @@ func networkCancelled(e *env) {
 	} {
 		e.wholeOrNot(o.cutting, e.networkShapes, o.prepare)
 	}
+}
+
+// mortalNetworks reports whether networks have lifetimes.
+func (e *env) mortalNetworks() bool {
+	return e.s.offer.desc.Networks.Fields.Rule("lifetime.ephemeral").Level == resource.FieldHonored
+}
+
+func networkEphemeral(e *env) {
+	if !e.mortalNetworks() {
+		return
+	}
+	maker := e.open(OpenOptions{})
+	for name, lifetime := range map[string]resource.Lifetime{"short": resource.Ephemeral, "long": resource.Persistent} {
+		n, err := maker.Networks().Create(e.ctx, network.Spec{Name: name, Lifetime: lifetime})
+		require.NoError(e, err)
+		_, err = n.Reserve(e.ctx, network.EndpointSpec{})
+		require.NoError(e, err)
+	}
+	require.NoError(e, maker.Close())
+	require.Equal(e, []string{"long"}, e.networkNames(network.Filter{}))
+}
+
+func networkSweep(e *env) {
+	if !e.mortalNetworks() {
+		return
+	}
+	maker := e.open(OpenOptions{})
+	for name, lifetime := range map[string]resource.Lifetime{
+		"short": resource.Ephemeral, "long": resource.Persistent,
+		"expired": resource.Until(time.Now().Add(-time.Minute)), "lasting": resource.Until(time.Now().Add(time.Hour)),
+	} {
+		_, err := maker.Networks().Create(e.ctx, network.Spec{Name: name, Lifetime: lifetime})
+		require.NoError(e, err)
+	}
+	require.Equal(e, []string{"expired"}, e.swept(resource.KindNetwork, univirt.SweepOptions{}), "the maker lives")
+	e.crash(maker)
+	e.eventually("the maker is known to be dead", func() bool {
+		return len(e.swept(resource.KindNetwork, univirt.SweepOptions{DryRun: true})) > 0
+	})
+	require.Equal(e, []string{"short"}, e.swept(resource.KindNetwork, univirt.SweepOptions{}))
+	require.ElementsMatch(e, []string{"lasting", "long"}, e.networkNames(network.Filter{}))
 }
 
 func networkInUse(e *env) {
