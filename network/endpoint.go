@@ -132,8 +132,9 @@ type EndpointInfo struct {
 	// Addresses are the addresses with the lengths of their subnets.
 	Addresses []netip.Prefix
 	// Source says how the addresses are known: "assigned" by the network, "lease"
-	// where the guest has asked for what was assigned by DHCP, "agent", "arp"; empty
-	// where there are none.
+	// where the guest has asked for what was assigned by DHCP, "agent" where the guest's
+	// agent tells them, "arp" where the host has spoken with the guest; empty where there
+	// are none.
 	Source string
 	// Reason says why there are no addresses yet.
 	Reason string

@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -239,29 +241,72 @@ func (p *Provider) endpointsOf(ctx context.Context, d *domain, known segments) (
 const agentAnswer = time.Second
 
 // endpointsNow is endpointsOf for one instance. Where a network gives out no addresses
-// the guest's agent is asked for them.
+// the guest's agent is asked for them, and then the kernel of this host, which knows
+// those that it spoke with.
 func (p *Provider) endpointsNow(ctx context.Context, d *domain) (all []network.EndpointInfo, waiting int, err error) {
 	all, waiting, err = p.endpointsOf(ctx, d, segments{})
-	silent := func(e network.EndpointInfo) bool { return len(e.Addresses) == 0 }
-	if err != nil || !d.agent || !slices.ContainsFunc(all, silent) {
+	if err != nil || !d.state.Active() {
 		return all, waiting, err
 	}
-	short, cancel := context.WithTimeout(ctx, agentAnswer)
-	defer cancel()
-	told, err := askFor[interfacesReply](short, qemuAgent{p: p, id: d.id, hasty: true}, "guest-network-get-interfaces", nil)
-	if err != nil {
-		// Not from the agent, then: it may hang, or not know that command.
-		return all, waiting, ended(ctx)
-	}
-	for n := range all {
-		if e := &all[n]; silent(*e) {
-			if e.Addresses = told.of(e.MAC); len(e.Addresses) > 0 {
-				e.Source, e.Reason = "agent", ""
-				waiting--
+	sources := []struct {
+		name string
+		ask  func(context.Context) (func(network.EndpointInfo) []netip.Prefix, error)
+	}{{"agent", p.addressesByAgent(d)}, {"arp", p.addressesByNeighbours}}
+	for _, source := range sources {
+		if !slices.ContainsFunc(all, silent) {
+			break
+		}
+		// What is not known from here, since an agent hangs say, is not known.
+		addresses, err := source.ask(ctx)
+		if err != nil {
+			continue
+		}
+		for n := range all {
+			if e := &all[n]; silent(*e) {
+				if e.Addresses = addresses(*e); len(e.Addresses) > 0 {
+					e.Source, e.Reason = source.name, ""
+					waiting--
+				}
 			}
 		}
 	}
-	return all, waiting, nil
+	return all, waiting, ended(ctx)
+}
+
+// silent reports whether no address of an endpoint is known.
+func silent(e network.EndpointInfo) bool { return len(e.Addresses) == 0 }
+
+// addressesByAgent has a guest's agent tell the addresses.
+func (p *Provider) addressesByAgent(d *domain) func(context.Context) (func(network.EndpointInfo) []netip.Prefix, error) {
+	return func(ctx context.Context) (func(network.EndpointInfo) []netip.Prefix, error) {
+		if !d.agent {
+			return nil, errors.ErrUnsupported
+		}
+		short, cancel := context.WithTimeout(ctx, agentAnswer)
+		defer cancel()
+		told, err := askFor[interfacesReply](short, qemuAgent{p: p, id: d.id, hasty: true}, "guest-network-get-interfaces", nil)
+		return func(e network.EndpointInfo) []netip.Prefix { return told.of(e.MAC) }, err
+	}
+}
+
+// addressesByNeighbours has this host's kernel tell the addresses.
+func (p *Provider) addressesByNeighbours(context.Context) (func(network.EndpointInfo) []netip.Prefix, error) {
+	if p.unreachable() != "" {
+		return nil, errors.ErrUnsupported
+	}
+	process := "/proc/self"
+	if p.daemon != nil {
+		// It may have a network of its own.
+		namespace := p.daemon.NetworkNamespace()
+		if namespace == "" {
+			return nil, errors.ErrUnsupported
+		}
+		process = filepath.Dir(filepath.Dir(namespace))
+	}
+	table, err := os.ReadFile(filepath.Join(process, "net/arp"))
+	return func(e network.EndpointInfo) []netip.Prefix {
+		return neighbours(string(table), e.MAC, e.Attachment.Bridge)
+	}, err
 }
 
 // reached reports whether the guest has the addresses that were assigned to it, as

@@ -5,6 +5,7 @@ package libvirt
 import (
 	"context"
 	"net/netip"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/netns"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
@@ -168,8 +170,25 @@ func TestAMachineOnABridgeOfSomebodyElse(t *testing.T) {
 	require.NoError(t, err)
 	assert.Less(t, time.Since(began), 3*agentAnswer, "an agent that hangs is not waited for")
 	assert.Empty(t, info.Endpoints[0].Addresses)
+
+	out, err = inside("addr", "add", "10.1.2.1/24", "dev", "br-others")
+	require.NoError(t, err, out)
+	conn, err := netns.Dial(ctx, namespaceOf(t, p), "tcp", netip.MustParseAddrPort("10.1.2.3:9"))
+	require.Error(t, err, "nobody listens there: %v", conn)
+	info, err = inst.Info(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.1.2.3/32")}, info.Endpoints[0].Addresses)
+	assert.Equal(t, "arp", info.Endpoints[0].Source, "the host has spoken with it")
 	_, err = n.Reserve(ctx, network.EndpointSpec{Addresses: []netip.Addr{netip.MustParseAddr("10.1.2.3")}})
 	require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
+}
+
+func namespaceOf(t *testing.T, p *Provider) *os.File {
+	t.Helper()
+	f, err := p.namespace()
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, f.Close()) })
+	return f
 }
 
 func TestAMachineIsPluggedInWhileItRuns(t *testing.T) {
