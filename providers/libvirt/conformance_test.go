@@ -5,6 +5,7 @@ package libvirt
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -218,6 +219,11 @@ func TestConformance(t *testing.T) {
 		spec.Boot.CommandLine = strings.Replace(spec.Boot.CommandLine, " univirt.root=/dev/vda1 ", " ", 1)
 		return spec, able
 	}
+	halting := forQEMU(t, "halting", haltingKernel())
+	h.AdaptIdle = func(spec compute.Spec) compute.Spec {
+		spec.Boot = &compute.Boot{Kernel: halting}
+		return spec
+	}
 	h.Image = diskName
 	h.Prepare = func(ctx context.Context, p univirt.Provider) error {
 		_, err := compute.ImportFile(ctx, p.Images(), common.guest.Disk, compute.QCOW2, compute.ImportOptions{Name: h.Image})
@@ -231,6 +237,34 @@ func TestConformance(t *testing.T) {
 	h.Shared, h.Patience = true, time.Minute
 	providertest.Run(t, h)
 	requireEmpty(t, p)
+}
+
+// forQEMU writes a file that the user whom QEMU runs as can read.
+func forQEMU(t *testing.T, name string, content []byte) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "univirt-lv-")
+	require.NoError(t, err)
+	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
+	require.NoError(t, os.Chmod(dir, 0o755))
+	path := filepath.Join(dir, name)
+	require.NoError(t, os.WriteFile(path, content, 0o644))
+	return path
+}
+
+// haltingKernel is a kernel that does nothing at all: a header by which QEMU loads it
+// (see the Multiboot Specification 0.6.96, 3.1), and the instructions.
+func haltingKernel() []byte {
+	const magic, hasAddresses, loadAt, headerSize = 0x1badb002, 1 << 16, 1 << 20, 32
+	var b []byte
+	for _, word := range []uint32{
+		magic, hasAddresses, 1<<32 - magic - hasAddresses,
+		loadAt,       // of the header
+		loadAt, 0, 0, // all of the file, and nothing behind it
+		loadAt + headerSize, // the first instruction
+	} {
+		b = binary.LittleEndian.AppendUint32(b, word)
+	}
+	return append(b, 0xfa, 0xf4, 0xeb, 0xfd) // cli; hlt; jmp to the hlt
 }
 
 // qcow2 returns a disk image with something on it.

@@ -256,7 +256,7 @@ func cancelAfterCreate(e *env) {
 }
 
 func cancelAfterStart(e *env) {
-	inst := e.stopped("web")
+	inst := e.stopped("web", "signals")
 	ctx, cancel := context.WithCancel(e.ctx)
 	err := inst.Start(ctx, compute.StartOptions{})
 	cancel()

@@ -75,25 +75,40 @@ func groups() []caseGroup {
 	}
 }
 
-// fleetingCases are the names of the cases in which nothing that an instance keeps has
-// to outlast its run.
-var fleetingCases = sync.OnceValue(func() map[string]bool {
-	names := make(map[string]bool)
+// traits say what a case does without.
+type traits struct {
+	// fleeting: nothing that an instance keeps has to outlast its run.
+	fleeting bool
+	// idle: nothing has to happen within an instance of which no program is asked.
+	idle bool
+}
+
+// traitsOf returns those of each case by its name.
+var traitsOf = sync.OnceValue(func() map[string]traits {
+	all := make(map[string]traits)
 	for _, g := range groups() {
 		for _, c := range g.cases {
-			if slices.Contains(fleeting, g.name) {
-				names[c.name] = true
+			all[c.name] = traits{
+				fleeting: slices.Contains(fleeting, g.name),
+				idle:     slices.Contains(idle, g.name) && !slices.ContainsFunc(c.needs, need.within),
 			}
 		}
 	}
-	return names
+	return all
 })
 
-// fleeting are the groups of such cases.
-var fleeting = []string{
-	"stop", "transitions", "identity", "concurrency", "errors", "lists", "watch", "wait", "wait for",
-	"update", "lifetime", "describe", "close", "stats", "networks",
-}
+// fleeting and idle are the groups of such cases; idle are those that need no feature
+// that looks into an instance.
+var (
+	fleeting = []string{
+		"stop", "transitions", "identity", "concurrency", "errors", "lists", "watch", "wait", "wait for",
+		"update", "lifetime", "describe", "close", "stats", "networks",
+	}
+	idle = []string{
+		"transitions", "identity", "concurrency", "cancel", "outages", "errors", "lists", "watch", "wait",
+		"lifetime", "describe", "close", "loops", "leaks",
+	}
+)
 
 // scope says of what a need speaks.
 type scope string
@@ -114,6 +129,17 @@ const (
 type need struct {
 	scope scope
 	name  string
+}
+
+// within reports whether a need is of what happens within an instance.
+func (n need) within() bool {
+	return n.scope == ofInstances && !slices.Contains(without, resource.Feature(n.name))
+}
+
+// without are the features that need nobody's help within an instance.
+var without = []resource.Feature{
+	compute.FeaturePause, compute.FeatureSuspend, compute.FeatureRestart, compute.FeatureReset, compute.FeatureSnapshot,
+	compute.FeatureSnapshotMemory, compute.FeatureClone, compute.FeaturePlan, compute.FeatureStats,
 }
 
 func (n need) String() string { return fmt.Sprintf("%s: %s", n.scope, n.name) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -25,8 +26,8 @@ type env struct {
 	cancel context.CancelFunc
 	// p is a provider value of the case's own.
 	p univirt.Provider
-	// fleeting says that nothing has to outlast a run.
-	fleeting bool
+	// traits are the case's.
+	traits
 	// label marks the goroutines of the case.
 	label string
 
@@ -146,8 +147,14 @@ func (e *env) spec(name string, program ...string) compute.Spec {
 	if !ok {
 		panic(leftOut{"the harness's instances do not run " + strings.Join(program, " ")})
 	}
+	if e.idle && e.s.h.AdaptIdle != nil && slices.Equal(program, inert) {
+		spec = e.s.h.AdaptIdle(spec)
+	}
 	return spec
 }
+
+// inert is the program of an instance that does nothing.
+var inert = []string{"sleep", "1h"}
 
 // leftOut is what a case panics with that needs what the harness has not. A call
 // on a goroutine of its own has it as its error, which goes on from where the
@@ -191,7 +198,7 @@ func (e *env) create(spec compute.Spec) compute.Instance {
 func (e *env) stopped(name string, program ...string) compute.Instance {
 	e.Helper()
 	if len(program) == 0 {
-		program = []string{"sleep", "1h"}
+		program = inert
 	}
 	return e.create(e.spec(name, program...))
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"iter"
+	"slices"
 	"sync"
 
 	"github.com/stretchr/testify/require"
@@ -122,8 +123,11 @@ func faultsOf[T any](stream iter.Seq2[T, error]) iter.Seq[error] {
 // begin makes what the loop is over, by a provider value of its own, and the
 // function that goes through it.
 func (l loop) begin(e *env) (univirt.Provider, compute.Instance, func(here func() bool) error) {
-	inst := e.stopped("web", "signals")
-	e.start(inst)
+	program := inert
+	if slices.ContainsFunc(l.needs, need.within) {
+		program = []string{"signals"}
+	}
+	inst := e.running("web", program...)
 	p := e.open(OpenOptions{})
 	inst = p.Instances().Handle(inst.ID())
 	ctx, cancel := context.WithTimeout(e.ctx, e.s.h.Patience)

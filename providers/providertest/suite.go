@@ -144,7 +144,7 @@ func (s *suite) run(t T, c testCase) (left string) {
 		t.FailNow()
 	}
 	e := newEnv(t, s, l)
-	e.fleeting = fleetingCases()[c.name]
+	e.traits = traitsOf()[c.name]
 	// A failed case leaves by runtime.Goexit: what follows must be deferred.
 	defer func() {
 		e.finish()
