@@ -40,6 +40,7 @@ var (
 	_ compute.NetworkAttacher = (*able)(nil)
 	_ compute.Dialer          = (*able)(nil)
 	_ compute.Screenshotter   = (*able)(nil)
+	_ compute.GuestReporter   = (*able)(nil)
 	_ compute.Migrator        = (*able)(nil)
 	_ compute.Watcher         = (*able)(nil)
 )
@@ -56,6 +57,9 @@ func (a *able) Restart(context.Context, compute.StopOptions) error    { return a
 func (a *able) Reset(context.Context) error                           { return a.note("reset") }
 func (a *able) AttachVolume(context.Context, compute.Mount) error     { return a.note("attach volume") }
 func (a *able) DetachVolume(context.Context, string) error            { return a.note("detach volume") }
+func (a *able) Guest(context.Context) (compute.GuestInfo, error) {
+	return compute.GuestInfo{}, a.note("guest")
+}
 func (a *able) DetachNetwork(context.Context, string) error           { return a.note("detach network") }
 func (a *able) Migrate(context.Context, compute.MigrateOptions) error { return a.note("migrate") }
 func (a *able) DeleteSnapshot(context.Context, string) error          { return nil }
@@ -138,6 +142,7 @@ func helpers(ctx context.Context) map[string]func(compute.Instance) error {
 		"detach volume":  func(i compute.Instance) error { return compute.DetachVolume(ctx, i, "/") },
 		"attach network": func(i compute.Instance) error { return compute.AttachNetwork(ctx, i, compute.NetworkAttachment{}) },
 		"detach network": func(i compute.Instance) error { return compute.DetachNetwork(ctx, i, "x") },
+		"guest":          func(i compute.Instance) error { return second(compute.Guest(ctx, i)) },
 		"screenshot": func(i compute.Instance) error {
 			return second(compute.Screenshot(ctx, i, compute.ScreenshotOptions{}))
 		},

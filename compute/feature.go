@@ -46,7 +46,9 @@ const (
 	FeatureDial           resource.Feature = "dial"
 	FeaturePlan           resource.Feature = "plan"
 	FeatureScreenshot     resource.Feature = "screenshot"
-	FeatureMigrate        resource.Feature = "migrate"
+	// FeatureGuest: what the guest says of itself, see GuestReporter.
+	FeatureGuest   resource.Feature = "guest"
+	FeatureMigrate resource.Feature = "migrate"
 
 	// FeatureStats is Instances.Stats; FeatureUpdateLive says that resources can
 	// be changed while running.
@@ -76,7 +78,7 @@ func Features() []resource.Feature {
 		FeatureAttach, FeatureAttachStdin,
 		FeatureLogs, FeatureLogsDurable, FeatureLogsSplit, FeatureLogsTimes,
 		FeatureConsole, FeatureFiles, FeatureFilesStopped, FeatureSnapshot, FeatureSnapshotMemory, FeatureClone,
-		FeatureAttachVolume, FeatureAttachNetwork, FeatureDial, FeaturePlan, FeatureScreenshot, FeatureMigrate,
+		FeatureAttachVolume, FeatureAttachNetwork, FeatureDial, FeaturePlan, FeatureScreenshot, FeatureGuest, FeatureMigrate,
 		FeatureStats, FeatureUpdateLive, FeatureExitCode, FeatureExitOOM,
 	}
 }

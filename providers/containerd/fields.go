@@ -100,6 +100,7 @@ func Features() resource.Features {
 		compute.FeatureDial:           no(noNetworks),
 		compute.FeaturePlan:           yes,
 		compute.FeatureScreenshot:     no(noVM),
+		compute.FeatureGuest:          no("a container has the host's kernel, and its image says the rest"),
 		compute.FeatureMigrate:        no(noScale),
 		compute.FeatureStats:          yes,
 		compute.FeatureUpdateLive:     yes,

@@ -112,7 +112,7 @@ func featuresOf(kind compute.Kind) resource.Features {
 	}
 	if kind == compute.Container {
 		never("only a virtual machine has it",
-			compute.FeatureReset, compute.FeatureConsole, compute.FeatureScreenshot)
+			compute.FeatureReset, compute.FeatureConsole, compute.FeatureScreenshot, compute.FeatureGuest)
 	}
 	return features
 }

@@ -32,6 +32,7 @@ const (
 	OpStats      Op = "instance/stats"
 	OpConsole    Op = "instance/console"
 	OpScreenshot Op = "instance/screenshot"
+	OpGuest      Op = "instance/guest"
 	OpDial       Op = "instance/dial"
 	OpCopyIn     Op = "instance/copy in"
 	OpCopyOut    Op = "instance/copy out"
@@ -106,7 +107,7 @@ const (
 
 var ops = []Op{
 	OpCreate, OpGet, OpList, OpInfo, OpStart, OpStop, OpWait, OpUpdate, OpDelete, OpPause, OpResume,
-	OpSuspend, OpReset, OpExec, OpAttach, OpLogs, OpStats, OpConsole, OpScreenshot, OpDial, OpCopyIn,
+	OpSuspend, OpReset, OpExec, OpAttach, OpLogs, OpStats, OpConsole, OpScreenshot, OpGuest, OpDial, OpCopyIn,
 	OpCopyOut, OpFiles, OpClone, OpPlan, OpWaitExecution, OpSignalExecution, OpResizeExecution,
 	OpWaitAttachment, OpResizeAttachment, OpCreateSnapshot, OpListSnapshots, OpRevertSnapshot, OpDeleteSnapshot,
 	OpAttachVolume, OpDetachVolume, OpAttachNetwork, OpDetachNetwork, OpBoot,

@@ -178,6 +178,9 @@ var steps = map[string]step{
 	"compute.Screenshotter.Screenshot": {fake.OpScreenshot, func(ctx context.Context, w *world) error {
 		return only(compute.Screenshot(ctx, w.inst, compute.ScreenshotOptions{}))
 	}},
+	"compute.GuestReporter.Guest": {fake.OpGuest, func(ctx context.Context, w *world) error {
+		return only(compute.Guest(ctx, w.inst))
+	}},
 	"compute.Dialer.Dial": {fake.OpDial, func(ctx context.Context, w *world) error {
 		return closed(compute.Dial(ctx, w.inst, "80"))
 	}},

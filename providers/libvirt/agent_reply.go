@@ -8,6 +8,9 @@ import (
 	"net"
 	"net/netip"
 	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/containerd/errdefs"
 
@@ -80,6 +83,50 @@ func (r readReply) check() error {
 // mostRead is how much is read at once: as base64 it is well below what libvirt
 // carries in one message, which are 4 MiB.
 const mostRead = 1 << 20
+
+// hostnameReply is the answer to guest-get-host-name.
+type hostnameReply struct {
+	Name string `json:"host-name"`
+}
+
+func (hostnameReply) check() error { return nil }
+
+// systemReply is the answer to guest-get-osinfo.
+type systemReply struct {
+	ID      string `json:"id"`
+	Name    string `json:"pretty-name"`
+	Version string `json:"version-id"`
+	Kernel  string `json:"kernel-release"`
+	Machine string `json:"machine"`
+}
+
+func (systemReply) check() error { return nil }
+
+// told is what two answers say.
+func told(name hostnameReply, system systemReply) compute.GuestInfo {
+	return compute.GuestInfo{
+		Hostname: oneLine(name.Name), OS: oneLine(system.ID), OSName: oneLine(system.Name), OSVersion: oneLine(system.Version),
+		Kernel: oneLine(system.Kernel), Architecture: oneLine(system.Machine),
+	}
+}
+
+// mostText bounds a text of a guest's.
+const mostText = 256
+
+// oneLine leaves out of a text what cannot be printed, and what is too much.
+func oneLine(text string) string {
+	var b strings.Builder
+	for _, c := range text {
+		if !unicode.IsPrint(c) || c == utf8.RuneError {
+			continue
+		}
+		if b.Len()+utf8.RuneLen(c) > mostText {
+			break
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
+}
 
 // interfacesReply is the answer to guest-network-get-interfaces.
 type interfacesReply []struct {

@@ -2,7 +2,9 @@ package libvirt
 
 import (
 	"net/netip"
+	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/assert"
@@ -49,6 +51,7 @@ func FuzzReplies(f *testing.F) {
 	f.Add(`{"return":{"exited":true,"exitcode":1,"out-data":"aGk="}}`)
 	f.Add(`{"return":{"count":2,"buf-b64":"aGk=","eof":true}}`)
 	f.Add(`{"return":1000}`)
+	f.Add(`{"return":{"host-name":"web\\u0007\\n","pretty-name":"Debian GNU/Linux 12 (bookworm)","kernel-release":"6.1"}}`)
 	f.Add(`{"error":{"class":"GenericError","desc":"no"}}`)
 	f.Fuzz(func(t *testing.T, text string) {
 		if r, err := parseReply[startedReply](text); err == nil {
@@ -61,6 +64,12 @@ func FuzzReplies(f *testing.F) {
 		}
 		if r, err := parseReply[readReply](text); err == nil {
 			require.LessOrEqual(t, len(r.Data), mostRead)
+		}
+		name, _ := parseReply[hostnameReply](text)
+		system, _ := parseReply[systemReply](text)
+		for _, line := range []string{told(name, system).Hostname, told(name, system).OSName} {
+			require.LessOrEqual(t, len(line), mostText)
+			require.False(t, strings.ContainsFunc(line, func(c rune) bool { return !unicode.IsPrint(c) }))
 		}
 		if _, err := parseReply[handleReply](text); err != nil {
 			require.ErrorIs(t, err, errdefs.ErrDataLoss)

@@ -122,6 +122,7 @@ func Features() resource.Features {
 		compute.FeatureDial:           yes,
 		compute.FeaturePlan:           yes,
 		compute.FeatureScreenshot:     yes,
+		compute.FeatureGuest:          yes,
 		compute.FeatureMigrate:        no(noScale),
 		compute.FeatureStats:          yes,
 		compute.FeatureUpdateLive:     {Supported: true, Reason: someLive},
@@ -132,7 +133,7 @@ func Features() resource.Features {
 
 // inGuests are the features of what reaches into a guest, or comes out of it.
 var inGuests = []resource.Feature{
-	compute.FeatureConsole, compute.FeatureScreenshot, compute.FeatureLogs, compute.FeatureLogsDurable, compute.FeatureLogsTimes,
+	compute.FeatureConsole, compute.FeatureScreenshot, compute.FeatureGuest, compute.FeatureLogs, compute.FeatureLogsDurable, compute.FeatureLogsTimes,
 	compute.FeatureExec, compute.FeatureExecStdin, compute.FeatureExecTTY, compute.FeatureExecSignal, compute.FeatureExecUser, compute.FeatureExecSplit,
 	compute.FeatureFiles, compute.FeatureFilesStopped,
 }

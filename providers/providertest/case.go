@@ -65,6 +65,7 @@ func groups() []caseGroup {
 		{"attach", attachCases()},
 		{"console", consoleCases()},
 		{"screenshot", screenshotCases()},
+		{"guest", guestCases()},
 		{"dial", dialCases()},
 		{"copies", copyCases()},
 		{"hostile", hostileCases()},

@@ -117,6 +117,10 @@ func readOperations() []operation {
 			_, err := compute.Screenshot(ctx, inst, compute.ScreenshotOptions{})
 			return err
 		}},
+		{"guest", "", "guest", has(compute.FeatureGuest), func(ctx context.Context, _ *env, inst compute.Instance) error {
+			_, err := compute.Guest(ctx, inst)
+			return err
+		}},
 		{"copy in", "", "copy in", has(compute.FeatureFiles), func(ctx context.Context, _ *env, inst compute.Instance) error {
 			return compute.CopyIn(ctx, inst, "/", bytes.NewReader(emptyTar()), compute.CopyOptions{})
 		}},

@@ -353,6 +353,14 @@ func wrongRest() []sabotage {
 				return wrongConsole{c, real}, err
 			}
 		}, ""},
+		{"a guest that says nothing", "guest", "A guest tells of its system", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.guest = func(context.Context, compute.Instance) (compute.GuestInfo, error) { return compute.GuestInfo{}, nil }
+		}, ""},
+		{"a guest of what does not run", "guest", "A guest that does not run", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.guest = func(context.Context, compute.Instance) (compute.GuestInfo, error) {
+				return compute.GuestInfo{Hostname: "web"}, nil
+			}
+		}, ""},
 		{"a screenshot of nothing", "screenshot", "A screenshot has a size", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.screenshot = func(context.Context, compute.Instance, compute.ScreenshotOptions) (image.Image, error) {
 				return image.NewGray(image.Rectangle{}), nil

@@ -47,6 +47,7 @@ type saboteur struct {
 	attach func(ctx context.Context, real compute.Instance, opts compute.AttachOptions) (compute.Attachment, error)
 
 	console    func(ctx context.Context, real compute.Instance, opts compute.ConsoleOptions) (io.ReadWriteCloser, error)
+	guest      func(ctx context.Context, real compute.Instance) (compute.GuestInfo, error)
 	screenshot func(ctx context.Context, real compute.Instance, opts compute.ScreenshotOptions) (image.Image, error)
 
 	// within replaces the instance in which all other extensions are looked for.
@@ -261,6 +262,13 @@ func (i sabotagedInstance) Console(ctx context.Context, opts compute.ConsoleOpti
 	return compute.Console(ctx, i.Instance, opts)
 }
 
+func (i sabotagedInstance) Guest(ctx context.Context) (compute.GuestInfo, error) {
+	if i.s.guest != nil {
+		return i.s.guest(ctx, i.Instance)
+	}
+	return compute.Guest(ctx, i.Instance)
+}
+
 func (i sabotagedInstance) Screenshot(ctx context.Context, opts compute.ScreenshotOptions) (image.Image, error) {
 	if i.s.screenshot != nil {
 		return i.s.screenshot(ctx, i.Instance, opts)
@@ -278,4 +286,5 @@ var (
 	_ compute.Attacher      = sabotagedInstance{}
 	_ compute.Consoler      = sabotagedInstance{}
 	_ compute.Screenshotter = sabotagedInstance{}
+	_ compute.GuestReporter = sabotagedInstance{}
 )
