@@ -37,6 +37,11 @@ type report struct {
 	passed, failed, skipped int
 	unexpected              []string
 	slow                    map[string]time.Duration
+	// races are what the race detector said. It writes into the output of whichever
+	// test is at work, which may pass.
+	races []string
+	// racing says that the last of them is not complete.
+	racing bool
 }
 
 func main() {
@@ -80,6 +85,7 @@ func (r *report) take(e event, output map[string][]string, out io.Writer) {
 	switch e.Action {
 	case "output":
 		output[key] = append(output[key], e.Output)
+		r.listen(e.Output)
 		return
 	case "build-output":
 		fmt.Fprint(out, e.Output)
@@ -106,10 +112,29 @@ func (r *report) take(e event, output map[string][]string, out io.Writer) {
 	delete(output, key)
 }
 
+// mostRaces bounds what is told of races.
+const mostRaces = 3
+
+// listen takes in a line of output, which may be of the race detector's.
+func (r *report) listen(line string) {
+	switch {
+	case strings.HasPrefix(line, "WARNING: DATA RACE"):
+		r.races, r.racing = append(r.races, ""), true
+	case strings.HasPrefix(line, "=================="):
+		r.racing = false
+	}
+	if r.racing {
+		r.races[len(r.races)-1] += line
+	}
+}
+
 // print writes the summary and reports whether all is well.
 func (r *report) print(out io.Writer) bool {
 	for _, s := range r.unexpected {
 		fmt.Fprintf(out, "skipped, and nobody declared why: %s", s)
+	}
+	for _, race := range r.races[:min(len(r.races), mostRaces)] {
+		fmt.Fprint(out, race)
 	}
 	var names []string
 	for name, took := range r.slow {

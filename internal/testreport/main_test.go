@@ -23,6 +23,12 @@ func TestReport(t *testing.T) {
 		{"skipped for want of a daemon", `{"Action":"pass","Package":"p","Test":"TestA"}` + "\n" +
 			`{"Action":"output","Package":"p","Test":"TestB","Output":"needs root\n"}` + "\n" + `{"Action":"skip","Package":"p","Test":"TestB"}`,
 			false, "skipped, and nobody declared why: p TestB\nneeds root\n1 passed, 1 failed, 0 skipped\n"},
+		{"a race in the output of a test that passed", `{"Action":"output","Package":"p","Test":"TestA","Output":"==================\n"}` + "\n" +
+			`{"Action":"output","Package":"p","Test":"TestA","Output":"WARNING: DATA RACE\n"}` + "\n" +
+			`{"Action":"output","Package":"p","Test":"TestA","Output":"  where()\n"}` + "\n" +
+			`{"Action":"output","Package":"p","Test":"TestA","Output":"==================\n"}` + "\n" +
+			`{"Action":"pass","Package":"p","Test":"TestA"}` + "\n" + `{"Action":"fail","Package":"p","Test":"TestB"}`,
+			false, "--- FAIL: p TestB\nWARNING: DATA RACE\n  where()\n1 passed, 1 failed, 0 skipped\n"},
 		{"nothing ran", ``, false, "0 passed, 0 failed, 0 skipped\n"},
 		{"no build", `{"Action":"build-output","ImportPath":"p","Output":"undefined: x\n"}` + "\n" + `{"Action":"fail","Package":"p"}`,
 			false, "undefined: x\n--- FAIL: p \n0 passed, 1 failed, 0 skipped\n"},
