@@ -74,7 +74,9 @@ type Provider struct {
 	// when their caller does not wait any more.
 	operations sync.WaitGroup
 	detached   sync.WaitGroup
-	closing    sync.Once
+	// supervising is the supervisor, or what waits to be it.
+	supervising sync.WaitGroup
+	closing     sync.Once
 }
 
 var _ univirt.Provider = (*Provider)(nil)
@@ -132,6 +134,9 @@ func openProvider(ctx context.Context, opts Options, line line) (*Provider, erro
 		return nil, errors.Join(err, p.Close())
 	}
 	p.feed.start(p)
+	if err := p.superviseNamespace(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
 	return p, nil
 }
 
@@ -155,6 +160,7 @@ func (p *Provider) ask(ctx context.Context) error {
 	}
 	p.version = versionText(version)
 	p.hyper, err = p.choose(caps)
+	p.hyper.supervised = p.opts.Supervise
 	p.hyper.consoles, p.hyper.unreachable = p.opts.ConsoleDir, p.unreachable()
 	p.hyper.unified = !p.opts.local() || hasUnified("/sys/fs/cgroup")
 	return err
@@ -230,6 +236,7 @@ func (p *Provider) Close() (err error) {
 		p.mu.Unlock()
 		p.end()
 		p.operations.Wait()
+		p.supervising.Wait()
 		p.feed.wait()
 		err = p.takeAlong()
 		p.detached.Wait()

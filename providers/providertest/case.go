@@ -92,7 +92,7 @@ var fleetingCases = sync.OnceValue(func() map[string]bool {
 // fleeting are the groups of such cases.
 var fleeting = []string{
 	"stop", "transitions", "identity", "concurrency", "errors", "lists", "watch", "wait", "wait for",
-	"update", "lifetime", "describe", "close", "stats", "networks",
+	"supervision", "update", "lifetime", "describe", "close", "stats", "networks",
 }
 
 // scope says of what a need speaks.
