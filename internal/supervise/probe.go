@@ -24,7 +24,9 @@ type checks struct {
 	ctx    context.Context
 	cancel context.CancelFunc
 	probes []*prober
-	found  Findings
+	// began is when the run did, as far as that is known.
+	began time.Time
+	found Findings
 	// failures counts those in a row of the health check.
 	failures int
 
@@ -72,7 +74,11 @@ func (s *supervisor) probe(i *instance) {
 }
 
 func (s *supervisor) newChecks(i *instance) *checks {
-	c := &checks{i: i, run: i.status.Run, found: i.status.Found, noted: i.status.Found}
+	c := &checks{i: i, run: i.status.Run, began: i.status.Started, found: i.status.Found, noted: i.status.Found}
+	if c.began.IsZero() {
+		// The event may be faster than whoever writes that down.
+		c.began = time.Now()
+	}
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
 	if probe := i.status.Health; probe != nil {
 		c.probes = append(c.probes, &prober{checks: c, probe: probe, health: true, judge: (*prober).judgeHealth})
@@ -166,7 +172,7 @@ func (p *prober) judgeHealth(err error) time.Duration {
 	switch starting := c.found.Health == ""; {
 	case err == nil:
 		c.found.Health, c.failures = compute.HealthHealthy, 0
-	case starting && time.Since(c.i.status.Started) < p.probe.StartPeriod:
+	case starting && time.Since(c.began) < p.probe.StartPeriod:
 		interval = min(interval, firstProbes)
 	default:
 		if c.failures++; c.failures >= failuresOf(p.probe) {

@@ -169,6 +169,17 @@ func TestFindingsAreTakenOver(t *testing.T) {
 	})
 }
 
+func TestARunOfWhichNobodyKnowsWhenItBegan(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.make(Status{State: compute.Running, Run: "1", Health: &compute.Probe{Failures: 1, StartPeriod: time.Minute}})
+		defer w.supervise()()
+		w.pass(time.Minute - ms)
+		assert.Empty(t, w.get("i0").Found.Health)
+		w.pass(10 * time.Second)
+		assert.Equal(t, compute.HealthUnhealthy, w.get("i0").Found.Health)
+	})
+}
+
 func TestAnEventCostsOneRead(t *testing.T) {
 	supervised(t, func(w *world) {
 		w.check = passes

@@ -40,7 +40,7 @@ type Status struct {
 	State compute.State
 	// Run is the token of the run under way, or of the last; empty where it never ran.
 	Run string
-	// Started is when that run began.
+	// Started is when that run began; the zero time where that is not known.
 	Started time.Time
 	// Exit is its end; nil where it is not over. Its time is zero where nobody saw it.
 	Exit *compute.Exit
