@@ -208,18 +208,20 @@ func TestHealthIsThatOfARun(t *testing.T) {
 	inst := h.create(p, "web", func(s *compute.Spec) {
 		s.Restart, s.Health = compute.RestartPolicy{}, &compute.Probe{Exec: []string{"true"}, Failures: 1, Interval: time.Hour}
 	})
-	told := make(chan string, 100)
+	told := make(chan resource.Event, 100)
 	heard, cancel := context.WithCancel(t.Context())
 	defer cancel()
 	go func() {
 		for e := range plain.Watch(heard, resource.WatchOptions{}) {
-			told <- e.Reason
+			told <- e
 		}
 	}()
+	for e := (resource.Event{}); e.Type != resource.EventSynced; e = <-told {
+	}
 	h.start(inst)
 	ill := func(i compute.Info) bool { return i.Health == compute.HealthUnhealthy }
 	await(t, inst, "unhealthy", ill)
-	for reason := ""; reason != resource.ReasonHealth; reason = <-told {
+	for e := (resource.Event{}); e.Reason != resource.ReasonHealth; e = <-told {
 	}
 	same := plain.Instances().Handle(inst.ID())
 	require.Equal(t, compute.HealthUnhealthy, h.info(same).Health, "another value tells it too")
