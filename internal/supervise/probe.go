@@ -21,10 +21,11 @@ const (
 type checks struct {
 	i      *instance
 	run    string
+	resets int
 	ctx    context.Context
 	cancel context.CancelFunc
 	probes []*prober
-	// began is when the run did, as far as that is known.
+	// began is when the run or its guest did, as far as that is known.
 	began time.Time
 	found Findings
 	// failures counts those in a row of the health check.
@@ -54,7 +55,7 @@ type prober struct {
 // checked. The supervisor is locked.
 func (s *supervisor) probe(i *instance) {
 	status, wait := i.status, firstProbes
-	if c := i.checks; c != nil && (c.run != status.Run || !status.goesOn()) {
+	if c := i.checks; c != nil && (c.run != status.Run || c.resets != status.Resets || !status.goesOn()) {
 		c.end()
 		i.checks = nil
 	}
@@ -74,9 +75,11 @@ func (s *supervisor) probe(i *instance) {
 }
 
 func (s *supervisor) newChecks(i *instance) *checks {
-	c := &checks{i: i, run: i.status.Run, began: i.status.Started, found: i.status.Found, noted: i.status.Found}
-	if c.began.IsZero() {
-		// The event may be faster than whoever writes that down.
+	c := &checks{
+		i: i, run: i.status.Run, resets: i.status.Resets, began: i.status.Started, found: i.status.Found, noted: i.status.Found,
+	}
+	if c.began.IsZero() || c.resets > 0 {
+		// The event may be faster than whoever writes that down, and a reset has no time.
 		c.began = time.Now()
 	}
 	c.ctx, c.cancel = context.WithCancel(s.ctx)
@@ -163,7 +166,7 @@ func (s *supervisor) decides(p *prober) bool {
 // way: what failed then says nothing.
 func (s *supervisor) standsStill(c *checks) bool {
 	status, err := s.target.Look(c.ctx, c.i.id)
-	return err != nil || status.Run != c.run || status.State != compute.Running
+	return err != nil || status.Run != c.run || status.Resets != c.resets || status.State != compute.Running
 }
 
 // judgeHealth is told the outcome of a health check. The supervisor is locked.
@@ -203,7 +206,7 @@ func (s *supervisor) note(c *checks) bool {
 	if found == c.noted {
 		return true
 	}
-	if err := s.target.Note(c.ctx, c.i.id, c.run, found); err != nil {
+	if err := s.target.Note(c.ctx, c.i.id, c.run, c.resets, found); err != nil {
 		if c.ctx.Err() == nil {
 			s.logger.Warn("the health of an instance cannot be written down", "instance", c.i.id, "error", err)
 		}

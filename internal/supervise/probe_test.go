@@ -137,6 +137,21 @@ func TestTheEndOfARunEndsItsChecks(t *testing.T) {
 	})
 }
 
+func TestAResetBeginsTheChecksAnew(t *testing.T) {
+	supervised(t, func(w *world) {
+		w.check = passes
+		id := w.make(Status{Readiness: &compute.Probe{}, Health: &compute.Probe{Failures: 1, StartPeriod: time.Minute}})
+		w.start(id)
+		w.pass(time.Hour)
+		assert.Equal(t, Findings{Health: compute.HealthHealthy, Ready: true}, w.get(id).Found)
+		w.change(id, resource.ReasonReset, func(s *Status) { s.Resets, s.Found, w.check = 1, Findings{}, nil })
+		w.pass(time.Minute - ms)
+		assert.Equal(t, Findings{}, w.get(id).Found)
+		w.pass(10 * time.Second)
+		assert.Equal(t, Findings{Health: compute.HealthUnhealthy}, w.get(id).Found)
+	})
+}
+
 func TestFindingsThatCannotBeNotedAreFoundAgain(t *testing.T) {
 	supervised(t, func(w *world) {
 		w.check, w.noteErr = passes, errors.New("not now")

@@ -30,8 +30,8 @@ type Target interface {
 	Restart(ctx context.Context, id string, due func(Status) (restarts int, ok bool)) error
 	// Check carries out a probe: nil where it passes.
 	Check(ctx context.Context, id string, probe compute.Probe, ports []network.Port) error
-	// Note keeps what was found out about a run.
-	Note(ctx context.Context, id, run string, found Findings) error
+	// Note keeps what was found out about a run, since so many resets.
+	Note(ctx context.Context, id, run string, resets int, found Findings) error
 }
 
 // Status is what a supervisor knows of an instance.
@@ -50,8 +50,10 @@ type Status struct {
 	// Restarts is how many restarts of the row led to the run; 0 for one that a Start
 	// began.
 	Restarts int
-	// Found is what was found out about the run.
-	Found Findings
+	// Resets is how often the guest was begun anew within the run, and Found what was
+	// found out about it since.
+	Resets int
+	Found  Findings
 
 	Policy            compute.RestartPolicy
 	Health, Readiness *compute.Probe

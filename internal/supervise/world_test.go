@@ -245,7 +245,7 @@ func (w *world) Check(ctx context.Context, id string, probe compute.Probe, _ []n
 	return check(ctx, probe)
 }
 
-func (w *world) Note(_ context.Context, id, run string, found Findings) error {
+func (w *world) Note(_ context.Context, id, run string, resets int, found Findings) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.noteErr != nil {
@@ -253,6 +253,7 @@ func (w *world) Note(_ context.Context, id, run string, found Findings) error {
 	}
 	s := w.all[id]
 	assert.Equal(w.t, run, s.Run)
+	assert.Equal(w.t, resets, s.Resets)
 	s.Found = found
 	w.tell(resource.Event{Type: resource.EventChanged, Ref: resource.Ref{ID: id}, Reason: resource.ReasonHealth})
 	return nil

@@ -172,7 +172,15 @@ func (i *instance) Suspend(ctx context.Context, _ compute.SuspendOptions) error 
 // Reset implements compute.Resetter.
 func (i *instance) Reset(ctx context.Context) error {
 	return i.change(ctx, "reset", func(ctx context.Context) error {
-		return i.transit(ctx, compute.OpReset, func(d *lv.Domain) error { return d.Reset(0) })
+		if err := i.transit(ctx, compute.OpReset, func(d *lv.Domain) error { return d.Reset(0) }); err != nil {
+			return err
+		}
+		// What was found out is of a guest that is gone; but it was reset, whether or not
+		// that can be written down.
+		if err := i.noteReset(ctx); err != nil {
+			i.p.opts.Logger.Warn("the reset cannot be written down", "instance", i.id, "error", err)
+		}
+		return nil
 	})
 }
 

@@ -29,6 +29,7 @@ var (
 	metaRun    = element{"univirt-run", "https://univirt.io/xmlns/run/1"}
 	metaExit   = element{"univirt-exit", "https://univirt.io/xmlns/exit/1"}
 	metaStop   = element{"univirt-stop", "https://univirt.io/xmlns/stop/1"}
+	metaReset  = element{"univirt-reset", "https://univirt.io/xmlns/reset/1"}
 	metaFound  = element{"univirt-found", "https://univirt.io/xmlns/found/1"}
 )
 
@@ -113,9 +114,16 @@ type stopRecord struct {
 	Run int `json:"run"`
 }
 
-// foundRecord is what the supervisor has found out about a run.
+// resetRecord is how often a run was reset, of an instance with probes.
+type resetRecord struct {
+	Run    int `json:"run"`
+	Resets int `json:"resets"`
+}
+
+// foundRecord is what the supervisor has found out about a run since so many resets.
 type foundRecord struct {
-	Run int `json:"run"`
+	Run    int `json:"run"`
+	Resets int `json:"resets,omitempty"`
 	supervise.Findings
 }
 
@@ -180,6 +188,7 @@ type facts struct {
 	run        runRecord
 	exit       *exitRecord
 	stop       stopRecord
+	reset      resetRecord
 	found      foundRecord
 	// fault says why the record could not be read; only lists go on then.
 	fault error
@@ -255,6 +264,8 @@ func (f *facts) take(space, doc string) {
 		}
 	case space == metaStop.space:
 		_ = json.Unmarshal([]byte(doc), &f.stop)
+	case space == metaReset.space:
+		_ = json.Unmarshal([]byte(doc), &f.reset)
 	case space == metaFound.space:
 		_ = json.Unmarshal([]byte(doc), &f.found)
 	}

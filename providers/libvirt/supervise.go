@@ -146,12 +146,12 @@ func (t target) Check(ctx context.Context, id string, probe compute.Probe, ports
 }
 
 // Note implements supervise.Target.
-func (t target) Note(ctx context.Context, id, run string, found supervise.Findings) error {
+func (t target) Note(ctx context.Context, id, run string, resets int, found supervise.Findings) error {
 	number, err := strconv.Atoi(run)
 	if err != nil {
 		return err
 	}
-	return t.p.handle(id, "").found(ctx, foundRecord{number, found})
+	return t.p.handle(id, "").found(ctx, foundRecord{number, resets, found})
 }
 
 // found writes down what was found out about a run. Nobody else does.
@@ -184,7 +184,10 @@ func (d *domain) status() supervise.Status {
 		exit := e.exit()
 		out.Exit, out.Again = &exit, e.Again && f.stop.Run != run
 	}
-	if f.found.Run == run {
+	if f.reset.Run == run {
+		out.Resets = f.reset.Resets
+	}
+	if f.found.Run == run && f.found.Resets == out.Resets {
 		out.Found = f.found.Findings
 	}
 	spec := f.record.spec
@@ -219,6 +222,19 @@ func (i *instance) forgo(ctx context.Context, revision string) (d *domain, err e
 		return i.p.write(ctx, i.id, metaStop, d.facts.stop)
 	})
 	return d, err
+}
+
+// noteReset writes down that the guest of an instance with probes is a new one.
+func (i *instance) noteReset(ctx context.Context) error {
+	d, err := i.loadOwned(ctx, "")
+	if err != nil {
+		return err
+	}
+	s := d.status()
+	if s.Health == nil && s.Readiness == nil {
+		return nil
+	}
+	return i.p.write(ctx, i.id, metaReset, resetRecord{d.lastRun(), s.Resets + 1})
 }
 
 // judge completes what is told of an instance by what probes have found out.

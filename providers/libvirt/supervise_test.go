@@ -12,6 +12,7 @@ import (
 	lv "libvirt.org/go/libvirt"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/supervise"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -226,10 +227,17 @@ func TestHealthIsThatOfARun(t *testing.T) {
 	same := plain.Instances().Handle(inst.ID())
 	require.Equal(t, compute.HealthUnhealthy, h.info(same).Health, "another value tells it too")
 	require.Less(t, h.info(same).Level, compute.LevelHealthy)
+	require.NoError(t, compute.Reset(t.Context(), inst))
+	for e := (resource.Event{}); e.Reason != resource.ReasonReset; e = <-told {
+	}
+	await(t, inst, "unhealthy again", ill)
+	d, err := p.read(t.Context(), inst.ID())
+	require.NoError(t, err)
+	require.Equal(t, foundRecord{Run: 1, Resets: 1, Findings: supervise.Findings{Health: compute.HealthUnhealthy}}, d.facts.found)
 	copied, err := compute.Clone(t.Context(), inst, compute.CloneOptions{Name: "copy"})
 	require.NoError(t, err)
 	t.Cleanup(func() { h.delete(copied.ID()) })
-	d, err := p.read(t.Context(), copied.ID())
+	d, err = p.read(t.Context(), copied.ID())
 	require.NoError(t, err)
 	assert.Zero(t, d.facts.found)
 	assert.Zero(t, d.facts.run)
@@ -260,6 +268,8 @@ func TestWhatProbesHaveFoundOutIsTold(t *testing.T) {
 		"nothing yet": {running(func(*facts) {}), compute.HealthStarting, compute.LevelRunning},
 		"healthy":     {running(healthy), compute.HealthHealthy, compute.LevelHealthy},
 		"of a former run": {running(func(f *facts) { healthy(f); f.found.Run = 1 }),
+			compute.HealthStarting, compute.LevelRunning},
+		"before a reset": {running(func(f *facts) { healthy(f); f.reset = resetRecord{Run: 2, Resets: 1} }),
 			compute.HealthStarting, compute.LevelRunning},
 		"not ready":    {running(func(f *facts) { healthy(f); f.record.spec.Readiness = probe }), compute.HealthHealthy, compute.LevelRunning},
 		"ready":        {running(func(f *facts) { f.found.Ready = true; f.record.spec.Readiness = probe }), compute.HealthStarting, compute.LevelHealthy},
