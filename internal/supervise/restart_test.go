@@ -227,6 +227,21 @@ func TestWhatNobodySawEnd(t *testing.T) {
 	})
 }
 
+func TestAHostThatComesUpStartsAFewAtATime(t *testing.T) {
+	inWorld(t, func(w *world) {
+		w.slow = time.Second
+		for range 10 {
+			w.make(Status{State: compute.Stopped, Run: "1", Again: true, Policy: always, Exit: &compute.Exit{Run: "1"}})
+		}
+		end := w.supervise()
+		w.pass(time.Minute)
+		assert.Len(t, w.begun(), 10)
+		assert.Equal(t, startsAtOnce, w.most)
+		end()
+		assert.Equal(t, time.Minute, time.Since(w.began))
+	})
+}
+
 func TestAClockThatIsSetBack(t *testing.T) {
 	inWorld(t, func(w *world) {
 		later := time.Now().Add(time.Hour)

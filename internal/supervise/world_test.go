@@ -33,6 +33,10 @@ type world struct {
 	// check is the outcome of probes, and restartErr, noteErr and watchErr are what fails.
 	check                         func(ctx context.Context, probe compute.Probe) error
 	restartErr, noteErr, watchErr error
+	// slow is how long a restart takes, under is how many are under way, and most how
+	// many there were at the same time.
+	slow        time.Duration
+	under, most int
 	// ran, where there is one, is told of each run.
 	ran func(id string)
 }
@@ -212,6 +216,12 @@ func (w *world) Look(_ context.Context, id string) (Status, error) {
 
 func (w *world) Restart(_ context.Context, id string, due func(Status) (int, bool)) error {
 	w.mu.Lock()
+	w.under++
+	w.most = max(w.most, w.under)
+	w.mu.Unlock()
+	time.Sleep(w.slow)
+	w.mu.Lock()
+	w.under--
 	defer w.mu.Unlock()
 	s := w.all[id]
 	if s == nil {

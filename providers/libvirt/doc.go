@@ -77,6 +77,10 @@
 // process is killed after that leaves a machine that runs on, and is not started again
 // when it ends by itself.
 //
+// Whoever shuts a host's machines down while a supervisor runs has them started again:
+// a program that supervises as a service of systemd's comes after libvirt-guests.service,
+// so that it is stopped before.
+//
 // An end that libvirt's other programs bring about, as "virsh destroy" does, is a
 // failure. A machine that powers itself off has ended well. A health check that
 // executes something needs the guest's agent, so give it a StartPeriod that is longer
