@@ -409,7 +409,7 @@ func healthPort(e *env) {
 
 func readinessLevel(e *env) {
 	inst := e.checked("web", func(s *compute.Spec) {
-		s.Readiness, s.Health = s.Health, &compute.Probe{Exec: []string{GuestPath, "exit", "0"}, Interval: soon}
+		s.Readiness, s.Health = s.Health, &compute.Probe{Exec: []string{GuestPath, "exit", "0"}, Interval: soon, Timeout: e.s.h.Patience}
 	})
 	e.awaitHealth(inst, compute.HealthHealthy)
 	e.othersIll(3)
