@@ -16,11 +16,21 @@ import (
 // process holds one for the time of a few calls at most, so asking again is
 // simple and cheap, and ends with the context.
 func Acquire(ctx context.Context, path string, mode Mode) (*Lock, error) {
+	return acquire(ctx, path, mode, 20*time.Millisecond)
+}
+
+// Await is Acquire of an exclusive lock whose holder may have it for long: it is
+// asked for a few times a second.
+func Await(ctx context.Context, path string) (*Lock, error) {
+	return acquire(ctx, path, Exclusive, 200*time.Millisecond)
+}
+
+func acquire(ctx context.Context, path string, mode Mode, longest time.Duration) (*Lock, error) {
 	how := unix.LOCK_EX
 	if mode == Shared {
 		how = unix.LOCK_SH
 	}
-	for pause := time.Millisecond; ; pause = min(2*pause, 20*time.Millisecond) {
+	for pause := time.Millisecond; ; pause = min(2*pause, longest) {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0o600)
 		if err != nil {
 			return nil, err

@@ -99,7 +99,7 @@ func (i *instance) restartLater(w *row) {
 		wait = defaultBackoff
 	}
 	for range w.count {
-		wait = min(2*wait, maxBackoff)
+		wait = max(wait, min(2*wait, maxBackoff))
 	}
 	w.count++
 	w.next = i.space.backend.after(wait, func() { i.restart(w) })

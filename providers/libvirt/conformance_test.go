@@ -162,6 +162,7 @@ func crash(p *Provider) error {
 	p.mu.Unlock()
 	p.end()
 	p.operations.Wait()
+	p.supervising.Wait()
 	p.feed.wait()
 	p.detached.Wait()
 	p.leases.watched.Wait()
@@ -201,7 +202,7 @@ func TestConformanceInProcess(t *testing.T) {
 // disk of an image, and the kernel beside it, which boots in half the time.
 func TestConformance(t *testing.T) {
 	p := startShared(t)
-	options := Options{Managed: p.opts.Managed, URI: p.opts.URI}
+	options := Options{Managed: p.opts.Managed, URI: p.opts.URI, Supervise: true}
 	h := harness(t, options, func(spec compute.Spec, program []string) (compute.Spec, bool) {
 		able := runnable(program)
 		if slices.Equal(program, inert) {

@@ -17,7 +17,7 @@
 // "libvirt+ssh://user@host/system" and "libvirt+tls://host/system" go to another
 // host, and behind "libvirt:" any URI of libvirt's can stand, as in
 // "libvirt:test:///default". The parameters managed, private, namespace, owner, state,
-// console and pool are those of Options; socket, keyfile, command, no_verify, pkipath, sshauth, known_hosts,
+// console, pool and supervise are those of Options; socket, keyfile, command, no_verify, pkipath, sshauth, known_hosts,
 // known_hosts_verify, no_tty and tls_priority are libvirt's own.
 //
 // Libvirt's own transport libssh is refused: its client library was seen to crash.
@@ -34,7 +34,8 @@
 //
 // An instance is a persistent domain, whose name is the namespace's and the
 // instance's with a dot between them, and whose UUID is the instance's ID. The
-// domain's metadata holds the spec, labels, the owner and the last exit, so any
+// domain's metadata holds the spec, labels, the owner, the last exit and what the
+// supervisor has found out, so any
 // process that reaches the hypervisor finds them.
 //
 // A volume is a file of a storage pool, with its record beside it: a block volume is
@@ -59,4 +60,29 @@
 // driver gives back to the host, or takes again: never more than the machine was
 // started with, and a guest that wants to can take back what it gave. How many
 // processors there are changes at the next start.
+//
+// # Supervision
+//
+// With Options.Supervise a value acts on restart policies, health checks and readiness
+// probes of its namespace, for as long as it is open. Of several on one host that use
+// one folder for state one does; another takes over within a second when that is
+// closed, or its process is killed, and goes on with the rows of restarts and the
+// health that it left. Without a supervisor the fields are hints, which are kept for
+// one that comes later.
+//
+// When a supervisor begins, it starts what was to run and does not: after the host has
+// come up, all instances with the policy "always", and those with "on-failure" of whose
+// end nobody knows that it was none; but never one that a Stop was about to end, and
+// none that has never run. A Stop is written down in front of its first step. One whose
+// process is killed after that leaves a machine that runs on, and is not started again
+// when it ends by itself.
+//
+// Whoever shuts a host's machines down while a supervisor runs has them started again:
+// a program that supervises as a service of systemd's comes after libvirt-guests.service,
+// so that it is stopped before.
+//
+// An end that libvirt's other programs bring about, as "virsh destroy" does, is a
+// failure. A machine that powers itself off has ended well. A health check that
+// executes something needs the guest's agent, so give it a StartPeriod that is longer
+// than the guest takes to boot.
 package libvirt

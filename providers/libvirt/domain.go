@@ -38,6 +38,8 @@ type hypervisor struct {
 	unified bool
 	// unreachable says why no port of a machine can be reached; empty where one can.
 	unreachable string
+	// supervised says that this value acts on policies and probes, or is about to.
+	supervised bool
 }
 
 // checkValues finds what is wrong with a spec whatever is supported.

@@ -59,6 +59,8 @@ type seen struct {
 	state    compute.State
 	revision int
 	run      int
+	reset    resetRecord
+	found    foundRecord
 }
 
 // hear registers for the events of a new session.
@@ -380,7 +382,7 @@ func (f *feed) found(d *domain, at time.Time, state bool) {
 	}
 	s := f.known[d.id]
 	if s == nil {
-		f.known[d.id] = &seen{subject: subject, state: now, revision: revision, run: d.lastRun()}
+		f.known[d.id] = &seen{subject: subject, state: now, revision: revision, run: d.lastRun(), reset: d.facts.reset, found: d.facts.found}
 		f.p.board.Change(func(p *watching.Picture) { p.Set(subject, resource.ReasonCreate, at) })
 		return
 	}
@@ -394,7 +396,27 @@ func (f *feed) found(d *domain, at time.Time, state bool) {
 		f.step(s, now, reasonFor(s.state, now), at)
 		s.run = d.lastRun()
 	}
+	if s.reset != d.facts.reset {
+		s.reset = d.facts.reset
+		f.p.board.Change(func(p *watching.Picture) { p.Set(s.subject, resource.ReasonReset, at) })
+	}
+	f.judged(s, d.facts.found, at)
 	f.p.board.Notify(s.subject.Key())
+}
+
+// judged tells what a supervisor has found out.
+func (f *feed) judged(s *seen, now foundRecord, at time.Time) {
+	was := s.found
+	s.found = now
+	if was.Run != now.Run || was.Resets != now.Resets {
+		was = foundRecord{}
+	}
+	if now.Health != was.Health {
+		f.p.board.Change(func(p *watching.Picture) { p.Set(s.subject, resource.ReasonHealth, at) })
+	}
+	if now.Ready && !was.Ready {
+		f.p.board.Change(func(p *watching.Picture) { p.Set(s.subject, resource.ReasonReady, at) })
+	}
 }
 
 // reasonFor is the reason of a change of state that was read.

@@ -22,6 +22,7 @@ const (
 	noTimes      = "what a console wrote is kept without the times"
 	noTerminal   = "qemu-guest-agent has no terminals"
 	someLive     = "memory within what the machine started with, as far as the guest gives it back; processors wait for the next start"
+	unsupervised = "no supervisor runs: see Options.Supervise"
 	noUser       = "qemu-guest-agent starts processes as the user that it runs as"
 )
 
@@ -41,9 +42,9 @@ func Fields() resource.FieldTable {
 		"networkMode", "networks[].network", "networks[].endpoint", "networks[].mac", "networks[].addresses", "networks[].aliases",
 		"labels", "annotations", "lifetime.ephemeral", "lifetime.until", "native",
 	).
-		Hint("only the caller's own waits act on it", "readiness.exec", "readiness.tcp", "readiness.interval", "readiness.timeout",
-			"readiness.startPeriod", "readiness.failures", "readiness.http.port", "readiness.http.path", "readiness.http.https",
-		).
+		Hint("only the caller's own waits act on it", probeOf("readiness")...).
+		Hint(unsupervised, probeOf("health")...).
+		Hint(unsupervised, policy...).
 		Refused(onlyVMs, "kind=container").
 		Refused(noPull, "pull=always").
 		Refused(noGuest, "process.*", "hostname", "init", "files[].*", "sysctls", "rlimits").
@@ -61,10 +62,20 @@ func Fields() resource.FieldTable {
 		Refused("a guest makes its own", "mounts[].type=tmpfs", "mounts[].size").
 		Refused("the host's folders are not handed through", "mounts[].type=bind").
 		Refused("a guest gets a disk as a whole", "mounts[].subPath").
-		Refused("no supervisor runs", "restart.*", "health.*").
 		Refused(noScale, "placement.*").
 		Refused("the hypervisor confines a virtual machine", "security.*").
 		Refused("host devices are not handed through yet", "devices[].*")
+}
+
+// policy are the fields of a policy for restarts.
+var policy = []string{"restart.mode", "restart.maxRetries", "restart.backoff"}
+
+// probeOf lists the fields of a probe.
+func probeOf(field string) []string {
+	return []string{
+		field + ".exec", field + ".tcp", field + ".http.port", field + ".http.path", field + ".http.https",
+		field + ".interval", field + ".timeout", field + ".startPeriod", field + ".failures",
+	}
 }
 
 // fields is Fields of one hypervisor: that for tests boots nothing.
@@ -74,8 +85,14 @@ func (h hypervisor) fields() resource.FieldTable {
 		t.Refused(onlyReal, "image", "pull", "rootDisk", "cloudInit.userData", "cloudInit.metaData", "cloudInit.networkConfig", "boot.firmware", "mounts[].type", "mounts[].source", "mounts[].path", "mounts[].readOnly").
 			Refused(noServers, "networks[].*")
 	}
+	if h.supervised {
+		t.Honored(policy...).Honored(probeOf("readiness")...).Honored(probeOf("health")...)
+	}
 	if h.unreachable != "" {
 		t.Refused(h.unreachable, "ports[].publish", "ports[].hostIP", "ports[].host")
+		for _, probe := range []string{"readiness", "health"} {
+			t.Hint(h.unreachable, probe+".tcp", probe+".http.port", probe+".http.path", probe+".http.https")
+		}
 	}
 	return t
 }
@@ -87,7 +104,7 @@ func Changeable() resource.FieldTable {
 		"stopGrace", "labels", "annotations", "apply", "ifRevision",
 	).Refused(onlyThere, "resources.memoryReservation", "resources.swap", "resources.pids", "resources.shmSize").Refused("there are no disks and no network cards yet", "resources.diskRead", "resources.diskWrite",
 		"resources.netReceive", "resources.netTransmit",
-	).Refused("no supervisor runs", "restart.*")
+	).Hint(unsupervised, policy...)
 }
 
 // Features says what the provider offers for instances.
@@ -153,6 +170,9 @@ func Machines() univirt.KindDescription {
 func (h hypervisor) machines() univirt.KindDescription {
 	d := Machines()
 	d.Fields = h.fields()
+	if h.supervised {
+		d.Changeable.Honored(policy...)
+	}
 	if h.virtType == "test" {
 		for feature := range d.Features {
 			if slices.Contains(inGuests, feature) {

@@ -101,6 +101,7 @@ func (i *instance) Info(ctx context.Context) (compute.Info, error) {
 		return compute.Info{}, i.fail("info", err)
 	}
 	located(&info, endpoints, waiting)
+	d.judge(&info, i.p.supervised())
 	if d.state == compute.Running && len(endpoints) > 0 && waiting > 0 {
 		i.p.expectAddress(i.id)
 	}
@@ -186,17 +187,20 @@ func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.I
 	if err != nil {
 		return nil, err
 	}
+	supervised := s.p.supervised()
 	infos, read := make([]compute.Info, 0, len(all)), segments{}
 	for _, d := range all {
 		if !s.p.ours(d.facts) {
 			continue
 		}
-		if info := s.p.info(s.p.withExit(ctx, d)); filter.Matches(info) {
+		d = s.p.withExit(ctx, d)
+		if info := s.p.info(d); filter.Matches(info) {
 			endpoints, waiting, err := s.p.endpointsOf(ctx, d, read)
 			if err != nil {
 				return nil, err
 			}
 			located(&info, endpoints, waiting)
+			d.judge(&info, supervised)
 			infos = append(infos, info)
 		}
 	}

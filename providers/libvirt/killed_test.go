@@ -37,6 +37,7 @@ const (
 	victimImage     = "UNIVIRT_TEST_VICTIM_IMAGE"
 	victimKernel    = "UNIVIRT_TEST_VICTIM_KERNEL"
 	victimInitrd    = "UNIVIRT_TEST_VICTIM_INITRD"
+	victimSupervise = "UNIVIRT_TEST_VICTIM_SUPERVISE"
 )
 
 const victims = "victims"
@@ -45,7 +46,7 @@ const victims = "victims"
 // operation and says so.
 func victim() int {
 	ctx := context.Background()
-	p, err := New(ctx, Options{Managed: &Managed{Dir: os.Getenv(victimDir), PrivateNetwork: true}, Namespace: victims})
+	p, err := New(ctx, Options{Managed: &Managed{Dir: os.Getenv(victimDir), PrivateNetwork: true}, Namespace: victims, Supervise: os.Getenv(victimSupervise) != ""})
 	if err != nil {
 		fmt.Println("open:", err)
 		return 1

@@ -27,7 +27,7 @@ var (
 func (i *instance) Start(ctx context.Context, opts compute.StartOptions) error {
 	return i.change(ctx, "start", func(ctx context.Context) error {
 		err := i.p.locked(ctx, i.id, func() error {
-			return i.withVolumes(ctx, func() error { return i.start(ctx, opts) })
+			return i.withVolumes(ctx, func() error { return i.start(ctx, opts, 0) })
 		})
 		if err == nil {
 			i.p.feed.settle(ctx, i.id, compute.Running)
@@ -36,7 +36,8 @@ func (i *instance) Start(ctx context.Context, opts compute.StartOptions) error {
 	})
 }
 
-func (i *instance) start(ctx context.Context, opts compute.StartOptions) error {
+// start begins a run, the how manieth restart of a row it is.
+func (i *instance) start(ctx context.Context, opts compute.StartOptions, restarts int) error {
 	d, err := i.loadOwned(ctx, opts.IfRevision)
 	if err != nil {
 		return err
@@ -55,7 +56,7 @@ func (i *instance) start(ctx context.Context, opts compute.StartOptions) error {
 	if err := givenUp(ctx); err != nil {
 		return err
 	}
-	run := runRecord{Run: d.lastRun() + 1, Started: time.Now().UTC(), Consoles: d.facts.run.Consoles}
+	run := runRecord{Run: d.lastRun() + 1, Started: time.Now().UTC(), Restarts: restarts, Consoles: d.facts.run.Consoles}
 	if log := i.p.consoleLog(i.id); log != "" {
 		run.Consoles = begun(run.Consoles, consoleEnd(log, run.Run))
 	}
@@ -171,7 +172,15 @@ func (i *instance) Suspend(ctx context.Context, _ compute.SuspendOptions) error 
 // Reset implements compute.Resetter.
 func (i *instance) Reset(ctx context.Context) error {
 	return i.change(ctx, "reset", func(ctx context.Context) error {
-		return i.transit(ctx, compute.OpReset, func(d *lv.Domain) error { return d.Reset(0) })
+		if err := i.transit(ctx, compute.OpReset, func(d *lv.Domain) error { return d.Reset(0) }); err != nil {
+			return err
+		}
+		// What was found out is of a guest that is gone; but it was reset, whether or not
+		// that can be written down.
+		if err := i.noteReset(ctx); err != nil {
+			i.p.opts.Logger.Warn("the reset cannot be written down", "instance", i.id, "error", err)
+		}
+		return nil
 	})
 }
 

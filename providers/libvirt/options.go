@@ -54,6 +54,10 @@ type Options struct {
 	// "univirt". Where there is none of that name, a folder becomes one, when it is
 	// first needed, beside the disks of libvirt's own default pool.
 	Pool string
+	// Supervise has this value act on the restart policies, health checks and readiness
+	// probes of the namespace's instances while it is open. Of several on one host one
+	// does, and another takes over when that is closed or its process dies.
+	Supervise bool
 	// ConnectTimeout bounds how long New waits for an answer; 0 means 10 s.
 	ConnectTimeout time.Duration
 	// Logger gets what the provider has to say that no error can carry; nil
@@ -206,7 +210,7 @@ var passed = []string{"socket", "keyfile", "command", "no_verify", "no_tty", "pk
 
 // parseURL reads the options that a URL can hold.
 func parseURL(u *url.URL) (Options, error) {
-	values, err := univirt.Parameters(u, append([]string{"managed", "leave", "private", "binary", "acceleration", "namespace", "owner", "state", "console", "pool"}, passed...)...)
+	values, err := univirt.Parameters(u, append([]string{"managed", "leave", "private", "binary", "acceleration", "namespace", "owner", "state", "console", "pool", "supervise"}, passed...)...)
 	faults := resource.FaultsOf(err)
 	opts := Options{Namespace: values["namespace"], Owner: values["owner"], StateDir: values["state"], ConsoleDir: values["console"], Pool: values["pool"]}
 	opts.Acceleration = Acceleration(values["acceleration"])
@@ -227,6 +231,11 @@ func parseURL(u *url.URL) (Options, error) {
 			if *to, err = strconv.ParseBool(text); err != nil {
 				faults.Add("url.query["+name+"]", "must be true or false")
 			}
+		}
+	}
+	if text, ok := values["supervise"]; ok {
+		if opts.Supervise, err = strconv.ParseBool(text); err != nil {
+			faults.Add("url.query[supervise]", "must be true or false")
 		}
 	}
 	own := url.Values{}

@@ -44,6 +44,7 @@ func TestURLsThatCannotBe(t *testing.T) {
 		"libvirt:///system?unknown=1":      "url.query[unknown]",
 		"libvirt:///system#fragment":       "url.fragment",
 		"libvirt:?leave=true":              "url.query[leave]",
+		"libvirt:?supervise=maybe":         "url.query[supervise]",
 		"libvirt:?managed=/x&leave=x":      "url.query[leave]",
 	} {
 		u, err := url.Parse(text)
@@ -63,6 +64,16 @@ func TestAURLOfAManagedDaemon(t *testing.T) {
 	opts, faults := opts.normalise()
 	require.Empty(t, faults)
 	assert.Equal(t, "/var/lib/app/vms/univirt", opts.StateDir)
+}
+
+func TestAURLThatAsksForASupervisor(t *testing.T) {
+	for text, want := range map[string]bool{"libvirt:": false, "libvirt:?supervise=true": true, "libvirt:///system?supervise=1": true, "libvirt:?supervise=false": false} {
+		u, err := url.Parse(text)
+		require.NoError(t, err, text)
+		opts, err := parseURL(u)
+		require.NoError(t, err, text)
+		assert.Equal(t, want, opts.Supervise, text)
+	}
 }
 
 func TestFaultsOfOptions(t *testing.T) {

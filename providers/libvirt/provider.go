@@ -75,7 +75,9 @@ type Provider struct {
 	// when their caller does not wait any more.
 	operations sync.WaitGroup
 	detached   sync.WaitGroup
-	closing    sync.Once
+	// supervising is the supervisor, or what waits to be it.
+	supervising sync.WaitGroup
+	closing     sync.Once
 }
 
 var _ univirt.Provider = (*Provider)(nil)
@@ -133,6 +135,9 @@ func openProvider(ctx context.Context, opts Options, line line) (*Provider, erro
 		return nil, errors.Join(err, p.Close())
 	}
 	p.feed.start(p)
+	if err := p.superviseNamespace(); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
 	return p, nil
 }
 
@@ -156,6 +161,7 @@ func (p *Provider) ask(ctx context.Context) error {
 	}
 	p.version = versionText(version)
 	p.hyper, err = p.choose(caps)
+	p.hyper.supervised = p.opts.Supervise
 	p.hyper.consoles, p.hyper.unreachable = p.opts.ConsoleDir, p.unreachable()
 	p.hyper.unified = !p.opts.local() || hasUnified("/sys/fs/cgroup")
 	return err
@@ -231,6 +237,7 @@ func (p *Provider) Close() (err error) {
 		p.mu.Unlock()
 		p.end()
 		p.operations.Wait()
+		p.supervising.Wait()
 		p.feed.wait()
 		err = p.takeAlong()
 		p.detached.Wait()

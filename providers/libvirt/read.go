@@ -18,6 +18,7 @@ import (
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/supervise"
 	"github.com/univirt/univirt/internal/watching"
 	"github.com/univirt/univirt/resource"
 )
@@ -451,6 +452,8 @@ func (d *domain) exitOf(run int, finished time.Time) exitRecord {
 	default:
 		e.Known = false
 	}
+	r := d.facts.record
+	e.Again = r != nil && d.facts.stop.Run != run && supervise.Wants(r.spec.Restart, e.exit())
 	return e
 }
 

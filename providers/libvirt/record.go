@@ -17,6 +17,7 @@ import (
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/logfile"
+	"github.com/univirt/univirt/internal/supervise"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -27,6 +28,9 @@ var (
 	metaRecord = element{"univirt", "https://univirt.io/xmlns/instance/1"}
 	metaRun    = element{"univirt-run", "https://univirt.io/xmlns/run/1"}
 	metaExit   = element{"univirt-exit", "https://univirt.io/xmlns/exit/1"}
+	metaStop   = element{"univirt-stop", "https://univirt.io/xmlns/stop/1"}
+	metaReset  = element{"univirt-reset", "https://univirt.io/xmlns/reset/1"}
+	metaFound  = element{"univirt-found", "https://univirt.io/xmlns/found/1"}
 )
 
 // metaPrefix begins the namespaces of all releases' records.
@@ -68,6 +72,9 @@ type runRecord struct {
 	Started time.Time `json:"started"`
 	// Continued says that the guest was not booted: it goes on as it was kept.
 	Continued bool `json:"continued,omitempty"`
+	// Restarts is how many restarts in a row led to the run; 0 for one that a Start
+	// began.
+	Restarts int `json:"restarts,omitempty"`
 	// Consoles are where the output of the last runs begins, the oldest first.
 	Consoles []consoleMark `json:"consoles,omitempty"`
 }
@@ -97,6 +104,27 @@ type exitRecord struct {
 	Reason   string    `json:"reason,omitempty"`
 	Started  time.Time `json:"started,omitzero"`
 	Finished time.Time `json:"finished,omitzero"`
+	// Again says that the policy of that time wanted another run to follow.
+	Again bool `json:"again,omitempty"`
+}
+
+// stopRecord is the last run that a Stop was about to end, of an instance with a
+// policy for restarts. No other follows it, however it ends.
+type stopRecord struct {
+	Run int `json:"run"`
+}
+
+// resetRecord is how often a run was reset, of an instance with probes.
+type resetRecord struct {
+	Run    int `json:"run"`
+	Resets int `json:"resets"`
+}
+
+// foundRecord is what the supervisor has found out about a run since so many resets.
+type foundRecord struct {
+	Run    int `json:"run"`
+	Resets int `json:"resets,omitempty"`
+	supervise.Findings
 }
 
 // with returns the record with another spec.
@@ -159,6 +187,9 @@ type facts struct {
 	record     *record // nil: not made by this module
 	run        runRecord
 	exit       *exitRecord
+	stop       stopRecord
+	reset      resetRecord
+	found      foundRecord
 	// fault says why the record could not be read; only lists go on then.
 	fault error
 }
@@ -231,6 +262,12 @@ func (f *facts) take(space, doc string) {
 		if json.Unmarshal([]byte(doc), &e) == nil {
 			f.exit = &e
 		}
+	case space == metaStop.space:
+		_ = json.Unmarshal([]byte(doc), &f.stop)
+	case space == metaReset.space:
+		_ = json.Unmarshal([]byte(doc), &f.reset)
+	case space == metaFound.space:
+		_ = json.Unmarshal([]byte(doc), &f.found)
 	}
 }
 

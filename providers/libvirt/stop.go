@@ -54,7 +54,15 @@ func (i *instance) stop(ctx context.Context, opts compute.StopOptions) (err erro
 	if err != nil {
 		return err
 	}
-	if to, err := compute.CheckTransition(settled(d.state), compute.OpStop); err != nil || to.NoOp {
+	to, err := compute.CheckTransition(settled(d.state), compute.OpStop)
+	if err == nil && d.policed() {
+		if d, err = i.forgo(ctx, opts.IfRevision); err != nil {
+			return err
+		}
+		// It may have begun a run that waited for one.
+		to, err = compute.CheckTransition(settled(d.state), compute.OpStop)
+	}
+	if err != nil || to.NoOp {
 		return err
 	}
 	defer func() {

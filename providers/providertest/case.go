@@ -103,7 +103,7 @@ var traitsOf = sync.OnceValue(func() map[string]traits {
 var (
 	fleeting = []string{
 		"stop", "transitions", "identity", "concurrency", "errors", "lists", "watch", "wait", "wait for",
-		"update", "lifetime", "describe", "close", "stats", "networks",
+		"supervision", "update", "lifetime", "describe", "close", "stats", "networks",
 	}
 	idle = []string{
 		"transitions", "identity", "concurrency", "cancel", "outages", "errors", "lists", "watch", "wait",
