@@ -126,7 +126,7 @@ func forwardersOf(namespace string) (found []string, err error) {
 	return found, err
 }
 
-// recordsOf lists the records of a namespace in the pool.
+// recordsOf lists the records of a namespace in the pool, and the names that they have.
 func recordsOf(c *lv.Connect, namespace string) ([]string, error) {
 	pool, err := c.LookupStoragePoolByName(defaultPool)
 	if errors.Is(err, lv.ERR_NO_STORAGE_POOL) {
@@ -139,7 +139,11 @@ func recordsOf(c *lv.Connect, namespace string) ([]string, error) {
 	files, err := listFiles(pool)
 	var found []string
 	for _, file := range files {
-		if at, ok := parsePlace(file); ok && at.namespace == namespace && at.id != "" {
+		switch at, ok := parsePlace(file); {
+		case !ok || at.namespace != namespace:
+		case at.id == "":
+			found = append(found, "name:"+string(at.kind)+" "+at.key)
+		default:
 			found = append(found, "record:"+string(at.kind)+" "+at.id)
 		}
 	}

@@ -213,7 +213,8 @@ func (n networks) discard(ctx context.Context, d document) error {
 	return n.records().remove(ctx, d)
 }
 
-// undefine removes libvirt's network; that there is none is nil.
+// undefine removes libvirt's network; that there is none is nil. Of two who do so at
+// once one may be told that a file of it is missing.
 func (n networks) undefine(ctx context.Context, id string) error {
 	changes(ctx)
 	err := n.onNetwork(ctx, id, func(found *lv.Network) error {
@@ -222,8 +223,10 @@ func (n networks) undefine(ctx context.Context, id string) error {
 		}
 		return found.Undefine()
 	})
-	if isNotFound(err) {
-		return nil
+	if err != nil && !uncertain(err) {
+		if gone := n.onNetwork(ctx, id, func(*lv.Network) error { return nil }); isNotFound(gone) {
+			return nil
+		}
 	}
 	return err
 }

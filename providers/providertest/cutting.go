@@ -81,13 +81,16 @@ func cutOperation(e *env, o operation) {
 		})
 }
 
-// vacate deletes all instances.
+// vacate deletes all instances; the provider may be about to take back one of them.
 func (e *env) vacate() {
 	e.Helper()
 	infos, err := resource.Collect(e.instances().List(e.ctx, compute.Filter{}))
 	require.NoError(e, err)
 	for _, info := range infos {
-		e.delete(e.instances().Handle(info.Ref.ID))
+		err := e.instances().Handle(info.Ref.ID).Delete(e.ctx, compute.DeleteOptions{Force: true})
+		if !isNotFound(err) {
+			require.NoError(e, err, "delete %s by force", info.Ref.Name)
+		}
 	}
 }
 
