@@ -170,6 +170,7 @@ func FuzzFacts(f *testing.F) {
 	f.Add(`<domain><name>a</name><uuid>` + goldenID + `</uuid><metadata><u:doc xmlns:u="https://univirt.io/xmlns/instance/1">{}</u:doc></metadata></domain>`)
 	f.Add(`<domain><metadata><u:doc xmlns:u="https://univirt.io/xmlns/instance/2">{}</u:doc></metadata></domain>`)
 	f.Add(`<domain><metadata><u:doc xmlns:u="https://univirt.io/xmlns/run/1">{"run":-1}</u:doc></metadata><devices/></domain>`)
+	f.Add(`<domain><metadata><u:doc xmlns:u="https://univirt.io/xmlns/stop/1">{"run":-1}</u:doc><f:doc xmlns:f="https://univirt.io/xmlns/found/1">{"run":1,"resets":-1,"health":"x","ready":true}</f:doc></metadata><devices/></domain>`)
 	f.Fuzz(func(t *testing.T, text string) {
 		if found, err := readFacts(text); err == nil && found.record != nil {
 			require.NoError(t, found.fault)

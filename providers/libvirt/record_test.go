@@ -25,6 +25,8 @@ import (
 	"github.com/stretchr/testify/require"
 	lv "libvirt.org/go/libvirt"
 
+	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/supervise"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -352,4 +354,21 @@ func TestAPoolIsMadeByManyAtOnce(t *testing.T) {
 		})
 		require.NoError(t, err)
 	}
+}
+
+func TestWhatASupervisorMustKnowIsReadFromTheDomain(t *testing.T) {
+	want := facts{
+		name: "team.web", run: runRecord{Run: 3, Restarts: 2}, exit: &exitRecord{Run: 2, Known: true, Again: true}, stop: stopRecord{Run: 1},
+		reset: resetRecord{Run: 3, Resets: 1},
+		found: foundRecord{Run: 3, Resets: 1, Findings: supervise.Findings{Health: compute.HealthHealthy, Ready: true}},
+	}
+	var all strings.Builder
+	for e, v := range map[element]any{metaRun: want.run, metaExit: want.exit, metaStop: want.stop, metaReset: want.reset, metaFound: want.found} {
+		text, err := e.whole(v)
+		require.NoError(t, err)
+		all.WriteString(text)
+	}
+	have, err := readFacts("<domain><name>team.web</name><metadata>" + all.String() + "</metadata></domain>")
+	require.NoError(t, err)
+	assert.Equal(t, &want, have)
 }

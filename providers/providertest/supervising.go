@@ -189,7 +189,7 @@ func (e *env) rowOf(restarts int, inst compute.Instance, counted int, began time
 func (e *env) rowOfMachine(restarts int, inst compute.Instance) bool {
 	e.Helper()
 	run, left := e.info(inst).Run, restarts
-	for range 3 * (restarts + 1) {
+	for range 2 * (restarts + 1) {
 		exit, err := inst.Wait(e.ctx, compute.WaitOptions{Run: run})
 		require.NoError(e, err)
 		if steady(exit) {
