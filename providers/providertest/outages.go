@@ -50,12 +50,10 @@ const (
 // severed makes calls with a backend that dies in their middle, each time at a
 // later point, until it does not die before the call has returned. The call is
 // told a provider value that loses its backend; check sees what came of it. What is
-// prepared before each, where there is anything, happens while all is well.
-func (e *env) severed(prepare func(), call func(p univirt.Provider) error, check func(err error)) {
+// prepared before each, and cleaned up behind it, happens while all is well.
+func (e *env) severed(prepare, clean func(), call func(p univirt.Provider) error, check func(err error)) {
 	e.Helper()
 	p := e.open(OpenOptions{})
-	// What was made on the way here is no part of it.
-	require.NoError(e, e.lane.clean(e.ctx, e.lane.images))
 	before, err := e.lane.inventory(e.ctx)
 	require.NoError(e, err)
 	var trail []string
@@ -72,15 +70,14 @@ func (e *env) severed(prepare func(), call func(p univirt.Provider) error, check
 	for n := 0; n < mostCalls; n += max(stride, n/eachCall) {
 		died := false
 		for _, taken := range ways {
-			if prepare != nil {
-				prepare()
-			}
+			prepare()
 			mend, err := e.s.h.Sever(p, n, taken)
 			require.NoError(e, err, "sever the provider value")
 			err = e.returns("a call without a backend", func() error { return call(p) })
 			struck := mend()
 			trail = append(trail, fmt.Sprintf("died at call %d: %t, which took effect: %t: %v", n, struck, taken, err))
 			check(err)
+			clean()
 			e.nothingLeft(p, before, err)
 			died = died || struck
 		}
@@ -95,8 +92,6 @@ func (e *env) severed(prepare func(), call func(p univirt.Provider) error, check
 // else, and Sweep to remove that.
 func (e *env) nothingLeft(p univirt.Provider, before []string, err error) {
 	e.Helper()
-	e.vacate()
-	require.NoError(e, e.lane.clean(e.ctx, e.lane.images))
 	var after []string
 	same := func() bool {
 		var err error
@@ -125,6 +120,17 @@ func (e *env) unavailable(err, anyhow error) {
 	require.True(e, resource.Retryable(err), "it can be tried again: %v", err)
 }
 
+// empty removes all that a case has made.
+func (e *env) empty() {
+	e.Helper()
+	e.vacate()
+	require.NoError(e, e.lane.clean(e.ctx, e.lane.images))
+}
+
+// reading are the operations that leave the instance as it is, so that one is enough
+// for all calls. A console that was opened is not given back by whoever lost it.
+var reading = []string{"info", "wait", "logs", "screenshot", "guest", "copy in", "copy out", "files"}
+
 func outage(e *env, o operation) {
 	begin, after := cutFrom(o).make, func() {}
 	switch o.name {
@@ -148,12 +154,17 @@ func outage(e *env, o operation) {
 			}
 		}
 	}
-	anyhow := o.do(e.ctx, e, begin(e))
+	inst := begin(e)
+	anyhow := o.do(e.ctx, e, inst)
 	after()
-	e.vacate()
 	var before compute.Info
-	e.severed(
-		func() { before = e.info(begin(e)) },
+	prepare, clean := func() { before = e.info(begin(e)) }, e.empty
+	if slices.Contains(reading, o.name) {
+		before = e.info(inst)
+		prepare, clean = func() {}, func() {}
+	}
+	clean()
+	e.severed(prepare, clean,
 		func(p univirt.Provider) error { return o.do(e.ctx, e, p.Instances().Handle(before.Ref.ID)) },
 		func(err error) {
 			after()
@@ -200,9 +211,9 @@ func outcomeOf(err error) resource.Outcome {
 
 func providerOutage(e *env, o providerOperation) {
 	anyhow := o.do(e.ctx, e, e.p)
-	require.NoError(e, e.lane.clean(e.ctx, e.lane.images))
+	e.empty()
 	before := e.everything()
-	e.severed(nil,
+	e.severed(func() {}, e.empty,
 		func(p univirt.Provider) error { return o.do(e.ctx, e, p) },
 		func(err error) {
 			e.unavailable(err, anyhow)
