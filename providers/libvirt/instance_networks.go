@@ -250,14 +250,14 @@ func (p *Provider) endpointsNow(ctx context.Context, d *domain) (all []network.E
 	}
 	sources := []struct {
 		name string
-		ask  func(context.Context) (func(network.EndpointInfo) []netip.Prefix, error)
-	}{{"agent", p.addressesByAgent(d)}, {"arp", p.addressesByNeighbours}}
+		ask  func(context.Context, *domain) (func(network.EndpointInfo) []netip.Prefix, error)
+	}{{"agent", p.addressesByAgent}, {"arp", p.addressesByNeighbours}}
 	for _, source := range sources {
 		if !slices.ContainsFunc(all, silent) {
 			break
 		}
 		// What is not known from here, since an agent hangs say, is not known.
-		addresses, err := source.ask(ctx)
+		addresses, err := source.ask(ctx, d)
 		if err != nil {
 			continue
 		}
@@ -277,20 +277,18 @@ func (p *Provider) endpointsNow(ctx context.Context, d *domain) (all []network.E
 func silent(e network.EndpointInfo) bool { return len(e.Addresses) == 0 }
 
 // addressesByAgent has a guest's agent tell the addresses.
-func (p *Provider) addressesByAgent(d *domain) func(context.Context) (func(network.EndpointInfo) []netip.Prefix, error) {
-	return func(ctx context.Context) (func(network.EndpointInfo) []netip.Prefix, error) {
-		if !d.agent {
-			return nil, errors.ErrUnsupported
-		}
-		short, cancel := context.WithTimeout(ctx, agentAnswer)
-		defer cancel()
-		told, err := askFor[interfacesReply](short, qemuAgent{p: p, id: d.id, hasty: true}, "guest-network-get-interfaces", nil)
-		return func(e network.EndpointInfo) []netip.Prefix { return told.of(e.MAC) }, err
+func (p *Provider) addressesByAgent(ctx context.Context, d *domain) (func(network.EndpointInfo) []netip.Prefix, error) {
+	if !d.agent {
+		return nil, errors.ErrUnsupported
 	}
+	short, cancel := context.WithTimeout(ctx, agentAnswer)
+	defer cancel()
+	told, err := askFor[interfacesReply](short, qemuAgent{p: p, id: d.id, hasty: true}, "guest-network-get-interfaces", nil)
+	return func(e network.EndpointInfo) []netip.Prefix { return told.of(e.MAC) }, err
 }
 
 // addressesByNeighbours has this host's kernel tell the addresses.
-func (p *Provider) addressesByNeighbours(context.Context) (func(network.EndpointInfo) []netip.Prefix, error) {
+func (p *Provider) addressesByNeighbours(context.Context, *domain) (func(network.EndpointInfo) []netip.Prefix, error) {
 	if p.unreachable() != "" {
 		return nil, errors.ErrUnsupported
 	}

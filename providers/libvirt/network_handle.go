@@ -150,33 +150,41 @@ func (h *networkHandle) present(ctx context.Context, d document, revision string
 // Delete implements network.Network.
 func (h *networkHandle) Delete(ctx context.Context, opts network.DeleteOptions) error {
 	return h.change(ctx, "delete", func(ctx context.Context) error {
-		d, err := h.load(ctx)
+		_, err := h.load(ctx)
 		if isNotFound(err) && opts.Force {
 			return h.deleteForeign(ctx, err)
 		}
 		if err != nil {
 			return err
 		}
-		removing, err := h.networks().records().amend(ctx, d.ID, func(d document) (document, error) {
-			_, state, err := h.present(ctx, d, opts.IfRevision)
-			if err != nil {
-				return d, err
-			}
+		return h.remove(ctx, opts.IfRevision, func(state networkState) error {
 			if n := len(state.Endpoints); n > 0 {
-				return d, resource.Errorf(errdefs.ErrFailedPrecondition, "the network has %d endpoints", n)
+				return resource.Errorf(errdefs.ErrFailedPrecondition, "the network has %d endpoints", n)
 			}
-			d.Home = h.p.home
-			return d.begun(removing, h.p.owner.Generation, networkMakingTime), nil
+			return nil
 		})
-		if err != nil {
-			return err
-		}
-		if err = h.networks().discard(ctx, removing); err == nil {
-			h.p.mortalNetworks.Remove(h.id)
-			h.p.tellGone(removing.ref())
-		}
-		return err
 	})
+}
+
+// remove removes a network, unless something on it says otherwise. From the first step
+// on nobody sees it, and a sweep ends what is left half-way.
+func (h *networkHandle) remove(ctx context.Context, revision string, check func(networkState) error) error {
+	removed, err := h.networks().records().amend(ctx, h.id, func(d document) (document, error) {
+		_, state, err := h.present(ctx, d, revision)
+		if err == nil {
+			err = check(state)
+		}
+		d.Home = h.p.home
+		return d.begun(removing, h.p.owner.Generation, networkMakingTime), err
+	})
+	if err != nil {
+		return err
+	}
+	if err = h.networks().discard(ctx, removed); err == nil {
+		h.p.mortalNetworks.Remove(h.id)
+		h.p.tellGone(removed.ref())
+	}
+	return err
 }
 
 // deleteForeign deletes what this library did not make.

@@ -70,26 +70,14 @@ func (p *Provider) buryNetwork(ctx context.Context, id string) error {
 func (n networks) bury(ctx context.Context, id string) error {
 	h := &networkHandle{n.p, id}
 	return h.alter(ctx, func(ctx context.Context) error {
-		removed, err := n.records().amend(ctx, id, func(d document) (document, error) {
-			_, state, err := h.present(ctx, d, "")
-			if err != nil {
-				return d, err
-			}
+		return h.remove(ctx, "", func(state networkState) error {
 			for _, e := range state.Endpoints {
 				if e.Holder != "" {
-					return d, resource.Errorf(errdefs.ErrFailedPrecondition, "instance %s is on the network", e.Holder)
+					return resource.Errorf(errdefs.ErrFailedPrecondition, "instance %s is on the network", e.Holder)
 				}
 			}
-			d.Home = n.p.home
-			return d.begun(removing, n.p.owner.Generation, networkMakingTime), nil
+			return nil
 		})
-		if err != nil {
-			return err
-		}
-		if err = n.discard(ctx, removed); err == nil {
-			n.p.tellGone(removed.ref())
-		}
-		return err
 	})
 }
 
