@@ -224,10 +224,14 @@ func TestConformance(t *testing.T) {
 		spec.Boot.CommandLine = strings.Replace(spec.Boot.CommandLine, " univirt.root=/dev/vda1 ", " ", 1)
 		return spec, able
 	}
-	halting := forQEMU(t, "halting", haltingKernel())
-	h.AdaptIdle = func(spec compute.Spec) compute.Spec {
-		spec.Boot = &compute.Boot{Kernel: halting}
-		return spec
+	kernels := map[string]string{
+		"sleep": forQEMU(t, "halting", kernel(halting)),
+		"exit":  forQEMU(t, "switching-off", kernel(switchingOff)),
+	}
+	h.AdaptIdle = func(spec compute.Spec) (compute.Spec, bool) {
+		kernel, able := kernels[spec.Process.Command[1]]
+		spec.Process, spec.Boot, spec.Resources = compute.Process{}, &compute.Boot{Kernel: kernel}, machine(spec.Name).Resources
+		return spec, able
 	}
 	h.Image = diskName
 	h.Prepare = func(ctx context.Context, p univirt.Provider) error {
@@ -256,9 +260,24 @@ func forQEMU(t *testing.T, name string, content []byte) string {
 	return path
 }
 
-// haltingKernel is a kernel that does nothing at all: a header by which QEMU loads it
-// (see the Multiboot Specification 0.6.96, 3.1), and the instructions.
-func haltingKernel() []byte {
+// What kernels consist of for which there is nothing to do: halting stands still, and
+// switchingOff ends the run, by the register PM1a_CNT of the chipset's power
+// management (ACPI 6.5, 4.8.3.2), where the firmware puts it: on.
+var (
+	halting = []byte{
+		0xfa, 0xf4, // cli; hlt
+		0xeb, 0xfd, // again
+	}
+	switchingOff = append([]byte{
+		0x66, 0xba, 0x04, 0x06, // mov dx, 0x604
+		0x66, 0xb8, 0x00, 0x20, // mov ax, SLP_EN, of the sleeping type 0
+		0x66, 0xef, // out dx, ax
+	}, halting...)
+)
+
+// kernel is one of some instructions, with a header by which QEMU loads it (see the
+// Multiboot Specification 0.6.96, 3.1).
+func kernel(instructions []byte) []byte {
 	const magic, hasAddresses, loadAt, headerSize = 0x1badb002, 1 << 16, 1 << 20, 32
 	var b []byte
 	for _, word := range []uint32{
@@ -269,7 +288,7 @@ func haltingKernel() []byte {
 	} {
 		b = binary.LittleEndian.AppendUint32(b, word)
 	}
-	return append(b, 0xfa, 0xf4, 0xeb, 0xfd) // cli; hlt; jmp to the hlt
+	return append(b, instructions...)
 }
 
 // qcow2 returns a disk image with something on it.

@@ -69,6 +69,7 @@ func (e *env) doneContexts() []context.Context {
 }
 
 func doneBefore(e *env, o operation) {
+	e.idle = true // as nothing is done
 	inst := e.running("web")
 	before := e.info(inst)
 	for _, ctx := range e.doneContexts() {

@@ -59,6 +59,7 @@ func declaredIsThere(e *env, o operation) {
 	for _, n := range o.needs {
 		missing += e.missing(n)
 	}
+	e.idle = missing != "" || !o.answered()
 	inst := e.running("web")
 	err := e.returns(o.name, func() error { return o.do(e.ctx, e, inst) })
 	if missing == "" {

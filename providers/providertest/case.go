@@ -80,7 +80,8 @@ func groups() []caseGroup {
 type traits struct {
 	// fleeting: nothing that an instance keeps has to outlast its run.
 	fleeting bool
-	// idle: nothing has to happen within an instance of which no program is asked.
+	// idle: it does not matter what happens within an instance that does nothing, or
+	// only ends.
 	idle bool
 }
 
@@ -91,24 +92,21 @@ var traitsOf = sync.OnceValue(func() map[string]traits {
 		for _, c := range g.cases {
 			all[c.name] = traits{
 				fleeting: slices.Contains(fleeting, g.name),
-				idle:     slices.Contains(idle, g.name) && !slices.ContainsFunc(c.needs, need.within),
+				idle:     !slices.Contains(awake, g.name) && !slices.ContainsFunc(c.needs, need.answered),
 			}
 		}
 	}
 	return all
 })
 
-// fleeting and idle are the groups of such cases; idle are those that need no feature
-// that looks into an instance.
+// fleeting are the groups of such cases, and awake those in which an instance that does
+// nothing has to take notice of what is done to it.
 var (
 	fleeting = []string{
 		"stop", "transitions", "identity", "concurrency", "errors", "lists", "watch", "wait", "wait for",
 		"supervision", "update", "lifetime", "describe", "close", "stats", "networks",
 	}
-	idle = []string{
-		"transitions", "identity", "concurrency", "cancel", "outages", "errors", "lists", "watch", "wait",
-		"lifetime", "describe", "close", "loops", "leaks",
-	}
+	awake = []string{"stop", "update", "effects", "rates", "networks"}
 )
 
 // scope says of what a need speaks.
@@ -132,15 +130,11 @@ type need struct {
 	name  string
 }
 
-// within reports whether a need is of what happens within an instance.
-func (n need) within() bool {
-	return n.scope == ofInstances && !slices.Contains(without, resource.Feature(n.name))
-}
-
-// without are the features that need nobody's help within an instance.
-var without = []resource.Feature{
-	compute.FeaturePause, compute.FeatureSuspend, compute.FeatureRestart, compute.FeatureReset, compute.FeatureSnapshot,
-	compute.FeatureSnapshotMemory, compute.FeatureClone, compute.FeaturePlan, compute.FeatureStats,
+// answered reports whether a need is of what an instance answers to.
+func (n need) answered() bool {
+	return n.scope == ofInstances && slices.Contains([]resource.Feature{
+		compute.FeatureExec, compute.FeatureDial, compute.FeatureFiles, compute.FeatureGuest,
+	}, resource.Feature(n.name))
 }
 
 func (n need) String() string { return fmt.Sprintf("%s: %s", n.scope, n.name) }

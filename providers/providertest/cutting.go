@@ -45,15 +45,20 @@ func tolerated(err error) error {
 // middle, and after it.
 func cutOperation(e *env, o operation) {
 	var before compute.Info
-	cancelledAt(e,
-		func(int) compute.Instance {
-			inst := cutFrom(o).make(e)
-			before = e.info(inst)
-			return inst
-		},
+	prepare := func(int) compute.Instance {
+		inst := cutFrom(o).make(e)
+		before = e.info(inst)
+		return inst
+	}
+	clean := e.vacate
+	if slices.Contains(reading, o.name) {
+		inst := prepare(0)
+		prepare, clean = func(int) compute.Instance { return inst }, func() {}
+	}
+	cancelledAt(e, prepare,
 		func(ctx context.Context, inst compute.Instance) error { return tolerated(o.do(ctx, e, inst)) },
 		func(inst compute.Instance, err error) {
-			defer e.vacate()
+			defer clean()
 			t, inTable := compute.Next(before.State, o.op)
 			if !inTable {
 				t.To = before.State

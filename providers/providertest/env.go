@@ -136,6 +136,11 @@ func (e *env) spec(name string, program ...string) compute.Spec {
 		Pull:    compute.PullNever,
 		Process: compute.Process{Command: append([]string{GuestPath}, program...)},
 	}
+	if e.idle && e.s.h.AdaptIdle != nil && (slices.Equal(program, inert) || len(program) > 0 && program[0] == "exit") {
+		if idle, ok := e.s.h.AdaptIdle(spec); ok {
+			return idle
+		}
+	}
 	adapt := e.s.h.Adapt
 	if e.fleeting && e.s.h.AdaptFleeting != nil {
 		adapt = e.s.h.AdaptFleeting
@@ -146,9 +151,6 @@ func (e *env) spec(name string, program ...string) compute.Spec {
 	spec, ok := adapt(spec)
 	if !ok {
 		panic(leftOut{"the harness's instances do not run " + strings.Join(program, " ")})
-	}
-	if e.idle && e.s.h.AdaptIdle != nil && slices.Equal(program, inert) {
-		spec = e.s.h.AdaptIdle(spec)
 	}
 	return spec
 }

@@ -38,10 +38,11 @@ type Harness struct {
 	// outlast its run, and of which no snapshot is taken; nil means Adapt. Instances
 	// without a disk may be made and boot sooner.
 	AdaptFleeting func(spec compute.Spec) (adapted compute.Spec, ok bool)
-	// AdaptIdle makes of an adapted spec one whose guest may stand still, for cases in
-	// which nothing happens within the instance; nil leaves such specs alone. What boots
-	// for nothing takes the processors from others.
-	AdaptIdle func(spec compute.Spec) compute.Spec
+	// AdaptIdle is Adapt for cases to which it does not matter what happens within an
+	// instance: "sleep 1h" may stand still, and "exit" with any code only end. Where it
+	// is false or nil, Adapt is asked. What boots for nothing takes the processors from
+	// others.
+	AdaptIdle func(spec compute.Spec) (adapted compute.Spec, ok bool)
 	// Shared has cases that only execute something in a running instance share one,
 	// where instances take long until they answer.
 	Shared bool

@@ -124,7 +124,7 @@ func faultsOf[T any](stream iter.Seq2[T, error]) iter.Seq[error] {
 // function that goes through it.
 func (l loop) begin(e *env) (univirt.Provider, compute.Instance, func(here func() bool) error) {
 	program := inert
-	if slices.ContainsFunc(l.needs, need.within) {
+	if slices.Contains(l.needs, has(compute.FeatureLogs)[0]) {
 		program = []string{"signals"}
 	}
 	inst := e.running("web", program...)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"slices"
 	"time"
 
 	univirt "github.com/univirt/univirt"
@@ -25,6 +26,9 @@ type operation struct {
 	needs []need
 	do    func(ctx context.Context, e *env, inst compute.Instance) error
 }
+
+// answered reports whether it is something within the instance that answers.
+func (o operation) answered() bool { return slices.ContainsFunc(o.needs, need.answered) }
 
 // operations lists everything that can be done to an instance.
 func operations() []operation {

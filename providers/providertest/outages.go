@@ -129,7 +129,7 @@ func (e *env) empty() {
 
 // reading are the operations that leave the instance as it is, so that one is enough
 // for all calls. A console that was opened is not given back by whoever lost it.
-var reading = []string{"info", "wait", "logs", "screenshot", "guest", "copy in", "copy out", "files"}
+var reading = []string{"info", "wait", "logs", "screenshot", "guest", "copy in", "copy out", "files", "dial"}
 
 func outage(e *env, o operation) {
 	begin, after := cutFrom(o).make, func() {}

@@ -33,7 +33,7 @@ func transitionCases() []testCase {
 				c.name = fmt.Sprintf("%s in the state %s leads to %s", op, state, t.To)
 			}
 			c.run = func(e *env) {
-				if allowed && slices.ContainsFunc(o.needs, need.within) {
+				if allowed && o.answered() {
 					e.idle = false
 				}
 				inst := into.make(e)
