@@ -118,7 +118,8 @@ func (s *segment) user(ctx context.Context, e endpointRecord) (*domain, error) {
 		return s.p.read(ctx, e.Holder)
 	}
 	if s.users == nil {
-		all, err := s.p.known(ctx)
+		// What is known without a look may be older than what the caller has just done.
+		all, err := s.p.readAll(ctx)
 		if err != nil {
 			return nil, err
 		}
