@@ -60,10 +60,11 @@ type Options struct {
 	// probes of the namespace's instances while it is open. Of several on one host one
 	// does, and another takes over when that is closed or its process dies.
 	Supervise bool
-	// OtherNetworks are networks of other provider values on the hypervisor's host, of
-	// whose bridges instances may be plugged into endpoints that were reserved there, see
-	// Other providers' networks in the package's documentation. They must be open for as
-	// long as they are to be asked; this value never closes them. Empty means none.
+	// OtherNetworks are networks of other values, also other providers', on the
+	// hypervisor's host: endpoints that were reserved there may be plugged in, see "Other
+	// providers' networks" in the package's documentation. Where one has been closed, what
+	// is known from the instances' records is told. This value closes none. Empty means
+	// none; none may be nil.
 	OtherNetworks []network.Networks
 	// ConnectTimeout bounds how long New waits for an answer; 0 means 10 s.
 	ConnectTimeout time.Duration
