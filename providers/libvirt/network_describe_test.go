@@ -229,8 +229,8 @@ func TestNetworkCardsOnABridgeOfOthers(t *testing.T) {
 	assert.Equal(t, `<interface type="bridge">
   <mac address="02:00:00:00:00:01"></mac>
   <source bridge="br-others"></source>
-  <mtu size="1400"></mtu>
   <model type="virtio"></model>
+  <mtu size="1400"></mtu>
 </interface>`, text2)
 	assert.True(t, use.isCard(card))
 	assert.False(t, netUse{Libvirt: "team.lan", MAC: use.MAC}.isCard(card))

@@ -6,8 +6,10 @@ import (
 	"context"
 	"iter"
 	"net/netip"
+	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -16,6 +18,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
@@ -151,6 +154,70 @@ func TestAMachineHasAnEndpointOfAnotherValuesNetwork(t *testing.T) {
 	free, err := endpoint.Info(ctx)
 	require.NoError(t, err)
 	assert.Equal(t, promised, free, "it outlives the machine")
+}
+
+// openIn starts another hypervisor, which has the network namespace of the shared one.
+func openIn(t *testing.T, namespace *os.File, opts Options) *Provider {
+	t.Helper()
+	type opened struct {
+		p   *Provider
+		err error
+	}
+	done := make(chan opened)
+	go func() {
+		// A process is in the namespace of the thread that starts it. This one ends with
+		// the goroutine.
+		runtime.LockOSThread()
+		err := unix.Setns(int(namespace.Fd()), unix.CLONE_NEWNET)
+		var p *Provider
+		if err == nil {
+			p, err = New(t.Context(), opts)
+		}
+		done <- opened{p, err}
+	}()
+	o := <-done
+	require.NoError(t, o.err)
+	t.Cleanup(func() {
+		assert.NoError(t, o.p.Close())
+		assert.NoError(t, Remove(context.WithoutCancel(t.Context()), opts.Managed.Dir))
+	})
+	return o.p
+}
+
+// TestAMachineHasAnEndpointOfAnotherHypervisorsNetwork has two hypervisors of one host,
+// of which neither knows what the other runs.
+func TestAMachineHasAnEndpointOfAnotherHypervisorsNetwork(t *testing.T) {
+	a := open(t, "plug-two")
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	defer cancel()
+	n, err := a.Networks().Create(ctx, network.Spec{
+		Name: "lan", Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix("10.84.2.0/24"), DHCP: true}},
+	})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, n.Delete(context.WithoutCancel(ctx), network.DeleteOptions{})) })
+	endpoint, err := n.Reserve(ctx, network.EndpointSpec{Name: "web"})
+	require.NoError(t, err)
+	t.Cleanup(func() { assert.NoError(t, endpoint.Release(context.WithoutCancel(ctx))) })
+	promised, err := endpoint.Info(ctx)
+	require.NoError(t, err)
+	b := openIn(t, namespaceOf(t, a), Options{
+		Managed: &Managed{Dir: filepath.Join(filepath.Dir(common.dir), filepath.Base(common.dir)+"-3")}, OtherNetworks: []network.Networks{a.Networks()},
+	})
+	inst := holding(t, b, machine("web", "listen", ":80"), endpoint.ID())
+	require.NoError(t, inst.Start(ctx, compute.StartOptions{}))
+	info, err := compute.WaitFor(ctx, inst, compute.LevelAddress)
+	require.NoError(t, err)
+	promised.PluggedIn = true
+	assert.Equal(t, []network.EndpointInfo{promised}, info.Endpoints, "the network does not know of the machine")
+	client := on(t, a, "client", "lan")
+	address := netip.AddrPortFrom(promised.Addresses[0].Addr(), 80).String()
+	require.Eventually(t, func() bool {
+		out, err := compute.Output(ctx, client, "/bin/sh", "-c", "echo hello | nc -w 2 "+strings.Replace(address, ":", " ", 1))
+		return err == nil && string(out) == "hello\n"
+	}, time.Minute, 100*time.Millisecond, "a machine of the other hypervisor reaches it")
+	out, err := compute.Output(ctx, inst, "ip", "addr", "show", "eth0")
+	require.NoError(t, err)
+	assert.Contains(t, string(out), promised.Addresses[0].String())
 }
 
 // stranger is networks of a provider that knows nothing of this one: one network, with
