@@ -24,9 +24,11 @@ type NetworkAttachment struct {
 	// Network is a network's name or ID. Required, unless Endpoint is set.
 	Network string `json:"network,omitempty"`
 	// Endpoint is the ID of an endpoint that was reserved before, perhaps on
-	// another provider's network; its own address, names and MAC are used. One that
-	// is not there is NotFound; one that another instance has, or that is not meant
-	// for this one, is FailedPrecondition.
+	// another provider's network, where the options of this one's provider name that;
+	// its own address, names and MAC are used, and it stays reserved when the instance
+	// is gone. One that is not there is NotFound; one that another instance has, that is
+	// not meant for this one, or whose network has nothing to plug this one in is
+	// FailedPrecondition.
 	Endpoint string `json:"endpoint,omitempty"`
 	// MAC is the fixed hardware address; empty lets the network choose.
 	MAC network.HardwareAddr `json:"mac,omitempty"`

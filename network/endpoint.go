@@ -18,8 +18,9 @@ type Endpoint interface {
 	ID() string
 	// Info reads the endpoint. One that is gone is NotFound.
 	Info(ctx context.Context) (EndpointInfo, error)
-	// Release gives up the endpoint's addresses and names. One that is plugged
-	// in is FailedPrecondition; one that is gone is NotFound.
+	// Release gives up the endpoint's addresses and names. One that an instance has is
+	// FailedPrecondition, as far as the network knows of the instance: another provider's
+	// may be beyond it, as EndpointInfo.PluggedIn says. One that is gone is NotFound.
 	Release(ctx context.Context) error
 }
 
@@ -144,7 +145,8 @@ type EndpointInfo struct {
 	Aliases []string
 	// For is the instance that the endpoint is meant for.
 	For resource.Ref
-	// PluggedIn says that a running instance uses the endpoint.
+	// PluggedIn says that a running instance uses the endpoint. Of an instance of another
+	// provider the network may not know; that instance's own Info tells.
 	PluggedIn bool
 	// Attachment is where a provider plugs an instance in.
 	Attachment Attachment

@@ -48,6 +48,25 @@ func ExampleEnsure() {
 	// Output: true 10.1.0.0/24 <nil>
 }
 
+// An endpoint is found by its ID alone, on whatever provider's network it is.
+func ExampleFindEndpoint() {
+	ctx := context.Background()
+	p, other := fake.New(fake.Options{}), fake.New(fake.Options{Seed: 1})
+	defer p.Close()
+	defer other.Close()
+	n, err := network.Ensure(ctx, other.Networks(), backend)
+	if err != nil {
+		log.Fatal(err)
+	}
+	endpoint, err := n.Reserve(ctx, network.EndpointSpec{Name: "printer"})
+	if err != nil {
+		log.Fatal(err)
+	}
+	info, err := network.FindEndpoint(ctx, endpoint.ID(), p.Networks(), other.Networks())
+	fmt.Println(info.Ref.Name, "on", info.Network.Name, err)
+	// Output: printer on backend <nil>
+}
+
 // An address is reserved before there is an instance, of whatever provider.
 func ExampleNetwork_reserve() {
 	ctx := context.Background()

@@ -302,9 +302,9 @@ func (i *instance) endpoints() []*endpoint {
 
 // attachEndpoints reserves an endpoint for each of the spec's networks. It is
 // part of Create: where it fails it has done nothing. The backend is locked.
-func (i *instance) attachEndpoints() error {
+func (i *instance) attachEndpoints(others strangers) error {
 	for k, n := range i.spec.Networks {
-		e, err := i.attachEndpoint(n)
+		e, err := i.attachEndpoint(n, others)
 		if err != nil {
 			i.detachEndpoints()
 			return underField(at("networks", k), err)
@@ -315,12 +315,12 @@ func (i *instance) attachEndpoints() error {
 }
 
 // attachEndpoint finds or makes one endpoint. The backend is locked.
-func (i *instance) attachEndpoint(n compute.NetworkAttachment) (*endpoint, error) {
+func (i *instance) attachEndpoint(n compute.NetworkAttachment, others strangers) (*endpoint, error) {
 	if n.Endpoint != "" {
-		e := i.space.endpoints[n.Endpoint]
+		e, err := i.space.reserved(n.Endpoint, others)
 		switch {
-		case e == nil:
-			return nil, fieldError("endpoint", errdefs.ErrNotFound, "there is no endpoint %s", n.Endpoint)
+		case err != nil:
+			return nil, err
 		case e.instance != nil:
 			return nil, fieldError("endpoint", errdefs.ErrFailedPrecondition, "instance %q has it", e.instance.name)
 		case !e.info().Admits(i.ref()):
@@ -534,6 +534,10 @@ func (h *handle) AttachNetwork(ctx context.Context, n compute.NetworkAttachment)
 	if err == nil {
 		err = n.Validate().Err()
 	}
+	var others strangers
+	if err == nil {
+		others, err = h.p.askOthers(ctx, []compute.NetworkAttachment{n}, func(_ int, name string) string { return name })
+	}
 	if err != nil {
 		return h.fail(OpAttachNetwork, err)
 	}
@@ -545,7 +549,7 @@ func (h *handle) AttachNetwork(ctx context.Context, n compute.NetworkAttachment)
 			return &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "networkMode",
 				Err: fmt.Errorf("the instance's network is %q", i.spec.NetworkMode)}
 		}
-		e, err := i.attachEndpoint(n)
+		e, err := i.attachEndpoint(n, others)
 		if err != nil {
 			return err
 		}

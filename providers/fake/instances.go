@@ -169,6 +169,10 @@ func (p *Provider) make(ctx context.Context, op Op, i *instance, img *image, fin
 	if err == nil {
 		err = i.prepareFiles(found.image)
 	}
+	var others strangers
+	if err == nil {
+		others, err = p.askOthers(ctx, i.spec.Networks, func(n int, name string) string { return at("networks", n) + "." + name })
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if err == nil {
@@ -176,7 +180,7 @@ func (p *Provider) make(ctx context.Context, op Op, i *instance, img *image, fin
 		err = p.open(ctx)
 	}
 	if err == nil {
-		err = i.furnish(found, finish)
+		err = i.furnish(found, others, finish)
 	}
 	switch {
 	case err == nil:
@@ -191,7 +195,7 @@ func (p *Provider) make(ctx context.Context, op Op, i *instance, img *image, fin
 
 // furnish gives an instance in the making its image, volumes and endpoints; where
 // it fails it has done nothing. The backend is locked.
-func (i *instance) furnish(found named, finish func(*instance) error) error {
+func (i *instance) furnish(found named, others strangers, finish func(*instance) error) error {
 	img := found.image
 	if img != nil {
 		if img.gone {
@@ -205,7 +209,7 @@ func (i *instance) furnish(found named, finish func(*instance) error) error {
 		}
 	}
 	i.image, i.imageName = img, found.name
-	err := i.attachAll(finish)
+	err := i.attachAll(others, finish)
 	if err != nil {
 		i.image, i.imageName = nil, ""
 		return err
@@ -217,11 +221,11 @@ func (i *instance) furnish(found named, finish func(*instance) error) error {
 }
 
 // attachAll gives an instance that has its image everything else.
-func (i *instance) attachAll(finish func(*instance) error) error {
+func (i *instance) attachAll(others strangers, finish func(*instance) error) error {
 	if err := i.attachVolumes(); err != nil {
 		return err
 	}
-	if err := i.attachEndpoints(); err != nil {
+	if err := i.attachEndpoints(others); err != nil {
 		i.detachVolumes()
 		return err
 	}

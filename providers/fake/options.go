@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -16,6 +17,11 @@ type Options struct {
 	// Owner is the name that new resources are marked with; empty means none, and
 	// the test's name with Test.
 	Owner string
+	// OtherNetworks are networks of other values, whose endpoints the instances of this
+	// one may plug in: those of other namespaces on the same backend. An endpoint of
+	// another backend, which is another host, or of a real provider is FailedPrecondition.
+	// Empty means none.
+	OtherNetworks []network.Networks
 	// Backend is the backend to stand on; nil makes one that ends with its last
 	// value. All fields below describe a backend that is made: they must be zero
 	// where one is given.
@@ -134,6 +140,11 @@ func (o Options) Validate() resource.Faults {
 	var f resource.Faults
 	if o.Namespace != "" {
 		f.AddReason("namespace", resource.CheckNamespace(o.Namespace))
+	}
+	for n, other := range o.OtherNetworks {
+		if other == nil {
+			f.Add(at("otherNetworks", n), "must not be nil")
+		}
 	}
 	if o.Backend != nil {
 		for _, set := range []struct {

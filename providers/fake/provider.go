@@ -60,7 +60,9 @@ type Provider struct {
 	backend *Backend
 	space   *space
 	owner   *resource.Owner
-	faults  injections
+	// others are networks of other values.
+	others []network.Networks
+	faults injections
 	// ruled says that a fault may have to strike; it saves looking for one.
 	ruled atomic.Bool
 	// writers are the goroutines that write to what callers gave.
@@ -93,7 +95,7 @@ func New(opts Options) *Provider {
 	if resource.CheckNamespace(opts.Namespace) != "" {
 		opts.Namespace = defaultNamespace
 	}
-	p := &Provider{backend: b, over: make(chan struct{}), broken: faults.Err()}
+	p := &Provider{backend: b, others: opts.OtherNetworks, over: make(chan struct{}), broken: faults.Err()}
 	if p.broken == nil {
 		p.broken = b.broken
 	}

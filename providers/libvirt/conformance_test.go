@@ -24,6 +24,7 @@ import (
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/daemon"
+	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/providers/providertest"
 )
 
@@ -66,15 +67,19 @@ func harness(t *testing.T, options Options, adapt func(spec compute.Spec, progra
 	raw, err := lv.NewConnect(options.URI)
 	require.NoError(t, err)
 	t.Cleanup(func() { _, _ = raw.Close() })
+	beside := func(ctx context.Context, opts providertest.OpenOptions, others ...network.Networks) (univirt.Provider, error) {
+		own := options
+		own.Namespace, own.Owner, own.OtherNetworks = opts.Namespace, opts.Owner, others
+		if own.Managed != nil {
+			own.URI = ""
+		}
+		return newProvider(ctx, own, new(brittle))
+	}
 	return providertest.Harness{
 		Open: func(ctx context.Context, opts providertest.OpenOptions) (univirt.Provider, error) {
-			own := options
-			own.Namespace, own.Owner = opts.Namespace, opts.Owner
-			if own.Managed != nil {
-				own.URI = ""
-			}
-			return newProvider(ctx, own, new(brittle))
+			return beside(ctx, opts)
 		},
+		OpenBeside: beside,
 		Adapt: func(spec compute.Spec) (compute.Spec, bool) {
 			program := spec.Process.Command[1:]
 			spec.Process = compute.Process{}

@@ -14,6 +14,7 @@ import (
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/callbacks"
 	"github.com/univirt/univirt/internal/outlive"
+	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -84,13 +85,7 @@ func (s instances) assemble(ctx context.Context, id string, r record, disks func
 		return s.p.locked(ctx, id, func() error {
 			err := disks(ctx, &r)
 			if err == nil {
-				err = s.p.plug(ctx, id, &r)
-			}
-			if err == nil {
-				err = givenUp(ctx)
-			}
-			if err == nil {
-				err = s.make(ctx, id, r)
+				err = s.p.lockedEndpoints(ctx, r.spec.Networks, func() error { return s.join(ctx, id, &r) })
 			}
 			if err != nil {
 				s.p.clearLost(ctx, id)
@@ -106,6 +101,18 @@ func (s instances) assemble(ctx context.Context, id string, r record, disks func
 		return record{}, err
 	}
 	return made, nil
+}
+
+// join makes an instance that has its disks, with the networks that it is on.
+func (s instances) join(ctx context.Context, id string, r *record) error {
+	err := s.p.plug(ctx, id, r)
+	if err == nil {
+		err = givenUp(ctx)
+	}
+	if err == nil {
+		err = s.make(ctx, id, *r)
+	}
+	return err
 }
 
 // make defines an instance of which all else is there.
@@ -269,7 +276,7 @@ func (s instances) plan(ctx context.Context, spec compute.Spec) (compute.Plan, e
 		return compute.Plan{}, err
 	}
 	for n, a := range spec.Networks {
-		r.Nets = append(r.Nets, netUse{Libvirt: domainName(s.p.opts.Namespace, a.Network), MAC: newMAC(fmt.Sprint(plannedID, n)).String()})
+		r.Nets = append(r.Nets, s.p.plannedUse(ctx, n, a))
 	}
 	if r.volumes, err = s.p.plannedVolumes(ctx, spec.Mounts); err != nil {
 		return compute.Plan{}, err
@@ -279,6 +286,18 @@ func (s instances) plan(ctx context.Context, spec compute.Spec) (compute.Plan, e
 		return compute.Plan{}, err
 	}
 	return compute.Plan{Provider: Scheme, Format: "libvirt-domain-xml", Native: []byte(text), Gaps: s.p.hyper.fields().Gaps(spec)}, nil
+}
+
+// plannedUse is the use that an instance would make of a network. An endpoint that
+// cannot be found is left to Create.
+func (p *Provider) plannedUse(ctx context.Context, n int, a compute.NetworkAttachment) netUse {
+	if a.Endpoint != "" {
+		info, err := network.FindEndpoint(ctx, a.Endpoint, p.opts.OtherNetworks...)
+		if err == nil && info.Attachment.Bridge != "" {
+			return useOf(info)
+		}
+	}
+	return netUse{Libvirt: domainName(p.opts.Namespace, a.Network), MAC: newMAC(fmt.Sprint(plannedID, n)).String()}
 }
 
 // plannedID stands for the ID that an instance would get.

@@ -90,7 +90,7 @@ const noAddress = "the instance is on no network that gives it an address"
 
 // addressesOf are the addresses by which a machine can be reached, the best first.
 func (p *Provider) addressesOf(ctx context.Context, d *domain) ([]netip.Addr, error) {
-	endpoints, _, err := p.endpointsOf(ctx, d, segments{})
+	endpoints, _, err := p.endpointsOf(ctx, d, new(segments))
 	var all []netip.Addr
 	for _, e := range endpoints {
 		for _, a := range e.Addresses {

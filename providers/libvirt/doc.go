@@ -44,6 +44,25 @@
 // is the mount's path with '-' between its parts, as in "srv-www" for /srv/www, or
 // the beginning of the path's SHA-256 where that has a '-' or does not fit.
 //
+// # Other providers' networks
+//
+// Options.OtherNetworks has machines plug in endpoints that were reserved on networks of
+// other values, also other providers': by the endpoint's ID, onto the bridge of this host
+// that the network is made of. An endpoint of a network without a bridge, or whose bridge
+// is not where the hypervisor runs, is FailedPrecondition; so it is where the hypervisor is
+// on another host. The instance's record has all that its network card needs, so that a
+// value without the option lists, starts and deletes it too. It tells the addresses that
+// were reserved; a value with the option tells what the network says.
+//
+// The other network is not told who has its endpoint. Within one hypervisor none has two
+// instances, of whatever namespaces, and this provider's own networks refuse to release one
+// that is had. Beyond it the other network says itself when an instance runs with the
+// endpoint, which is looked at when a machine is made and when it starts, and nobody knows
+// of an instance of another hypervisor that stands still. An endpoint that its network
+// has released meanwhile keeps the machine from starting, where the option names the
+// network. Processes that share no Options.StateDir can give one endpoint away twice at
+// the same moment.
+//
 // # Files
 //
 // The guest's agent reads and writes files, as root, while the machine runs: with tar,

@@ -89,6 +89,8 @@ var texts = []struct {
 	{"invalid kernel header", errdefs.ErrInvalidArgument, "boot.kernel"},
 	{"does not support machine type", errdefs.ErrInvalidArgument, "boot.machine"},
 	{"unsupported machine type", errdefs.ErrInvalidArgument, "boot.machine"},
+	// Of a bridge that is gone.
+	{"Cannot get interface MTU on", errdefs.ErrFailedPrecondition, "networks"},
 	{"Unable to set XATTR", errdefs.ErrPermissionDenied, ""},
 }
 

@@ -35,11 +35,14 @@ func (i *instance) AttachNetwork(ctx context.Context, attachment compute.Network
 		if err := givenUp(ctx); err != nil {
 			return nil, err
 		}
-		use, err := i.p.plugOne(ctx, i.id, before.Name, attachment)
 		var after *record
-		if err == nil {
-			after, err = i.attachCard(ctx, d, attachment, use)
-		}
+		err = i.p.lockedEndpoints(ctx, []compute.NetworkAttachment{attachment}, func() error {
+			use, err := i.p.plugOne(ctx, i.id, before.Name, attachment)
+			if err == nil {
+				after, err = i.attachCard(ctx, d, attachment, use)
+			}
+			return err
+		})
 		if err != nil {
 			i.p.clearLost(ctx, i.id)
 		}

@@ -188,7 +188,7 @@ func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.I
 		return nil, err
 	}
 	supervised := s.p.supervised()
-	infos, read := make([]compute.Info, 0, len(all)), segments{}
+	infos, read := make([]compute.Info, 0, len(all)), new(segments)
 	for _, d := range all {
 		if !s.p.ours(d.facts) {
 			continue

@@ -34,10 +34,13 @@ func (p *Provider) plug(ctx context.Context, id string, r *record) error {
 }
 
 // plugOne gives an instance an endpoint on one network. Faults name the fields of the
-// attachment.
+// attachment. One that was reserved is locked by the caller.
 func (p *Provider) plugOne(ctx context.Context, id, name string, a compute.NetworkAttachment) (netUse, error) {
 	if a.Endpoint != "" {
 		use, err := p.plugReserved(ctx, id, name, a.Endpoint)
+		if isNotFound(err) && len(p.opts.OtherNetworks) > 0 {
+			use, err = p.plugOther(ctx, id, name, a.Endpoint)
+		}
 		return use, atField("endpoint", err)
 	}
 	use, err := p.plugNew(ctx, id, name, a)
@@ -57,6 +60,9 @@ func (p *Provider) plugReserved(ctx context.Context, id, name, wanted string) (n
 		state, err := readNetworkState(d)
 		if err != nil || d.hidden() || state.find(wanted) < 0 {
 			continue
+		}
+		if err := p.unused(ctx, wanted); err != nil {
+			return netUse{}, err
 		}
 		var use netUse
 		h := &networkHandle{p, d.ID}
@@ -201,24 +207,39 @@ func (p *Provider) clearLost(ctx context.Context, id string) {
 }
 
 // segments are networks as they were read for a list.
-type segments map[string]*segment
+type segments struct {
+	own map[string]*segment
+	// mute says that another provider's has let a call wait, and is not asked again.
+	mute bool
+}
 
 // endpointsOf are the endpoints of an instance, in the order of its spec, and how many
 // of its networks have not given the guest an address, as far as that shows. A network
 // that is gone has no endpoints.
-func (p *Provider) endpointsOf(ctx context.Context, d *domain, known segments) (all []network.EndpointInfo, waiting int, err error) {
+func (p *Provider) endpointsOf(ctx context.Context, d *domain, known *segments) (all []network.EndpointInfo, waiting int, err error) {
 	if d.facts.record == nil {
 		return nil, 1, nil
 	}
 	for _, use := range d.facts.record.Nets {
-		s, ok := known[use.Network]
+		if use.Other != nil {
+			e := p.tellOther(ctx, use, d, known)
+			if e.Source != "lease" {
+				waiting++
+			}
+			all = append(all, e)
+			continue
+		}
+		s, ok := known.own[use.Network]
 		if !ok {
 			if s, err = p.segment(ctx, use.Network); isNotFound(err) {
 				s, err = nil, nil
 			} else if err != nil {
 				return nil, 0, err
 			}
-			known[use.Network] = s
+			if known.own == nil {
+				known.own = map[string]*segment{}
+			}
+			known.own[use.Network] = s
 		}
 		at := -1
 		if s != nil {
@@ -242,9 +263,10 @@ const agentAnswer = time.Second
 
 // endpointsNow is endpointsOf for one instance. Where a network gives out no addresses
 // the guest's agent is asked for them, and then the kernel of this host, which knows
-// those that it spoke with.
+// those that it spoke with; likewise where another provider's network does not know
+// whether the guest has those that it assigned.
 func (p *Provider) endpointsNow(ctx context.Context, d *domain) (all []network.EndpointInfo, waiting int, err error) {
-	all, waiting, err = p.endpointsOf(ctx, d, segments{})
+	all, waiting, err = p.endpointsOf(ctx, d, new(segments))
 	if err != nil || !d.state.Active() {
 		return all, waiting, err
 	}
@@ -252,8 +274,12 @@ func (p *Provider) endpointsNow(ctx context.Context, d *domain) (all []network.E
 		name string
 		ask  func(context.Context, *domain) (func(network.EndpointInfo) []netip.Prefix, error)
 	}{{"agent", p.addressesByAgent}, {"arp", p.addressesByNeighbours}}
+	sure := map[string]bool{}
+	unsure := func(e network.EndpointInfo) bool {
+		return silent(e) || e.Source == "assigned" && d.facts.record.other(e.Ref.ID) && !sure[e.Ref.ID]
+	}
 	for _, source := range sources {
-		if !slices.ContainsFunc(all, silent) {
+		if !slices.ContainsFunc(all, unsure) {
 			break
 		}
 		// What is not known from here, since an agent hangs say, is not known.
@@ -262,11 +288,17 @@ func (p *Provider) endpointsNow(ctx context.Context, d *domain) (all []network.E
 			continue
 		}
 		for n := range all {
-			if e := &all[n]; silent(*e) {
-				if e.Addresses = addresses(*e); len(e.Addresses) > 0 {
-					e.Source, e.Reason = source.name, ""
-					waiting--
-				}
+			e := &all[n]
+			if !unsure(*e) {
+				continue
+			}
+			seen := addresses(*e)
+			if silent(*e) && len(seen) > 0 {
+				e.Addresses, e.Source, e.Reason = seen, source.name, ""
+			}
+			if share(e.Addresses, seen) {
+				sure[e.Ref.ID] = true
+				waiting--
 			}
 		}
 	}
@@ -289,19 +321,11 @@ func (p *Provider) addressesByAgent(ctx context.Context, d *domain) (func(networ
 
 // addressesByNeighbours has this host's kernel tell the addresses.
 func (p *Provider) addressesByNeighbours(context.Context, *domain) (func(network.EndpointInfo) []netip.Prefix, error) {
-	if p.unreachable() != "" {
-		return nil, errors.ErrUnsupported
+	dir, err := p.procNet()
+	if err != nil {
+		return nil, err
 	}
-	process := "/proc/self"
-	if p.daemon != nil {
-		// It may have a network of its own.
-		namespace := p.daemon.NetworkNamespace()
-		if namespace == "" {
-			return nil, errors.ErrUnsupported
-		}
-		process = filepath.Dir(filepath.Dir(namespace))
-	}
-	table, err := os.ReadFile(filepath.Join(process, "net/arp"))
+	table, err := os.ReadFile(filepath.Join(dir, "arp"))
 	return func(e network.EndpointInfo) []netip.Prefix {
 		return neighbours(string(table), e.MAC, e.Attachment.Bridge)
 	}, err

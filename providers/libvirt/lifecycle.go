@@ -53,6 +53,9 @@ func (i *instance) start(ctx context.Context, opts compute.StartOptions, restart
 			return err
 		}
 	}
+	if err := i.p.checkOthers(ctx, d.facts.record); err != nil {
+		return err
+	}
 	if err := givenUp(ctx); err != nil {
 		return err
 	}

@@ -34,7 +34,7 @@ func (p *Provider) withMounts(ctx context.Context, instance string, mounts []com
 		}
 		ids = append(ids, d.ID)
 	}
-	return p.lockedVolumes(ctx, ids, func() error {
+	return p.lockedAll(ctx, ids, func() error {
 		var disks []volumeDisk
 		for k, m := range mounts {
 			disk, err := p.attachable(ctx, instance, ids[k], m)
@@ -56,15 +56,6 @@ func inField(err error, name func(string) string) error {
 	out := *own
 	out.Field = name(own.Field)
 	return &out
-}
-
-// lockedVolumes is lockedVolume for several, in the same order for all.
-func (p *Provider) lockedVolumes(ctx context.Context, ids []string, do func() error) error {
-	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
-	if len(ids) == 0 {
-		return do()
-	}
-	return p.lockedVolume(ctx, ids[0], func() error { return p.lockedVolumes(ctx, ids[1:], do) })
 }
 
 // attachable finds whether an instance may have a volume, and as what.
@@ -143,7 +134,7 @@ func (i *instance) withVolumes(ctx context.Context, do func() error) error {
 		return do()
 	}
 	ids := slices.Collect(maps.Values(d.facts.record.Volumes))
-	return i.p.lockedVolumes(ctx, ids, func() error {
+	return i.p.lockedAll(ctx, ids, func() error {
 		for _, id := range ids {
 			_, err := volumes{i.p}.handle(id, "").settled(ctx)
 			// One that is gone libvirt tells of.

@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"encoding/json"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -205,4 +206,38 @@ func TestNetworkCards(t *testing.T) {
 	applyNetworks(&d, []netUse{{Libvirt: "team.lan", MAC: "52:54:00:01:02:03"}})
 	require.Len(t, d.Devices.Interfaces, 1)
 	assert.Equal(t, "team.lan", d.Devices.Interfaces[0].Source.Network.Network)
+}
+
+func TestNetworkCardsOnABridgeOfOthers(t *testing.T) {
+	info := network.EndpointInfo{
+		Ref:     resource.Ref{Provider: "other", Kind: resource.KindEndpoint, ID: goldenID, Name: "web"},
+		Network: resource.Ref{Provider: "other", Kind: resource.KindNetwork, ID: goldenID, Name: "lan"},
+		MAC:     network.HardwareAddr{2, 0, 0, 0, 0, 1}, Addresses: []netip.Prefix{netip.MustParsePrefix("10.1.0.2/24")}, Source: "lease",
+		Gateways: []netip.Addr{netip.MustParseAddr("10.1.0.1")}, Aliases: []string{"www"}, For: resource.Ref{Name: "web"}, PluggedIn: true,
+		Attachment: network.Attachment{Bridge: "br-others", MTU: 1400},
+	}
+	// What the record keeps is what is needed without the network's value.
+	text, err := json.Marshal(useOf(info))
+	require.NoError(t, err)
+	var use netUse
+	require.NoError(t, json.Unmarshal(text, &use))
+	info.Source, info.PluggedIn = "assigned", false
+	assert.Equal(t, info, use.recorded())
+	card := use.card()
+	text2, err := card.Marshal()
+	require.NoError(t, err)
+	assert.Equal(t, `<interface type="bridge">
+  <mac address="02:00:00:00:00:01"></mac>
+  <source bridge="br-others"></source>
+  <model type="virtio"></model>
+  <mtu size="1400"></mtu>
+</interface>`, text2)
+	assert.True(t, use.isCard(card))
+	assert.False(t, netUse{Libvirt: "team.lan", MAC: use.MAC}.isCard(card))
+	assert.False(t, use.isCard(netUse{Libvirt: "team.lan", MAC: use.MAC}.card()))
+	info.Addresses, info.Attachment.MTU = nil, 0
+	bare := useOf(info)
+	assert.Nil(t, bare.card().MTU)
+	assert.NotEmpty(t, bare.recorded().Reason)
+	assert.Empty(t, bare.recorded().Source)
 }

@@ -42,6 +42,9 @@ type segment struct {
 	// bridge is libvirt's, and leases are what guests have asked for, by MAC.
 	bridge string
 	leases map[string][]lease
+	// users are the instances that the network does not know of, once they were looked
+	// for.
+	users map[string]*domain
 }
 
 // segment reads a network.
@@ -101,14 +104,28 @@ func (l lease) since(run runRecord) bool {
 
 // endpointInfo tells of an endpoint.
 func (s *segment) endpointInfo(ctx context.Context, e endpointRecord) (network.EndpointInfo, error) {
-	var d *domain
-	if e.Holder != "" {
-		var err error
-		if d, err = s.p.read(ctx, e.Holder); err != nil && !isNotFound(err) {
-			return network.EndpointInfo{}, err
-		}
+	d, err := s.user(ctx, e)
+	if err != nil && !isNotFound(err) {
+		return network.EndpointInfo{}, err
 	}
 	return s.tell(e, d), nil
+}
+
+// user is the instance that has an endpoint, also one of another namespace; nil where
+// there is none.
+func (s *segment) user(ctx context.Context, e endpointRecord) (*domain, error) {
+	if e.Holder != "" {
+		return s.p.read(ctx, e.Holder)
+	}
+	if s.users == nil {
+		// What is known without a look may be older than what the caller has just done.
+		all, err := s.p.readAll(ctx)
+		if err != nil {
+			return nil, err
+		}
+		s.users = users(all)
+	}
+	return s.users[e.ID], nil
 }
 
 // tell is endpointInfo where the domain of the instance is known; nil where there is
@@ -183,6 +200,9 @@ func (e *endpoint) Release(ctx context.Context) error {
 		return e.fail("release", errNoEndpoint())
 	}
 	err = e.network.alter(ctx, func(ctx context.Context) error {
+		if err := e.network.p.unused(ctx, e.id); err != nil {
+			return err
+		}
 		return e.network.amend(ctx, func(_ network.Spec, state *networkState) error {
 			at := state.find(e.id)
 			if at < 0 {

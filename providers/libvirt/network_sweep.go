@@ -70,10 +70,19 @@ func (p *Provider) buryNetwork(ctx context.Context, id string) error {
 func (n networks) bury(ctx context.Context, id string) error {
 	h := &networkHandle{n.p, id}
 	return h.alter(ctx, func(ctx context.Context) error {
+		all, err := n.p.readAll(ctx)
+		if err != nil {
+			return err
+		}
+		others := users(all)
 		return h.remove(ctx, "", func(state networkState) error {
 			for _, e := range state.Endpoints {
-				if e.Holder != "" {
-					return resource.Errorf(errdefs.ErrFailedPrecondition, "instance %s is on the network", e.Holder)
+				holder := e.Holder
+				if d := others[e.ID]; d != nil {
+					holder = d.id
+				}
+				if holder != "" {
+					return resource.Errorf(errdefs.ErrFailedPrecondition, "instance %s is on the network", holder)
 				}
 			}
 			return nil

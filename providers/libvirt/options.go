@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/url"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"time"
 
 	"github.com/univirt/univirt"
+	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -58,6 +60,12 @@ type Options struct {
 	// probes of the namespace's instances while it is open. Of several on one host one
 	// does, and another takes over when that is closed or its process dies.
 	Supervise bool
+	// OtherNetworks are networks of other values, also other providers', on the
+	// hypervisor's host: endpoints that were reserved there may be plugged in, see "Other
+	// providers' networks" in the package's documentation. Where one has been closed, what
+	// is known from the instances' records is told. This value closes none. Empty means
+	// none; none may be nil.
+	OtherNetworks []network.Networks
 	// ConnectTimeout bounds how long New waits for an answer; 0 means 10 s.
 	ConnectTimeout time.Duration
 	// Logger gets what the provider has to say that no error can carry; nil
@@ -150,6 +158,11 @@ func (o Options) normalise() (Options, resource.Faults) {
 	checkPath(&f, "stateDir", o.StateDir)
 	if o.ConsoleDir != "" {
 		checkPath(&f, "consoleDir", o.ConsoleDir)
+	}
+	for n, other := range o.OtherNetworks {
+		if other == nil {
+			f.Add(fmt.Sprintf("otherNetworks[%d]", n), "must not be nil")
+		}
 	}
 	if o.ConnectTimeout < 0 {
 		f.Add("connectTimeout", "must not be negative")

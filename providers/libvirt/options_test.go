@@ -7,6 +7,7 @@ import (
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 
+	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -82,6 +83,8 @@ func TestFaultsOfOptions(t *testing.T) {
 	_, faults = Options{URI: "qemu+libssh://host/system"}.normalise()
 	assert.Equal(t, []string{"uri"}, fieldsOf(faults), "it would crash")
 	_, faults = Options{URI: "no uri", Acceleration: "magic", Namespace: "A", Owner: "a b", StateDir: "y", ConsoleDir: "x", ConnectTimeout: -1}.normalise()
+	_, none := Options{OtherNetworks: []network.Networks{network.Absent("none"), nil}}.normalise()
+	assert.Equal(t, []string{"otherNetworks[1]"}, fieldsOf(none))
 	assert.Equal(t, []string{"acceleration", "uri", "namespace", "owner", "stateDir", "consoleDir", "connectTimeout"}, fieldsOf(faults))
 }
 

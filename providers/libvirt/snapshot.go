@@ -243,6 +243,9 @@ func (i *instance) revert(ctx context.Context, name string) (compute.State, erro
 	run := runRecord{Run: d.lastRun() + 1, Started: time.Now().UTC(), Continued: true}
 	var ports *keeper.Forward
 	if running && k.Memory {
+		if err := i.p.checkOthers(ctx, d.facts.record); err != nil {
+			return "", err
+		}
 		if ports, err = i.p.publishNext(ctx, d); err != nil {
 			return "", err
 		}

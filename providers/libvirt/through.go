@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -90,6 +91,15 @@ func (p *Provider) locked(ctx context.Context, id string, do func() error) error
 	}
 	defer lock.Remove()
 	return do()
+}
+
+// lockedAll is locked for several IDs, in the same order for all.
+func (p *Provider) lockedAll(ctx context.Context, ids []string, do func() error) error {
+	ids = slices.Compact(slices.Sorted(slices.Values(ids)))
+	if len(ids) == 0 {
+		return do()
+	}
+	return p.locked(ctx, ids[0], func() error { return p.lockedAll(ctx, ids[1:], do) })
 }
 
 // settleTime is how long a change whose context has ended is awaited.

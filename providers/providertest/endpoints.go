@@ -208,7 +208,12 @@ func plugElsewhere(e *env) {
 }
 
 func plugRace(e *env) {
-	endpoint := e.reserve(e.network(network.Spec{Name: "lan"}), network.EndpointSpec{})
+	e.raceFor(e.reserve(e.network(network.Spec{Name: "lan"}), network.EndpointSpec{}))
+}
+
+// raceFor requires one of many instances to get an endpoint.
+func (e *env) raceFor(endpoint network.Endpoint) {
+	e.Helper()
 	made := 0
 	for _, err := range e.together(crowd, func(i int) error {
 		_, err := e.instances().Create(e.ctx, e.plugging("web-"+string(rune('a'+i)), endpoint.ID()))

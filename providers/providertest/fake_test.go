@@ -16,6 +16,7 @@ import (
 
 	univirt "github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/providers/fake"
 	"github.com/univirt/univirt/providers/providertest/fakeguest"
 	testimage "github.com/univirt/univirt/providers/providertest/image"
@@ -32,14 +33,15 @@ func TestFakeVM(t *testing.T) { Run(t, fakeHarnessOf(t, compute.VM, false)) }
 func TestFakeBehindWrapper(t *testing.T) {
 	// A virtual machine of the fake has more extensions than a container.
 	h := fakeHarness(t, compute.VM)
-	open := h.Open
-	h.Open = func(ctx context.Context, opts OpenOptions) (univirt.Provider, error) {
-		p, err := open(ctx, opts)
+	open := h.OpenBeside
+	h.OpenBeside = func(ctx context.Context, opts OpenOptions, others ...network.Networks) (univirt.Provider, error) {
+		p, err := open(ctx, opts, others...)
 		if err != nil {
 			return nil, err
 		}
 		return &wrapped{p}, nil
 	}
+	h.Open = func(ctx context.Context, opts OpenOptions) (univirt.Provider, error) { return h.OpenBeside(ctx, opts) }
 	Run(t, h)
 }
 
@@ -65,14 +67,17 @@ func fakeHarnessOf(t testing.TB, kind compute.Kind, supervised bool) Harness {
 		require.Empty(t, b.Abandoned(), "programs that did not return")
 	})
 	var fresh atomic.Int64
-	open := func(namespace, owner string) *fake.Provider {
-		return fake.New(fake.Options{Backend: b, Namespace: namespace, Owner: owner})
+	open := func(namespace, owner string, others ...network.Networks) *fake.Provider {
+		return fake.New(fake.Options{Backend: b, Namespace: namespace, Owner: owner, OtherNetworks: others})
 	}
 	return Harness{
 		Kind:  kind,
 		Image: fakeImage,
 		Open: func(_ context.Context, opts OpenOptions) (univirt.Provider, error) {
 			return open(opts.Namespace, opts.Owner), nil
+		},
+		OpenBeside: func(_ context.Context, opts OpenOptions, others ...network.Networks) (univirt.Provider, error) {
+			return open(opts.Namespace, opts.Owner, others...), nil
 		},
 		Inventory: func(_ context.Context, namespace string) ([]string, error) {
 			p := open(namespace, "")

@@ -8,6 +8,7 @@ import (
 
 	univirt "github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/network"
 )
 
 // Harness connects the suite with a provider. Open is required, and Image or
@@ -19,6 +20,10 @@ type Harness struct {
 	// Open opens a new provider value on the one backend under test. All values
 	// of a namespace see the same resources. The suite closes what it opened.
 	Open func(ctx context.Context, opts OpenOptions) (univirt.Provider, error)
+
+	// OpenBeside is Open for a value whose instances may plug in endpoints of networks that
+	// other values have, which those of one of another namespace may be.
+	OpenBeside func(ctx context.Context, opts OpenOptions, others ...network.Networks) (univirt.Provider, error)
 
 	// Image is the reference of the image that cases run. It holds the programs
 	// of package guest at GuestPath, a user named "user" with the ID 1000 and the
@@ -139,17 +144,18 @@ func (h Harness) completed() (Harness, error) {
 // hooks lists the optional parts that are there, by their names.
 func (h Harness) hooks() map[string]bool {
 	return map[string]bool{
-		"Image":     h.Image != "",
-		"Inventory": h.Inventory != nil,
-		"Crash":     h.Crash != nil,
-		"Sever":     h.Sever != nil,
-		"Foreign":   h.Foreign != nil,
-		"Force":     h.Force != nil,
-		"Remote":    h.Remote != "",
-		"Gone":      h.Gone != "",
-		"Fresh":     h.Fresh != nil,
-		"Refusing":  h.Refusing != nil,
-		"Archive":   h.Archive != nil,
-		"SmallPool": h.SmallPool != "",
+		"OpenBeside": h.OpenBeside != nil,
+		"Image":      h.Image != "",
+		"Inventory":  h.Inventory != nil,
+		"Crash":      h.Crash != nil,
+		"Sever":      h.Sever != nil,
+		"Foreign":    h.Foreign != nil,
+		"Force":      h.Force != nil,
+		"Remote":     h.Remote != "",
+		"Gone":       h.Gone != "",
+		"Fresh":      h.Fresh != nil,
+		"Refusing":   h.Refusing != nil,
+		"Archive":    h.Archive != nil,
+		"SmallPool":  h.SmallPool != "",
 	}
 }

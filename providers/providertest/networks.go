@@ -91,7 +91,7 @@ func networkCases() []testCase {
 			},
 		})
 	}
-	return append(cases, endpointCases()...)
+	return slices.Concat(cases, endpointCases(), otherNetworkCases())
 }
 
 var badNetworks = []struct {

@@ -146,6 +146,14 @@ func wrongResources() []sabotage {
 		{"an endpoint that is not there and not missed", "networks", "An endpoint that is not there is NotFound", withoutEndpoint(errdefs.IsNotFound), ""},
 		{"an endpoint of a stranger that is not missed", "networks", "An endpoint of another namespace is NotFound", withoutEndpoint(errdefs.IsNotFound), ""},
 		{"an endpoint that is another's and not missed", "networks", "Of many Creates with one endpoint", withoutEndpoint(errdefs.IsFailedPrecondition), ""},
+		{"an endpoint of another value's network with another address", "networks", "An endpoint of another value's network may be plugged in",
+			withEndpointInfo(func(e *network.EndpointInfo) {
+				e.Addresses = []netip.Prefix{netip.MustParsePrefix("10.213.1.250/24")}
+			}), ""},
+		{"an endpoint of another value's network that nobody has and nobody misses", "networks", "An endpoint of another value's network that cannot be had",
+			withoutEndpoint(errdefs.IsNotFound), ""},
+		{"an endpoint of another value's network that is another's and not missed", "networks", "Of many Creates with one endpoint of another value's network",
+			withoutEndpoint(errdefs.IsFailedPrecondition), ""},
 		{"a lease of another address", "networks", "A guest that asks by DHCP", withEndpointInfo(func(e *network.EndpointInfo) {
 			e.Addresses = []netip.Prefix{netip.MustParsePrefix("10.213.1.250/24")}
 		}), ""},

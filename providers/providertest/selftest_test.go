@@ -14,6 +14,7 @@ import (
 
 	univirt "github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/network"
 )
 
 // sabotage is one thing that a wrong provider does, and the case that must see
@@ -132,9 +133,10 @@ func sabotaged(t *testing.T, s sabotage, kind compute.Kind) (*suite, func()) {
 	h.Patience = 2 * time.Second
 	left := &leftThings{}
 	over := make(chan struct{})
-	open, inventory := h.Open, h.Inventory
-	h.Open = func(ctx context.Context, opts OpenOptions) (univirt.Provider, error) {
-		p, err := open(ctx, opts)
+	open, inventory := h.OpenBeside, h.Inventory
+	h.Open = func(ctx context.Context, opts OpenOptions) (univirt.Provider, error) { return h.OpenBeside(ctx, opts) }
+	h.OpenBeside = func(ctx context.Context, opts OpenOptions, others ...network.Networks) (univirt.Provider, error) {
+		p, err := open(ctx, opts, others...)
 		if err != nil {
 			return nil, err
 		}
