@@ -70,6 +70,7 @@ func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec
 	}
 	k := kept{name: spec.Name, keptState: keptState{
 		ID: resource.NewID(), Memory: spec.Memory, Labels: spec.Labels, Created: time.Now().UTC(), Resources: d.facts.record.live(d.lastRun()),
+		Idle: d.facts.record.idle(d.lastRun()),
 	}}
 	text, err := json.Marshal(k.keptState)
 	if err != nil {
@@ -268,10 +269,7 @@ func (i *instance) revert(ctx context.Context, name string) (compute.State, erro
 		if err := i.p.write(ctx, i.id, metaRun, run); err != nil {
 			return "", err
 		}
-		after.Live, after.LiveRun = &k.Resources, run.Run
-		if k.Resources == after.spec.Resources {
-			after.Live, after.LiveRun = nil, 0
-		}
+		after = after.has(run.Run, k.Resources, k.Idle)
 	}
 	state := compute.Stopped
 	switch {
