@@ -51,8 +51,12 @@ func mute(err error) bool {
 	return errors.As(err, &none) || refusedLive(err)
 }
 
+// countPatience is how long a guest has to say what processors it has: others wait to
+// change the same machine meanwhile.
+const countPatience = 5 * time.Second
+
 func (i *instance) guestCPUs(ctx context.Context) (vcpusReply, error) {
-	return askFor[vcpusReply](ctx, qemuAgent{p: i.p, id: i.id}, "guest-get-vcpus", nil)
+	return askFor[vcpusReply](ctx, qemuAgent{p: i.p, id: i.id, patience: countPatience}, "guest-get-vcpus", nil)
 }
 
 // setProcessors gives the machine processors, if it has too few, and has its guest use

@@ -6,10 +6,13 @@ import (
 	"context"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	lv "libvirt.org/go/libvirt"
 
@@ -27,9 +30,13 @@ type cpus struct {
 
 // give has the machine have so many processors.
 func (c cpus) give(apply compute.ApplyMode, n float64) error {
+	return c.inst.Update(c.Context(), c.change(apply, n))
+}
+
+func (c cpus) change(apply compute.ApplyMode, n float64) compute.Change {
 	r := c.info().Spec.Resources
 	r.CPUs = n
-	return c.inst.Update(c.Context(), compute.Change{Resources: &r, Apply: apply})
+	return compute.Change{Resources: &r, Apply: apply}
 }
 
 func (c cpus) info() compute.Info {
@@ -155,4 +162,141 @@ func TestProcessorsOfAMachineThatRuns(t *testing.T) {
 	require.NoError(t, c.inst.Start(ctx, compute.StartOptions{}))
 	c.answers()
 	c.requires(1, 1)
+}
+
+// TestProcessorsComeBackWithAMachinesMemory holds that what is kept of a run knows how
+// many processors it had, and how many its guest used.
+func TestProcessorsComeBackWithAMachinesMemory(t *testing.T) {
+	p := open(t, "cpus-kept")
+	ctx := t.Context()
+	s := newScratch(t, p)
+	inst, err := p.Instances().Create(ctx, s.disk(machine("web")))
+	require.NoError(t, err)
+	defer func() { require.NoError(t, inst.Delete(ctx, compute.DeleteOptions{Force: true})) }()
+	c := cpus{t, p, inst.(*instance)}
+	require.NoError(t, inst.Start(ctx, compute.StartOptions{}))
+	c.answers()
+	require.NoError(t, c.give(compute.ApplyLive, 3))
+	require.NoError(t, c.give(compute.ApplyLive, 2))
+	c.requires(2, 3)
+	snapshots, err := compute.Snapshots(inst)
+	require.NoError(t, err)
+	_, err = snapshots.CreateSnapshot(ctx, compute.SnapshotSpec{Name: "kept", Memory: true})
+	require.NoError(t, err)
+	require.NoError(t, c.give(compute.ApplyLive, 4))
+	for _, n := range []int{4, 3} {
+		require.NoError(t, c.give(compute.ApplyLive, float64(n)))
+		require.NoError(t, c.inst.Suspend(ctx, compute.SuspendOptions{}))
+		require.NoError(t, inst.Start(ctx, compute.StartOptions{}))
+		c.answers()
+		c.requires(n, 4)
+	}
+	require.NoError(t, snapshots.RevertSnapshot(ctx, "kept", compute.RevertOptions{Force: true}))
+	c.answers()
+	c.requires(2, 3, "resources.cpus")
+	require.NoError(t, c.give(compute.ApplyLive, 4))
+	c.requires(4, 4)
+	require.NoError(t, inst.Stop(ctx, compute.StopOptions{Force: true}))
+	require.NoError(t, inst.Start(ctx, compute.StartOptions{}))
+	c.answers()
+	c.requires(4, 4)
+}
+
+func TestAGuestThatDoesNotAnswerKeepsItsProcessors(t *testing.T) {
+	p := open(t, "cpus-mute")
+	c := cpus{t, p, booted(t, p, "web")}
+	ctx := t.Context()
+	require.NoError(t, c.give(compute.ApplyLive, 2))
+	_, err := compute.Output(ctx, c.inst, "/bin/sh", "-c", "(sleep 1; kill -STOP $(pidof qemu-ga)) <&- >&- 2>&- &")
+	require.NoError(t, err)
+	require.Eventually(t, func() bool {
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		defer cancel()
+		_, err := c.inst.Guest(short)
+		return err != nil
+	}, 30*time.Second, 100*time.Millisecond, "the agent hangs")
+	before := c.info()
+	for _, n := range []float64{1, 3} {
+		short, cancel := context.WithTimeout(ctx, time.Second)
+		change, began := c.change(compute.ApplyLive, n), time.Now()
+		require.ErrorIs(t, c.inst.Update(short, change), context.DeadlineExceeded)
+		require.Less(t, time.Since(began), 3*time.Second)
+		cancel()
+		require.Equal(t, before, c.info())
+		began = time.Now()
+		c.refuses(n)
+		t.Logf("refused in %s", time.Since(began))
+	}
+	require.Equal(t, 2, c.has())
+	require.NoError(t, c.give(compute.ApplyAuto, 3))
+	require.Equal(t, []string{"resources.cpus"}, c.info().Pending)
+	require.Equal(t, 2, c.has())
+}
+
+// TestProcessorsRunWhereTheMachineIsPinned holds that new processors do as well.
+func TestProcessorsRunWhereTheMachineIsPinned(t *testing.T) {
+	p := open(t, "cpus-pinned")
+	c := cpus{t, p, booted(t, p, "web")}
+	set := func(to string) {
+		r := c.info().Spec.Resources
+		r.CPUSet = to
+		require.NoError(t, c.inst.Update(t.Context(), compute.Change{Resources: &r, Apply: compute.ApplyLive}))
+	}
+	pins := func() (all []string) {
+		d, err := Domain(t.Context(), c.inst)
+		require.NoError(t, err)
+		defer d.Free()
+		live, err := describedDomain(d, 0)
+		require.NoError(t, err)
+		if live.CPUTune != nil {
+			for _, pin := range live.CPUTune.VCPUPin {
+				all = append(all, pin.CPUSet)
+			}
+		}
+		return all
+	}
+	set("0")
+	require.NoError(t, c.give(compute.ApplyLive, 3))
+	require.Equal(t, []string{"0", "0", "0"}, pins())
+	set("")
+	require.NoError(t, c.give(compute.ApplyLive, 4))
+	require.NotContains(t, pins(), "0")
+	c.requires(4, 4)
+}
+
+// TestUpdatesOfProcessorsAtOnce holds that of changes at the same time, also of two
+// values, the last is what the guest has.
+func TestUpdatesOfProcessorsAtOnce(t *testing.T) {
+	p := open(t, "cpus-rivals")
+	c := cpus{t, p, booted(t, p, "web")}
+	other := open(t, "cpus-rivals").Instances().Handle(c.inst.ID())
+	var all sync.WaitGroup
+	for n, inst := range []compute.Instance{c.inst, other, c.inst, other} {
+		change := c.change(compute.ApplyLive, float64(n%3+1))
+		all.Go(func() { assert.NoError(t, inst.Update(t.Context(), change)) })
+	}
+	all.Wait()
+	c.requires(int(c.info().Spec.Resources.CPUs), c.has())
+}
+
+// TestADaemonThatIsKilledWhileProcessorsCome holds that the same change once more does
+// what is left to do.
+func TestADaemonThatIsKilledWhileProcessorsCome(t *testing.T) {
+	p := ownDaemon(t)
+	c := cpus{t, p, booted(t, p, "web")}
+	for n, delay := range []time.Duration{0, 50 * time.Millisecond, 300 * time.Millisecond} {
+		want := n + 2
+		change, done := c.change(compute.ApplyLive, float64(want)), make(chan error, 1)
+		go func() { done <- c.inst.Update(t.Context(), change) }()
+		time.Sleep(delay) // whatever it is in the middle of
+		require.NoError(t, syscall.Kill(libvirtdOf(t, p), syscall.SIGKILL))
+		t.Log(<-done)
+		require.Eventually(t, func() bool {
+			_, err := c.inst.Info(t.Context())
+			return err == nil
+		}, 30*time.Second, 50*time.Millisecond)
+		c.answers()
+		require.NoError(t, c.give(compute.ApplyLive, float64(want)))
+		c.requires(want, want)
+	}
 }

@@ -69,3 +69,57 @@ func fitTopology(d *libvirtxml.Domain) {
 		d.VCPU.Value, d.VCPU.Current = arranged, 0
 	}
 }
+
+// settleCPUs has a machine whose memory is kept begin with the processors that came
+// while it ran: QEMU reads the memory before libvirt would give it any, and knows of no
+// others then. What QEMU makes of the number at a start stays as it was made of the
+// former one. It reports whether any came.
+func settleCPUs(d *libvirtxml.Domain) (came bool) {
+	if d.VCPUs == nil {
+		return false
+	}
+	var first uint
+	for n := range d.VCPUs.VCPU {
+		c := &d.VCPUs.VCPU[n]
+		switch {
+		case c.Enabled != "yes":
+		case c.Hotpluggable == "yes":
+			c.Hotpluggable, came = "no", true
+		default:
+			first++
+		}
+	}
+	if came && d.Devices != nil {
+		settleQueues(d.Devices, first)
+	}
+	return came
+}
+
+// settleQueues says of disks how many queues they have where nobody has: as many as
+// there were processors at the start.
+func settleQueues(devices *libvirtxml.DomainDeviceList, cpus uint) {
+	for n := range devices.Disks {
+		disk := &devices.Disks[n]
+		if disk.Target == nil || disk.Target.Bus != "virtio" {
+			continue
+		}
+		if disk.Driver == nil {
+			disk.Driver = &libvirtxml.DomainDiskDriver{}
+		}
+		if disk.Driver.Queues == nil {
+			disk.Driver.Queues = &cpus
+		}
+	}
+	for n := range devices.Controllers {
+		c := &devices.Controllers[n]
+		if c.Type != "scsi" || !strings.HasPrefix(c.Model, "virtio") {
+			continue
+		}
+		if c.Driver == nil {
+			c.Driver = &libvirtxml.DomainControllerDriver{}
+		}
+		if c.Driver.Queues == nil {
+			c.Driver.Queues = &cpus
+		}
+	}
+}
