@@ -300,3 +300,31 @@ func TestADaemonThatIsKilledWhileProcessorsCome(t *testing.T) {
 		c.requires(want, want)
 	}
 }
+
+// TestProcessorsOfOtherMachines holds that those of another type, and with another
+// firmware, take processors too.
+func TestProcessorsOfOtherMachines(t *testing.T) {
+	p := open(t, "cpus-others")
+	for name, boot := range map[string]compute.Boot{
+		"pc":   {Machine: "pc", Kernel: common.guest.Kernel},
+		"uefi": {Firmware: compute.FirmwareUEFI, Kernel: common.guest.CompressedKernel},
+	} {
+		t.Run(name, func(t *testing.T) {
+			spec := machine(name)
+			spec.Boot.Machine, spec.Boot.Firmware, spec.Boot.Kernel = boot.Machine, boot.Firmware, boot.Kernel
+			spec.Resources.CPUs = 2
+			inst, err := p.Instances().Create(t.Context(), spec)
+			require.NoError(t, err)
+			defer func() {
+				assert.NoError(t, inst.Delete(context.Background(), compute.DeleteOptions{Force: true}))
+			}()
+			require.NoError(t, inst.Start(t.Context(), compute.StartOptions{}))
+			c := cpus{t, p, inst.(*instance)}
+			c.answers()
+			require.NoError(t, c.give(compute.ApplyLive, 4))
+			c.requires(4, 4)
+			require.NoError(t, c.give(compute.ApplyLive, 1))
+			c.requires(1, 4)
+		})
+	}
+}
