@@ -82,3 +82,17 @@ func TestProcessorsThatAGuestBringsUp(t *testing.T) {
 		assert.Error(t, err, text)
 	}
 }
+
+func TestProcessorsThatCameAreThereFromTheStartOfWhatIsKept(t *testing.T) {
+	var d libvirtxml.Domain
+	require.NoError(t, d.Unmarshal(`<domain><vcpu current="2">4</vcpu><vcpus>
+		<vcpu id="0" enabled="yes" hotpluggable="no"/><vcpu id="1" enabled="yes" hotpluggable="yes"/><vcpu id="2" enabled="no" hotpluggable="yes"/>
+		</vcpus><devices><disk><target dev="vda" bus="virtio"/></disk><disk><target dev="sda" bus="sata"/></disk></devices></domain>`))
+	require.True(t, settleCPUs(&d))
+	assert.Equal(t, "no", d.VCPUs.VCPU[1].Hotpluggable)
+	assert.Equal(t, "yes", d.VCPUs.VCPU[2].Hotpluggable)
+	assert.EqualValues(t, 1, *d.Devices.Disks[0].Driver.Queues)
+	assert.Nil(t, d.Devices.Disks[1].Driver)
+	require.False(t, settleCPUs(&d), "none has come since")
+	require.False(t, settleCPUs(&libvirtxml.Domain{}))
+}
