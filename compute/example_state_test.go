@@ -186,5 +186,4 @@ func ExampleFeatures() {
 	// Output:
 	// restart | Stop and Start do it
 	// migrate | the fake is one host
-	// update.live | processors and memory change at the next start
 }

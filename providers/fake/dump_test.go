@@ -29,7 +29,7 @@ func TestDump(t *testing.T) {
 	})
 	require.NoError(t, web.Stop(t.Context(), compute.StopOptions{}))
 	db := start(t, p, "db", vm, func(s *compute.Spec) { s.Lifetime = resource.Ephemeral })
-	require.NoError(t, db.Update(t.Context(), compute.Change{Resources: &compute.Resources{CPUs: 2}}))
+	require.NoError(t, db.Update(t.Context(), compute.Change{Resources: &compute.Resources{CPUs: 2}, Apply: compute.ApplyNextStart}))
 	create(t, p, "broken")
 	require.NoError(t, p.Break("broken", compute.Failed, "the disk is gone"))
 	_, err := p.Backend().PlantForeign("other", compute.Spec{Name: "theirs", Image: "app"})

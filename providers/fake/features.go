@@ -108,7 +108,8 @@ func featuresOf(kind compute.Kind) resource.Features {
 	never("Stop and Start do it", compute.FeatureRestart)
 	never("the fake is one host", compute.FeatureMigrate)
 	if kind == compute.VM {
-		never("processors and memory change at the next start", compute.FeatureUpdateLive)
+		features[compute.FeatureUpdateLive] = resource.Support{Supported: true,
+			Reason: "processors up to four times those that the run began with, and up to eight at least; memory within what it began with"}
 	}
 	if kind == compute.Container {
 		never("only a virtual machine has it",

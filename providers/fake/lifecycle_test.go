@@ -205,10 +205,10 @@ func TestCapacity(t *testing.T) {
 	require.NoError(t, small.Start(t.Context(), compute.StartOptions{}))
 }
 
-func TestUpdateOfAVirtualMachineWaitsForItsNextStart(t *testing.T) {
+func TestUpdateOfAVirtualMachineBeyondItsRoomWaits(t *testing.T) {
 	p := fake.Test(t, fake.Options{})
 	inst := start(t, p, "web", vm, func(s *compute.Spec) { s.Resources = compute.Resources{CPUs: 1, Memory: resource.GiB} })
-	more := compute.Resources{CPUs: 2, Memory: resource.GiB, CPUWeight: 50}
+	more := compute.Resources{CPUs: 9, Memory: resource.GiB, CPUWeight: 50}
 	var e *resource.Error
 	require.ErrorAs(t, inst.Update(t.Context(), compute.Change{Resources: &more, Apply: compute.ApplyLive}), &e)
 	assert.Equal(t, errdefs.ErrFailedPrecondition, e.Kind)
@@ -217,6 +217,12 @@ func TestUpdateOfAVirtualMachineWaitsForItsNextStart(t *testing.T) {
 	i := info(t, inst)
 	assert.Equal(t, []string{"resources.cpus"}, i.Pending)
 	assert.Equal(t, more, i.Spec.Resources)
+	fits := more
+	fits.CPUs = 8
+	require.NoError(t, inst.Update(t.Context(), compute.Change{Resources: &fits, Apply: compute.ApplyLive}))
+	assert.Empty(t, info(t, inst).Pending)
+	require.NoError(t, inst.Update(t.Context(), compute.Change{Resources: &more}))
+	assert.Equal(t, []string{"resources.cpus"}, info(t, inst).Pending)
 	require.NoError(t, compute.Restart(t.Context(), inst, compute.StopOptions{}))
 	assert.Empty(t, info(t, inst).Pending)
 

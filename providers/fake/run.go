@@ -32,6 +32,8 @@ type run struct {
 	// limits are the resources that count, which lag behind the spec where a
 	// change waits for the next start. They are never changed in place.
 	limits *compute.Resources
+	// begun are those that the run began with.
+	begun *compute.Resources
 	// by is the value that began the run or reset it: its faults are the boot's.
 	by *Provider
 	// checks are what the supervisor's probes have found out; nil without.
@@ -112,6 +114,7 @@ func (p *Provider) begin(i *instance, c command) error {
 		instance: i,
 		exit:     compute.Exit{Run: runToken(i.id, i.runs), Started: time.Now()},
 		limits:   &i.spec.Resources,
+		begun:    &i.spec.Resources,
 		by:       p,
 		before:   i.run,
 		activity: idle,

@@ -13,8 +13,9 @@ import (
 )
 
 // Update changes what can be changed of an instance. Resources of a running
-// container change at once; the processors and the memory of a running virtual
-// machine at its next start.
+// container change at once. So do those of a virtual machine whose guest answers:
+// the processors up to four times those that the run began with, and up to eight at
+// least, the memory within what it began with. The rest waits for its next start.
 func (h *handle) Update(ctx context.Context, change compute.Change) error {
 	err := h.p.open(ctx)
 	if err == nil {
@@ -95,8 +96,7 @@ func (i *instance) limitsAfter(change compute.Change, spec *compute.Spec) (*comp
 		live = *r.limits
 	}
 	if i.spec.Kind == compute.VM {
-		live.CPUs, live.Memory = r.limits.CPUs, r.limits.Memory
-		live.MemoryReservation, live.Swap = r.limits.MemoryReservation, r.limits.Swap
+		r.hold(&live, i.state)
 	}
 	pending := resource.Diff(live, spec.Resources)
 	if len(pending) > 0 && change.Apply == compute.ApplyLive {
@@ -109,6 +109,27 @@ func (i *instance) limitsAfter(change compute.Change, spec *compute.Spec) (*comp
 	}
 	return &live, under("resources", pending), nil
 }
+
+// hold leaves a running virtual machine what it has where it cannot be given what is
+// wanted.
+func (r *run) hold(wanted *compute.Resources, state compute.State) {
+	has, begun := r.limits, r.begun
+	answers := r.ready && state == compute.Running
+	if room := max(leastRoom, roomFactor*max(begun.CPUs, 1)); !answers || wanted.CPUs == 0 || wanted.CPUs > room {
+		wanted.CPUs = has.CPUs
+	}
+	if !answers || wanted.Memory == 0 || wanted.Memory > begun.Memory {
+		wanted.Memory = has.Memory
+	}
+	wanted.MemoryReservation, wanted.Swap = has.MemoryReservation, has.Swap
+}
+
+// roomFactor is how many times the processors that its run began with a virtual machine
+// has room for, and leastRoom what the smallest has room for.
+const (
+	roomFactor = 4
+	leastRoom  = 8
+)
 
 func under(field string, paths []string) []string {
 	out := slices.Clone(paths)

@@ -3,6 +3,7 @@
 package libvirt
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"sync"
@@ -55,8 +56,8 @@ func (q *agentQueue) take(ctx context.Context, id string) (release func(), err e
 type qemuAgent struct {
 	p  *Provider
 	id string // of the instance
-	// hasty says that nobody waits long for an answer.
-	hasty bool
+	// patience is how long it may take for one answer; agentPatience where it is 0.
+	patience time.Duration
 }
 
 var _ guestAgent = qemuAgent{}
@@ -95,11 +96,7 @@ func (a qemuAgent) ask(ctx context.Context, command string, arguments any) (stri
 	answer, err := onDomain(ctx, a.p, a.id, func(d *lv.Domain) (string, error) {
 		close(begun)
 		defer release()
-		patience := agentPatience
-		if a.hasty {
-			patience = agentAnswer
-		}
-		return sendToAgent(ctx, d, string(text), patience)
+		return sendToAgent(ctx, d, string(text), cmp.Or(a.patience, agentPatience))
 	})
 	select {
 	case <-begun:

@@ -128,6 +128,64 @@ func oneLine(text string) string {
 	return b.String()
 }
 
+// vcpusReply is the answer to guest-get-vcpus, and what guest-set-vcpus is told.
+type vcpusReply []vcpu
+
+// vcpu is a processor as a guest has it.
+type vcpu struct {
+	ID     int  `json:"logical-id"`
+	Online bool `json:"online"`
+	// Movable says that it can be put away; one that has been, can be brought up.
+	Movable bool `json:"can-offline,omitempty"`
+}
+
+func (r vcpusReply) check() error {
+	if len(r) == 0 || len(r) > mostCPUs {
+		return fmt.Errorf("%d are no processors", len(r))
+	}
+	for n, c := range r {
+		if c.ID < 0 || slices.ContainsFunc(r[:n], func(other vcpu) bool { return other.ID == c.ID }) {
+			return fmt.Errorf("%d is no processor", c.ID)
+		}
+	}
+	if r.online() == 0 {
+		return errors.New("no processor is online")
+	}
+	return nil
+}
+
+func (r vcpusReply) online() (n int) {
+	for _, c := range r {
+		if c.Online {
+			n++
+		}
+	}
+	return n
+}
+
+// allows reports whether a guest can put processors away until no more than a number
+// are left.
+func (r vcpusReply) allows(n int) bool { return r.online()-len(r.toward(n)) <= n }
+
+// toward is what must change for a number of processors to be online, as far as they are
+// there: the first come up first, and the last go first.
+func (r vcpusReply) toward(n int) vcpusReply {
+	all := slices.SortedFunc(slices.Values(r), func(a, b vcpu) int { return a.ID - b.ID })
+	more := n - r.online()
+	up := more > 0
+	if !up {
+		more = -more
+		slices.Reverse(all)
+	}
+	var out vcpusReply
+	for _, c := range all {
+		if len(out) < more && c.Online != up && (up || c.Movable) {
+			out = append(out, vcpu{ID: c.ID, Online: up})
+		}
+	}
+	return out
+}
+
 // interfacesReply is the answer to guest-network-get-interfaces.
 type interfacesReply []struct {
 	MAC       string `json:"hardware-address"`

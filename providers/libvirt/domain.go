@@ -153,6 +153,7 @@ func (h hypervisor) describe(id string, r record) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	fitTopology(d)
 	return d.Marshal()
 }
 
@@ -161,7 +162,7 @@ func (h hypervisor) applyResources(d *libvirtxml.Domain, r compute.Resources) {
 	kib := uint(r.Memory / resource.KiB)
 	d.Memory = &libvirtxml.DomainMemory{Value: kib, Unit: "KiB"}
 	d.CurrentMemory = &libvirtxml.DomainCurrentMemory{Value: kib, Unit: "KiB"}
-	d.VCPU = &libvirtxml.DomainVCPU{Value: uint(r.CPUs), Placement: "static", CPUSet: r.CPUSet}
+	h.applyCPUs(d, r)
 	d.CPUTune = nil
 	if r.CPUWeight != 0 {
 		d.CPUTune = &libvirtxml.DomainCPUTune{Shares: &libvirtxml.DomainCPUTuneShares{Value: h.shares(r.CPUWeight)}}

@@ -117,6 +117,9 @@ func translate(err error) error {
 		return err
 	}
 	out := &resource.Error{Kind: kinds[own.Code], Err: errors.New(strings.TrimSpace(own.Message))}
+	if own.Code == lv.ERR_AGENT_UNRESPONSIVE || own.Code == lv.ERR_AGENT_UNSYNCED {
+		out.Err = agentError(out.Err.Error())
+	}
 	if strings.HasSuffix(out.Err.Error(), endedAtStart) {
 		out.Kind = errdefs.ErrAborted
 	}
@@ -128,6 +131,11 @@ func translate(err error) error {
 	}
 	return out
 }
+
+// agentError is what libvirt says of a guest's agent that does not answer.
+type agentError string
+
+func (e agentError) Error() string { return string(e) }
 
 // unconnected reports whether a command was not sent to a guest's agent, as libvirt is
 // not connected with it.

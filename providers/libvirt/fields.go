@@ -21,7 +21,7 @@ const (
 	noGuests     = "libvirt's hypervisor for tests has no guests"
 	noTimes      = "what a console wrote is kept without the times"
 	noTerminal   = "qemu-guest-agent has no terminals"
-	someLive     = "memory within what the machine started with, as far as the guest gives it back; processors wait for the next start"
+	someLive     = "memory within what the machine started with, as far as the guest gives it back; processors up to four times those it started with, and up to eight at least, where the guest has qemu-guest-agent"
 	unsupervised = "no supervisor runs: see Options.Supervise"
 	noUser       = "qemu-guest-agent starts processes as the user that it runs as"
 )

@@ -315,7 +315,7 @@ func (p *Provider) addressesByAgent(ctx context.Context, d *domain) (func(networ
 	}
 	short, cancel := context.WithTimeout(ctx, agentAnswer)
 	defer cancel()
-	told, err := askFor[interfacesReply](short, qemuAgent{p: p, id: d.id, hasty: true}, "guest-network-get-interfaces", nil)
+	told, err := askFor[interfacesReply](short, qemuAgent{p: p, id: d.id, patience: agentAnswer}, "guest-network-get-interfaces", nil)
 	return func(e network.EndpointInfo) []netip.Prefix { return told.of(e.MAC) }, err
 }
 

@@ -180,7 +180,7 @@ func (i *instance) Reset(ctx context.Context) error {
 		}
 		// What was found out is of a guest that is gone; but it was reset, whether or not
 		// that can be written down.
-		if err := i.noteReset(ctx); err != nil {
+		if err := errors.Join(i.noteReset(ctx), i.noteBooted(ctx)); err != nil {
 			i.p.opts.Logger.Warn("the reset cannot be written down", "instance", i.id, "error", err)
 		}
 		return nil

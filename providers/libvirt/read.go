@@ -42,6 +42,9 @@ type domain struct {
 	// memory is what the guest has of its memory while it runs, in bytes; 0 where that
 	// is not known.
 	memory int64
+	// cpus and room are the processors that the machine has while it runs, and those
+	// that it can have; 0 where that is not known.
+	cpus, room int
 }
 
 // endedRun is the last run whose exit is written down.
@@ -159,6 +162,9 @@ func (d *domain) readLive(from *lv.Domain) error {
 	d.agent = agentThere(&live)
 	if live.CurrentMemory != nil && live.CurrentMemory.Unit == "KiB" {
 		d.memory = int64(live.CurrentMemory.Value) * resource.KiB
+	}
+	if live.VCPU != nil {
+		d.cpus, d.room = int(cmp.Or(live.VCPU.Current, live.VCPU.Value)), int(live.VCPU.Value)
 	}
 	return nil
 }
@@ -420,13 +426,25 @@ func (r *record) live(run int) compute.Resources {
 	return r.spec.Resources
 }
 
+// idle is how many of its processors the guest of a run does not use.
+func (r *record) idle(run int) int {
+	if r.LiveRun != run {
+		return 0
+	}
+	return r.Idle
+}
+
 // resources are those that the run under way, or the last, has. Who changed the
-// memory of one may have got no further than that, so the guest's word counts.
+// memory of one, or gave it processors, may have got no further than that, so what the
+// machine has counts.
 func (d *domain) resources() compute.Resources {
 	r := d.facts.record
 	live := r.live(d.lastRun())
 	if want := r.spec.Resources.Memory; d.memory >= want && d.memory < want+guestPage {
 		live.Memory = want
+	}
+	if want := r.spec.Resources.CPUs; float64(d.cpus-d.idle()) == want {
+		live.CPUs = want
 	}
 	return live
 }

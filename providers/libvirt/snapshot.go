@@ -70,6 +70,7 @@ func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec
 	}
 	k := kept{name: spec.Name, keptState: keptState{
 		ID: resource.NewID(), Memory: spec.Memory, Labels: spec.Labels, Created: time.Now().UTC(), Resources: d.facts.record.live(d.lastRun()),
+		Idle: d.facts.record.idle(d.lastRun()),
 	}}
 	text, err := json.Marshal(k.keptState)
 	if err != nil {
@@ -88,15 +89,53 @@ func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec
 			return err
 		}
 		defer s.Free()
-		parent, err := s.GetParent(0)
-		if err != nil {
-			return nil // the first has none
+		if parent, err := s.GetParent(0); err == nil { // the first has none
+			k.parent, err = parent.GetName()
+			if err = errors.Join(err, parent.Free()); err != nil {
+				return err
+			}
 		}
-		defer parent.Free()
-		k.parent, err = parent.GetName()
-		return err
+		if !k.Memory {
+			return nil
+		}
+		return settleKept(d, s)
 	})
 	return i.snapshotInfo(k), err
+}
+
+// settleKept makes a snapshot that was just taken one that can be gone back to where
+// processors came while the machine ran. Libvirt lets nobody change that of what it
+// keeps, so it is told of the snapshot anew.
+func settleKept(d *lv.Domain, s *lv.DomainSnapshot) error {
+	was, err := s.GetXMLDesc(lv.DOMAIN_SNAPSHOT_XML_SECURE)
+	if err != nil {
+		return err
+	}
+	var snapshot libvirtxml.DomainSnapshot
+	if err := snapshot.Unmarshal(was); err != nil {
+		return err
+	}
+	if snapshot.Domain == nil || !settleCPUs(snapshot.Domain) {
+		return nil
+	}
+	text, err := snapshot.Marshal()
+	if err != nil {
+		return err
+	}
+	if err := s.Delete(lv.DOMAIN_SNAPSHOT_DELETE_METADATA_ONLY); err != nil {
+		return err
+	}
+	const flags = lv.DOMAIN_SNAPSHOT_CREATE_REDEFINE | lv.DOMAIN_SNAPSHOT_CREATE_CURRENT
+	again, err := d.CreateSnapshotXML(text, flags)
+	if err == nil {
+		return again.Free()
+	}
+	// What can be deleted at least.
+	back, backErr := d.CreateSnapshotXML(was, flags)
+	if backErr == nil {
+		backErr = back.Free()
+	}
+	return errors.Join(err, backErr)
 }
 
 // onSnapshot makes a call on one of the instance's snapshots.
@@ -271,10 +310,7 @@ func (i *instance) revert(ctx context.Context, name string) (compute.State, erro
 		if err := i.p.write(ctx, i.id, metaRun, run); err != nil {
 			return "", err
 		}
-		after.Live, after.LiveRun = &k.Resources, run.Run
-		if k.Resources == after.spec.Resources {
-			after.Live, after.LiveRun = nil, 0
-		}
+		after = after.has(run.Run, k.Resources, k.Idle)
 	}
 	state := compute.Stopped
 	switch {

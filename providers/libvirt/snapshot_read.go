@@ -18,6 +18,8 @@ type keptState struct {
 	Created time.Time       `json:"created"`
 	// Resources are those of the run whose memory is kept.
 	Resources compute.Resources `json:"resources,omitzero"`
+	// Idle is how many of its processors its guest did not use.
+	Idle int `json:"idle,omitempty"`
 }
 
 // kept is a snapshot of ours.

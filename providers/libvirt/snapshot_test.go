@@ -98,7 +98,7 @@ func TestSnapshotsOfADisk(t *testing.T) {
 	require.NoError(t, err)
 	var d libvirtxml.Domain
 	require.NoError(t, d.Unmarshal(text))
-	assert.Equal(t, uint(2), d.VCPU.Value, "its next start has what the record says")
+	assert.Equal(t, uint(2), d.VCPU.Current, "its next start has what the record says")
 
 	// None is the base of another.
 	require.NoError(t, snapshots.DeleteSnapshot(ctx, "one"))

@@ -58,6 +58,7 @@ func (t *tidings) tell(what string, well bool) {
 // hearTidings registers for those events of a new session.
 func (p *Provider) hearTidings(s *session) error {
 	for _, register := range []func() (int, error){
+		func() (int, error) { return p.hearBoots(s) },
 		func() (int, error) {
 			return s.conn.DomainEventBlockJob2Register(nil, func(_ *lv.Connect, d *lv.Domain, e *lv.DomainEventBlockJob) {
 				if id, err := d.GetUUIDString(); err == nil && e.Type == lv.DOMAIN_BLOCK_JOB_TYPE_COPY {

@@ -3,6 +3,7 @@
 package libvirt
 
 import (
+	"cmp"
 	"context"
 	"errors"
 
@@ -48,6 +49,11 @@ func (i *instance) update(ctx context.Context, change compute.Change) (*record, 
 	if _, err := compute.CheckTransition(settled(d.state), compute.OpUpdate); err != nil {
 		return nil, err
 	}
+	if change.Resources != nil && change.Apply != compute.ApplyNextStart {
+		if err := i.askIdle(ctx, d); err != nil {
+			return nil, err
+		}
+	}
 	before := d.facts.record
 	spec := i.p.hyper.withChoices(change.To(before.spec))
 	// What a record keeps no secrets of does not change.
@@ -76,7 +82,8 @@ func (i *instance) update(ctx context.Context, change compute.Change) (*record, 
 	// next one: who gets no further leaves what will be true by then, and is done by
 	// the same change once more.
 	var written *record
-	if after = after.having(d, had); !same {
+	idle := d.idleDuring(had, has)
+	if after = after.having(d, had, idle); !same || idle != d.idle() {
 		if before.spec.Resources == spec.Resources {
 			err = i.p.write(ctx, i.id, metaRecord, after)
 		} else {
@@ -91,34 +98,49 @@ func (i *instance) update(ctx context.Context, change compute.Change) (*record, 
 	if had == has {
 		return written, nil
 	}
+	now, err := i.takeEffect(ctx, d, change.Apply, after, had, has, written == nil)
+	return cmp.Or(now, written), err
+}
+
+// takeEffect changes the run under way and returns what it has written of that: the
+// record after the change with what has become true. What is left as it was needs no
+// word if same says that there is none yet.
+func (i *instance) takeEffect(ctx context.Context, d *domain, apply compute.ApplyMode, after record, had, has compute.Resources, same bool) (*record, error) {
 	got, refused, err := i.retune(ctx, had, has)
 	if err != nil {
-		return written, err
+		return nil, err
 	}
-	if len(refused) > 0 && change.Apply == compute.ApplyLive {
-		if got != had || !same {
-			after, err = i.undoUpdate(ctx, *before, after.Revision, got, had)
-			written = &after
+	idle, err := i.idleAfter(ctx, d, had, has, got)
+	if err != nil {
+		return nil, err
+	}
+	same = same && got == had && idle == d.idle()
+	if len(refused) > 0 && apply == compute.ApplyLive {
+		if same {
+			return nil, notLive(refused)
 		}
-		return written, errors.Join(notLive(refused), err)
+		now, err := i.undoUpdate(ctx, d, after.Revision, had, has, got)
+		return now, errors.Join(notLive(refused), err)
 	}
-	if same && got == had {
+	if same {
 		return nil, nil
 	}
-	after = after.having(d, got)
+	after = after.having(d, got, idle)
 	if err := i.p.write(ctx, i.id, metaRecord, after); err != nil {
-		return written, err
+		return nil, err
 	}
 	return &after, nil
 }
 
 // undoUpdate gives the run and the record what they had.
-func (i *instance) undoUpdate(ctx context.Context, before record, revision int, got, had compute.Resources) (record, error) {
+func (i *instance) undoUpdate(ctx context.Context, d *domain, revision int, had, has, got compute.Resources) (*record, error) {
 	clean, cancel := i.p.cleanup(ctx)
 	defer cancel()
 	_, _, err := i.retune(clean, got, had)
+	idle, idleErr := i.idleAfter(clean, d, had, has, had)
+	before := d.facts.record.having(d, had, idle)
 	before.Revision = revision + 1
-	return before, errors.Join(err, i.redefine(clean, before))
+	return &before, errors.Join(err, idleErr, i.redefine(clean, before))
 }
 
 // redefine sets the resources and the record.

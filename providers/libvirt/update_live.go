@@ -38,12 +38,24 @@ func (i *instance) liveAfter(ctx context.Context, d *domain, change compute.Chan
 	return had, has, err
 }
 
-// having returns the record with what the run under way has, unless the spec says the
+// having returns the record with what the run under way has.
+func (r record) having(d *domain, live compute.Resources, idle int) record {
+	run := 0
+	if d.state != compute.Stopped {
+		run = d.lastRun()
+	}
+	return r.has(run, live, idle)
+}
+
+// has returns the record with what a run has, 0 being none, unless the spec says the
 // same.
-func (r record) having(d *domain, live compute.Resources) record {
-	r.Live, r.LiveRun = nil, 0
-	if d.state != compute.Stopped && live != r.spec.Resources {
-		r.Live, r.LiveRun = &live, d.lastRun()
+func (r record) has(run int, live compute.Resources, idle int) record {
+	r.Live, r.LiveRun, r.Idle = nil, 0, 0
+	if run != 0 && live != r.spec.Resources {
+		r.Live, r.LiveRun = &live, run
+	}
+	if run != 0 && idle > 0 {
+		r.LiveRun, r.Idle = run, idle
 	}
 	return r
 }
@@ -55,13 +67,17 @@ func notLive(waits resource.Faults) error {
 
 // retunable returns what of other resources a run can be given, and why the rest
 // waits for the next one.
-//
-// Processors do: taking one away that came while the machine ran makes QEMU 7.2 crash
-// at the next device that is plugged in, and so none come.
 func (i *instance) retunable(ctx context.Context, d *domain, had, want compute.Resources) (has compute.Resources, waits resource.Faults, err error) {
 	has = had
 	if want.CPUs != had.CPUs {
-		waits.Add("cpus", "a machine takes processors at its next start")
+		switch reason, err := i.cpusWait(ctx, d, int(want.CPUs)); {
+		case err != nil:
+			return has, nil, err
+		case reason != "":
+			waits.Add("cpus", "%s", reason)
+		default:
+			has.CPUs = want.CPUs
+		}
 	}
 	if want.CPUWeight != had.CPUWeight {
 		_, err := onDomain(ctx, i.p, i.id, func(d *lv.Domain) (struct{}, error) {
@@ -118,6 +134,7 @@ func (i *instance) retune(ctx context.Context, had, has compute.Resources) (got 
 		set     func(context.Context, compute.Resources) error
 		keep    func()
 	}{
+		{"cpus", had.CPUs != has.CPUs, i.setProcessors, func() { got.CPUs = has.CPUs }},
 		{"cpuWeight", had.CPUWeight != has.CPUWeight, i.setWeight, func() { got.CPUWeight = has.CPUWeight }},
 		{"cpuSet", had.CPUSet != has.CPUSet, i.setCPUs, func() { got.CPUSet = has.CPUSet }},
 		{"memory", had.Memory != has.Memory, i.setMemory, func() { got.Memory = has.Memory }},

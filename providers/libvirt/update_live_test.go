@@ -68,7 +68,7 @@ func TestUpdateOfAMachineThatRuns(t *testing.T) {
 		require.Equal(t, before, after)
 	}
 
-	refuses("resources.cpus", func(r *compute.Resources) { r.CPUs, r.Memory = 2, 128*resource.MiB })
+	refuses("resources.cpus", func(r *compute.Resources) { r.CPUs, r.Memory = 9, 128*resource.MiB })
 	require.NoError(t, update(compute.ApplyLive, func(r *compute.Resources) { r.CPUSet = "0" }))
 	require.Contains(t, description(), "<vcpupin vcpu='0' cpuset='0'/>")
 	requirePending()
@@ -88,7 +88,7 @@ func TestUpdateOfAMachineThatRuns(t *testing.T) {
 		requirePending()
 	}
 
-	require.NoError(t, update(compute.ApplyAuto, func(r *compute.Resources) { r.CPUs, r.Memory = 2, 192*resource.MiB }))
+	require.NoError(t, update(compute.ApplyAuto, func(r *compute.Resources) { r.CPUs, r.Memory = 9, 192*resource.MiB }))
 	requirePending("resources.cpus")
 
 	// Nobody saw what became of the memory.

@@ -181,6 +181,9 @@ func wrongLives() []sabotage {
 				return real.Update(ctx, c)
 			}
 		}, ""},
+		{"a quota that waits for the next start", "update", "Update of a running container's processors takes effect", later, ""},
+		{"processors that wait for the next start", "update", "Update of a running machine's processors is what", later, ""},
+		{"memory that waits for the next start", "update", "Update of a running instance's resources takes effect", later, ""},
 		{"an Update that changes nothing", "ensure", "Ensure changes what Update can change", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.update = func(context.Context, compute.Instance, compute.Change) error { return nil }
 		}, ""},
@@ -193,6 +196,19 @@ func wrongLives() []sabotage {
 				return univirt.Sweep(ctx, p, opts)
 			}
 		}, ""},
+	}
+}
+
+// later has all changes wait for the next start, and says of none that it waits.
+func later(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+	s.update = func(ctx context.Context, real compute.Instance, c compute.Change) error {
+		c.Apply = compute.ApplyNextStart
+		return real.Update(ctx, c)
+	}
+	s.info = func(ctx context.Context, real compute.Instance) (compute.Info, error) {
+		info, err := real.Info(ctx)
+		info.Pending = nil
+		return info, err
 	}
 }
 

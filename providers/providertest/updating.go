@@ -16,7 +16,7 @@ import (
 )
 
 func updateCases() []testCase {
-	memory := changes("resources.memory")
+	memory, cpus := changes("resources.memory"), changes("resources.cpus")
 	return []testCase{
 		{"Update patches labels: it sets, replaces, removes, and leaves the others", changes("labels"), updateLabels},
 		{"Update patches annotations, which are free text", changes("annotations"), updateAnnotations},
@@ -30,6 +30,8 @@ func updateCases() []testCase {
 		{"Update of a stopped instance's resources is there at its start", all(memory, has(compute.FeatureExec)), updateStopped},
 		{"Update of a running instance's resources takes effect at once", all(memory, has(compute.FeatureUpdateLive, compute.FeatureExec)), updateLive},
 		{"Update of a running machine's memory is what the guest has, within what it started with", all(memory, has(compute.FeatureUpdateLive, compute.FeatureExec)), updateLiveMachine},
+		{"Update of a running container's processors takes effect at once", all(cpus, has(compute.FeatureUpdateLive, compute.FeatureExec)), updateLiveQuota},
+		{"Update of a running machine's processors is what the guest has", all(cpus, has(compute.FeatureUpdateLive, compute.FeatureExec, compute.FeatureGuest)), updateLiveProcessors},
 		{"Update for the next start leaves the run alone and stands in Pending", all(memory, has(compute.FeatureExec)), updateNextStart},
 		{"Update of what waits for the next start has it take effect, and changes the revision", all(memory, has(compute.FeatureUpdateLive, compute.FeatureExec)), updateWhatWaits},
 		{"Another provider value sees the change", changes("labels"), updateOther},
@@ -233,7 +235,10 @@ func updateLiveMachine(e *env) {
 	if e.s.kind() != compute.VM {
 		panic(leftOut{"a container has no memory of its own"})
 	}
-	inst := e.running("web")
+	spec := e.spec("web", "sleep", "1h")
+	spec.Resources.Memory = 256 * resource.MiB
+	inst := e.create(spec)
+	e.start(inst)
 	begun := e.info(inst).Spec.Resources
 	seen := e.memoryOfGuest(inst)
 	change := func(memory int64, apply compute.ApplyMode) error {
@@ -255,6 +260,72 @@ func updateLiveMachine(e *env) {
 	require.NoError(e, change(begun.Memory+64*resource.MiB, compute.ApplyAuto))
 	require.Equal(e, []string{"resources.memory"}, e.info(inst).Pending)
 	require.Equal(e, seen, e.memoryOfGuest(inst))
+}
+
+func updateLiveQuota(e *env) {
+	e.hasMemoryLimit()
+	quota := func(inst compute.Instance) float64 { return report[guest.Limits](e, inst, "limits").CPUs }
+	inst := e.running("web")
+	for apply, cpus := range map[compute.ApplyMode]float64{compute.ApplyAuto: 0.5, compute.ApplyLive: 0.25} {
+		require.NoError(e, inst.Update(e.ctx, compute.Change{Resources: &compute.Resources{CPUs: cpus}, Apply: apply}))
+		require.Equal(e, cpus, quota(inst))
+		require.Empty(e, e.info(inst).Pending)
+	}
+	now := e.info(inst).Spec.Resources.CPUs
+	e.kill(inst)
+	e.start(inst)
+	require.Equal(e, now, quota(inst), "after another start")
+}
+
+// processorsOfGuest asks a guest how many processors it uses.
+func (e *env) processorsOfGuest(inst compute.Instance) int {
+	e.Helper()
+	n := 0
+	for line := range strings.Lines(e.output(inst, "read", "/proc/cpuinfo")) {
+		if strings.HasPrefix(line, "processor") {
+			n++
+		}
+	}
+	return n
+}
+
+func updateLiveProcessors(e *env) {
+	spec := e.spec("web", "sleep", "1h")
+	spec.Resources.CPUs = 1
+	inst := e.create(spec)
+	e.start(inst)
+	begun := e.info(inst).Spec.Resources
+	change := func(cpus float64, apply compute.ApplyMode) error {
+		r := begun
+		r.CPUs = cpus
+		return inst.Update(e.ctx, compute.Change{Resources: &r, Apply: apply})
+	}
+	has := func(n float64) {
+		e.Helper()
+		require.EqualValues(e, n, e.processorsOfGuest(inst))
+		require.Empty(e, e.info(inst).Pending)
+	}
+	has(begun.CPUs)
+	for _, apply := range []compute.ApplyMode{compute.ApplyLive, compute.ApplyAuto} {
+		require.NoError(e, change(begun.CPUs+1, apply))
+		has(begun.CPUs + 1)
+		require.NoError(e, change(begun.CPUs, apply))
+		has(begun.CPUs)
+	}
+	before := e.info(inst)
+	e.failsField(change(begun.CPUs+0.5, compute.ApplyLive), errdefs.ErrInvalidArgument, "resources.cpus")
+	require.Equal(e, before, e.info(inst))
+	require.NoError(e, change(begun.CPUs+1, compute.ApplyNextStart))
+	waits := e.info(inst)
+	require.Equal(e, []string{"resources.cpus"}, waits.Pending)
+	require.EqualValues(e, begun.CPUs, e.processorsOfGuest(inst))
+	require.NoError(e, change(begun.CPUs+1, compute.ApplyLive))
+	has(begun.CPUs + 1)
+	require.NotEqual(e, waits.Revision, e.info(inst).Revision)
+	require.NoError(e, change(begun.CPUs, compute.ApplyLive))
+	e.kill(inst)
+	e.start(inst)
+	has(begun.CPUs)
 }
 
 func updateWhatWaits(e *env) {

@@ -5,12 +5,14 @@ package fakeguest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"strings"
 
 	"github.com/univirt/univirt/providers/fake"
 	"github.com/univirt/univirt/providers/providertest/guest"
+	"github.com/univirt/univirt/resource"
 )
 
 // Program returns the guest program. It is registered under its path, or under
@@ -32,7 +34,7 @@ func Program() fake.Program {
 			Stderr:   p.Stderr,
 			TTY:      [3]bool{p.TTY, p.TTY, p.TTY},
 			Signals:  signals,
-			Files:    files{p.Files()},
+			Files:    files{p.Files(), p},
 			Disk:     disk{p.Files()},
 			Hostname: func() (string, error) { return p.Hostname(), nil },
 			Listen:   p.Listen,
@@ -90,10 +92,23 @@ func translate(p *fake.Process) (signals <-chan guest.Signal, stop func()) {
 	return to, func() { cancel(); <-done }
 }
 
-// files is the process's file tree.
-type files struct{ *fake.Tree }
+// files is the process's file tree, with what a kernel would say of its machine.
+type files struct {
+	*fake.Tree
+	process *fake.Process
+}
 
 var _ guest.Files = files{}
+
+func (f files) ReadFile(path string) ([]byte, error) {
+	switch limits := f.process.Limits(); path {
+	case "/proc/cpuinfo":
+		return []byte(strings.Repeat("processor\t: 0\n\n", max(1, int(limits.CPUs)))), nil
+	case "/proc/meminfo":
+		return fmt.Appendf(nil, "MemTotal: %d kB\n", limits.Memory/resource.KiB), nil
+	}
+	return f.Tree.ReadFile(path)
+}
 
 // disk is below the same tree: the fake keeps everything in memory.
 type disk struct{ tree *fake.Tree }
