@@ -300,7 +300,7 @@ func (i *instance) removeFiles(ctx context.Context, r *record) error {
 	}
 	var err error
 	if pool != "" {
-		err = i.p.removeDisks(ctx, i.id, pool)
+		err = i.p.removeDisks(ctx, pool, diskFiles(i.id, r)...)
 	}
 	return errors.Join(err, i.p.removePorts(ctx, i.id), i.removeConsole())
 }

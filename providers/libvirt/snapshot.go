@@ -80,19 +80,11 @@ func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec
 	return i.snapshotInfo(k), nil
 }
 
-// newKept is what is to be kept of a domain, if its state allows it. That a memory
-// image is kept makes no difference.
+// newKept is what is to be kept of a domain, if its state allows it.
 func newKept(d *lv.Domain, f *facts, spec compute.SnapshotSpec) (kept, error) {
-	number, detail, err := d.GetState()
+	now, err := resting(d, f)
 	if err != nil {
 		return kept{}, err
-	}
-	now := &domain{facts: f}
-	now.state, _ = stateOf(number, detail)
-	switch now.state {
-	case compute.Stopped, compute.Running, compute.Paused:
-	default:
-		return kept{}, resource.Errorf(errdefs.ErrFailedPrecondition, "the instance is %s", now.state)
 	}
 	if spec.Memory && now.state == compute.Stopped {
 		return kept{}, &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "memory", Err: errors.New("an instance that does not run has no memory to keep")}
