@@ -60,8 +60,8 @@ func newBooting(t testing.TB) *booting {
 	return b
 }
 
-// ours boots a machine by the provider until its agent answers and its address is
-// known.
+// ours boots a machine by the provider until its agent has answered, and its address
+// is known.
 func (b *booting) ours(ctx context.Context) error {
 	spec := machine("web")
 	spec.Networks = []compute.NetworkAttachment{{Network: "lan"}}
@@ -77,7 +77,7 @@ func (b *booting) ours(ctx context.Context) error {
 		_, err = compute.WaitFor(ctx, inst, compute.LevelAddress)
 	}
 	if err == nil {
-		_, err = compute.Output(ctx, inst, "true")
+		_, err = compute.Guest(ctx, inst)
 	}
 	return errors.Join(err, inst.Delete(ctx, compute.DeleteOptions{Force: true}))
 }
@@ -120,8 +120,7 @@ func (b *booting) raw(ctx context.Context, alter func(*compute.Spec)) error {
 		return err
 	}
 	defer n.Free()
-	for leased := false; !leased; {
-		time.Sleep(10 * time.Millisecond) // libvirt tells of no lease
+	for leased := false; ; {
 		leases, err := n.GetDHCPLeases()
 		if err != nil {
 			return err
@@ -129,9 +128,16 @@ func (b *booting) raw(ctx context.Context, alter func(*compute.Spec)) error {
 		for _, l := range leases {
 			leased = leased || strings.EqualFold(l.Mac, b.mac) && (lease{expiry: l.ExpiryTime}).since(run)
 		}
+		if leased {
+			break
+		}
+		time.Sleep(10 * time.Millisecond) // libvirt tells of no lease
 	}
-	if _, err := d.QemuAgentCommand(`{"execute":"guest-ping"}`, 10, 0); err != nil {
-		return err
+	// What compute.Guest asks for.
+	for _, command := range []string{"guest-get-host-name", "guest-get-osinfo"} {
+		if _, err := d.QemuAgentCommand(`{"execute":"`+command+`"}`, 10, 0); err != nil {
+			return err
+		}
 	}
 	return errors.Join(d.Destroy(), d.Undefine())
 }
