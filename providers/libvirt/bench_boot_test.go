@@ -24,8 +24,8 @@ import (
 // boots is how often a machine is booted each way: it takes long.
 const boots = 5
 
-// worstBoot is the bound of the median of ratios to the binding alone.
-const worstBoot = 1.6
+// worstBoot is the bound of the median of ratios to the binding alone, of few rounds.
+const worstBoot = 1.25
 
 // booting makes what boots machines on a network, by the provider and without it.
 type booting struct {
@@ -146,11 +146,18 @@ func TestSpeedBoot(t *testing.T) {
 	speedtest.Measured(t)
 	b := newBooting(t)
 	t.Logf("boot until the agent answers and the address is known; %d rounds; libvirt %s, %s", boots, b.p.version, b.p.hyper.virtType)
-	ratios := speedtest.Race(t, boots,
-		speedtest.Way{Name: "univirt", Do: b.ours},
-		speedtest.Way{Name: "binding", Do: func(ctx context.Context) error { return b.raw(ctx, nil) }},
-	)
-	require.Less(t, ratios[0], worstBoot)
+	race := func() float64 {
+		return speedtest.Race(t, boots,
+			speedtest.Way{Name: "univirt", Do: b.ours},
+			speedtest.Way{Name: "binding", Do: func(ctx context.Context) error { return b.raw(ctx, nil) }},
+		)[0]
+	}
+	ratio := race()
+	if ratio > worstBoot {
+		t.Log("once more: a busy host disturbs a boot")
+		ratio = race()
+	}
+	require.LessOrEqual(t, ratio, worstBoot)
 }
 
 // BenchmarkBoot says what the kinds of machines, kernels and parameters are worth.
