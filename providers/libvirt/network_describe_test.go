@@ -90,7 +90,7 @@ func TestAnEntryServesTheNextWithItsAddress(t *testing.T) {
 		"another MAC": {ID: "1", MAC: first.Endpoints[0].MAC},
 	} {
 		var asked networkState
-		e, err = asked.reserve(goldenID, own.Subnets, e, []netip.Addr{netip.MustParseAddr("10.1.2.9")})
+		_, err = asked.reserve(goldenID, own.Subnets, e, []netip.Addr{netip.MustParseAddr("10.1.2.9")})
 		require.NoError(t, err)
 		u = updatesOf(&live, goldenID, own, asked)
 		require.Len(t, u.addHosts, 1, name)
