@@ -27,7 +27,8 @@ import (
 func WaitFor(ctx context.Context, inst Instance, level Level) (Info, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	w := waiter{inst: inst, level: level, failed: make(chan error, 1)}
-	changed, stop := changes(ctx, inst)
+	var changed <-chan struct{}
+	stop := func() {}
 	defer func() {
 		cancel()
 		w.helpers.Wait()
@@ -40,6 +41,10 @@ func WaitFor(ctx context.Context, inst Instance, level Level) (Info, error) {
 		}
 		if done, err := w.decide(ctx, info); done || err != nil {
 			return info, err
+		}
+		if changed == nil {
+			// A watch begins with what is there, so that nothing is missed.
+			changed, stop = changes(ctx, inst)
 		}
 		select {
 		case <-ctx.Done():

@@ -24,8 +24,8 @@ import (
 // boots is how often a machine is booted each way: it takes long.
 const boots = 5
 
-// worstBoot is the bound of the median of ratios to the binding alone.
-const worstBoot = 1.6
+// worstBoot is the bound of the median of ratios to the binding alone, of few rounds.
+const worstBoot = 1.25
 
 // booting makes what boots machines on a network, by the provider and without it.
 type booting struct {
@@ -60,8 +60,8 @@ func newBooting(t testing.TB) *booting {
 	return b
 }
 
-// ours boots a machine by the provider until its agent answers and its address is
-// known.
+// ours boots a machine by the provider until its agent has answered, and its address
+// is known.
 func (b *booting) ours(ctx context.Context) error {
 	spec := machine("web")
 	spec.Networks = []compute.NetworkAttachment{{Network: "lan"}}
@@ -77,7 +77,7 @@ func (b *booting) ours(ctx context.Context) error {
 		_, err = compute.WaitFor(ctx, inst, compute.LevelAddress)
 	}
 	if err == nil {
-		_, err = compute.Output(ctx, inst, "true")
+		_, err = compute.Guest(ctx, inst)
 	}
 	return errors.Join(err, inst.Delete(ctx, compute.DeleteOptions{Force: true}))
 }
@@ -120,8 +120,7 @@ func (b *booting) raw(ctx context.Context, alter func(*compute.Spec)) error {
 		return err
 	}
 	defer n.Free()
-	for leased := false; !leased; {
-		time.Sleep(10 * time.Millisecond) // libvirt tells of no lease
+	for leased := false; ; {
 		leases, err := n.GetDHCPLeases()
 		if err != nil {
 			return err
@@ -129,9 +128,16 @@ func (b *booting) raw(ctx context.Context, alter func(*compute.Spec)) error {
 		for _, l := range leases {
 			leased = leased || strings.EqualFold(l.Mac, b.mac) && (lease{expiry: l.ExpiryTime}).since(run)
 		}
+		if leased {
+			break
+		}
+		time.Sleep(10 * time.Millisecond) // libvirt tells of no lease
 	}
-	if _, err := d.QemuAgentCommand(`{"execute":"guest-ping"}`, 10, 0); err != nil {
-		return err
+	// What compute.Guest asks for.
+	for _, command := range []string{"guest-get-host-name", "guest-get-osinfo"} {
+		if _, err := d.QemuAgentCommand(`{"execute":"`+command+`"}`, 10, 0); err != nil {
+			return err
+		}
 	}
 	return errors.Join(d.Destroy(), d.Undefine())
 }
@@ -140,11 +146,18 @@ func TestSpeedBoot(t *testing.T) {
 	speedtest.Measured(t)
 	b := newBooting(t)
 	t.Logf("boot until the agent answers and the address is known; %d rounds; libvirt %s, %s", boots, b.p.version, b.p.hyper.virtType)
-	ratios := speedtest.Race(t, boots,
-		speedtest.Way{Name: "univirt", Do: b.ours},
-		speedtest.Way{Name: "binding", Do: func(ctx context.Context) error { return b.raw(ctx, nil) }},
-	)
-	require.Less(t, ratios[0], worstBoot)
+	race := func() float64 {
+		return speedtest.Race(t, boots,
+			speedtest.Way{Name: "univirt", Do: b.ours},
+			speedtest.Way{Name: "binding", Do: func(ctx context.Context) error { return b.raw(ctx, nil) }},
+		)[0]
+	}
+	ratio := race()
+	if ratio > worstBoot {
+		t.Log("once more: a busy host disturbs a boot")
+		ratio = race()
+	}
+	require.LessOrEqual(t, ratio, worstBoot)
 }
 
 // BenchmarkBoot says what the kinds of machines, kernels and parameters are worth.

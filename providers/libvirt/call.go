@@ -4,6 +4,7 @@ package libvirt
 
 import (
 	"context"
+	"errors"
 
 	"github.com/containerd/errdefs"
 	lv "libvirt.org/go/libvirt"
@@ -109,5 +110,38 @@ func onDomain[T any](ctx context.Context, p *Provider, id string, do func(*lv.Do
 		}
 		defer d.Free()
 		return do(d)
+	})
+}
+
+// onOwned makes a call on the domain of an instance that may be changed, with what its
+// description says of it: all in one go, where each question for itself would take as
+// long as the next.
+func onOwned[T any](ctx context.Context, i *instance, do func(*lv.Domain, *facts) (T, error)) (T, error) {
+	return call(ctx, i.p, func(c *lv.Connect) (out T, err error) {
+		defer func() {
+			if errors.Is(err, lv.ERR_NO_DOMAIN) {
+				err = errNotFound()
+			}
+		}()
+		d, err := c.LookupDomainByUUIDString(i.id)
+		if err != nil {
+			return out, err
+		}
+		defer d.Free()
+		description, err := d.GetXMLDesc(lv.DOMAIN_XML_INACTIVE)
+		if err != nil {
+			return out, err
+		}
+		f, err := readFacts(description)
+		if err == nil {
+			err = i.meet(f)
+		}
+		if err == nil {
+			err = f.owned()
+		}
+		if err != nil {
+			return out, err
+		}
+		return do(d, f)
 	})
 }

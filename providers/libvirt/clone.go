@@ -39,15 +39,25 @@ func (i *instance) Clone(ctx context.Context, opts compute.CloneOptions) (comput
 	return i.p.handle(id, opts.Name), nil
 }
 
+// resting finds whether a domain is in a state in which its disk can be copied. That a
+// memory image is kept makes no difference.
+func resting(d *lv.Domain, f *facts) (*domain, error) {
+	number, detail, err := d.GetState()
+	if err != nil {
+		return nil, err
+	}
+	now := &domain{id: f.uuid, facts: f}
+	switch now.state, _ = stateOf(number, detail); now.state {
+	case compute.Stopped, compute.Running, compute.Paused:
+		return now, nil
+	}
+	return nil, resource.Errorf(errdefs.ErrFailedPrecondition, "the instance is %s", now.state)
+}
+
 func (i *instance) clone(ctx context.Context, id string, opts compute.CloneOptions) error {
-	d, err := i.loadOwned(ctx, "")
+	d, err := onOwned(ctx, i, resting)
 	if err != nil {
 		return err
-	}
-	switch d.state {
-	case compute.Stopped, compute.Running, compute.Paused, compute.Suspended:
-	default:
-		return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance is %s", d.state)
 	}
 	before := d.facts.record
 	if before.spec.Native.For(Scheme) != nil {
@@ -143,19 +153,11 @@ func errLostDisk(file string) error {
 // copyRoot makes the first disk of a copy.
 func (i *instance) copyRoot(ctx context.Context, d *domain, id, snapshot string) error {
 	disks := d.facts.record.Disks
+	if snapshot == "" && !d.state.Active() {
+		return i.copyStopped(ctx, disks.Pool, id)
+	}
 	to, err := onVolume(ctx, i.p, disks.Pool, rootFile(i.id), func(_ *lv.Connect, v *lv.StorageVol) (libvirtxml.StorageVolume, error) {
-		var own libvirtxml.StorageVolume
-		text, err := v.GetXMLDesc(0)
-		if err == nil {
-			err = own.Unmarshal(text)
-		}
-		if err == nil && (own.BackingStore == nil || own.BackingStore.Format == nil || own.Capacity == nil) {
-			err = resource.Errorf(errdefs.ErrFailedPrecondition, "the instance's first disk is no overlay of its image")
-		}
-		if err != nil {
-			return own, err
-		}
-		return overlay(rootFile(id), int64(own.Capacity.Value), own.BackingStore.Path, own.BackingStore.Format.Type), nil
+		return likeRoot(v, id)
 	})
 	if isNotFound(err) {
 		err = errLostDisk(rootFile(i.id))
@@ -166,11 +168,54 @@ func (i *instance) copyRoot(ctx context.Context, d *domain, id, snapshot string)
 	if snapshot != "" {
 		return i.copyKept(ctx, disks, to, snapshot)
 	}
-	from := content{source: disks.Pool, from: rootFile(i.id)}
-	if d.state.Active() {
-		from.live = user{ref: i.p.ref(resource.KindInstance, d.facts.record.Name, i.id), disk: rootTarget}
+	live := user{ref: i.p.ref(resource.KindInstance, d.facts.record.Name, i.id), disk: rootTarget}
+	return i.p.copyLive(ctx, disks.Pool, to, content{source: disks.Pool, from: rootFile(i.id), live: live})
+}
+
+// copyStopped makes the first disk of a copy while nobody writes to the original's, in
+// one go.
+func (i *instance) copyStopped(ctx context.Context, pool, id string) error {
+	_, err := transfer(ctx, i.p, func(_ context.Context, c *lv.Connect) (struct{}, error) {
+		found, err := c.LookupStoragePoolByName(pool)
+		if err != nil {
+			return struct{}{}, err
+		}
+		defer found.Free()
+		source, err := lookupIn(found, pool == i.p.opts.Pool, rootFile(i.id))
+		if err != nil {
+			return struct{}{}, err
+		}
+		defer source.Free()
+		to, err := likeRoot(source, id)
+		if err != nil {
+			return struct{}{}, err
+		}
+		changes(ctx)
+		made, err := makeFile(found, to, source)
+		if err != nil {
+			return struct{}{}, err
+		}
+		return struct{}{}, made.Free()
+	})
+	if isNotFound(err) {
+		err = errLostDisk(rootFile(i.id))
 	}
-	return i.p.copyTo(ctx, disks.Pool, to, from)
+	return err
+}
+
+// likeRoot describes the first disk of a copy, by that of its original.
+func likeRoot(v *lv.StorageVol, id string) (own libvirtxml.StorageVolume, err error) {
+	text, err := v.GetXMLDesc(0)
+	if err == nil {
+		err = own.Unmarshal(text)
+	}
+	if err == nil && (own.BackingStore == nil || own.BackingStore.Format == nil || own.Capacity == nil) {
+		err = resource.Errorf(errdefs.ErrFailedPrecondition, "the instance's first disk is no overlay of its image")
+	}
+	if err != nil {
+		return own, err
+	}
+	return overlay(rootFile(id), int64(own.Capacity.Value), own.BackingStore.Path, own.BackingStore.Format.Type), nil
 }
 
 // copyKept makes the first disk of a copy as a snapshot has it. Libvirt has no way to

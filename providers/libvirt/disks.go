@@ -32,6 +32,18 @@ type imageUse struct {
 func rootFile(id string) string { return id + ".root.qcow2" }
 func seedFile(id string) string { return id + ".seed.iso" }
 
+// diskFiles are the files that an instance has by its record; all that it may have where
+// that is not known any more.
+func diskFiles(id string, r *record) (files []string) {
+	if r == nil || r.Disks != nil && r.Disks.Image != nil {
+		files = append(files, rootFile(id))
+	}
+	if r == nil || r.spec.CloudInit != nil {
+		files = append(files, seedFile(id))
+	}
+	return files
+}
+
 // rootTarget is the name of the first disk.
 const rootTarget = "vda"
 

@@ -4,6 +4,7 @@ package libvirt
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"time"
 
@@ -14,7 +15,8 @@ import (
 // Libvirt tells when a guest's agent comes, but not when the guest has got its
 // address. So where somebody has asked for an instance that has none yet, that is
 // looked after for a while, and told to those who watch: when libvirt writes a lease
-// down on this host, and now and then, as not all addresses are leased.
+// down on this host, and now and then, more often where an address is awaited that is
+// not leased, or on another host.
 
 const (
 	soonest  = 100 * time.Millisecond
@@ -60,6 +62,7 @@ func (p *Provider) expectAddress(id string) {
 		defer cancel()
 		leased, stop := p.leases.await(p.here(leaseFolder))
 		defer stop()
+		told := leased != nil && p.opts.local()
 		for pause := soonest; ; pause = min(pause*5/4, latest) {
 			timer := time.NewTimer(pause)
 			select {
@@ -78,9 +81,14 @@ func (p *Provider) expectAddress(id string) {
 			if err != nil {
 				continue // the hypervisor may come back
 			}
-			if _, waiting, err := p.endpointsNow(ctx, d); err == nil && waiting == 0 {
+			all, waiting, err := p.endpointsNow(ctx, d)
+			if err == nil && waiting == 0 {
 				p.feed.tell(happening{id: id, reason: resource.ReasonReady, at: time.Now().UTC()})
 				return
+			}
+			if err == nil && told && !slices.ContainsFunc(all, silent) {
+				// A guest is not held up by questions to which the answer is told.
+				pause = latest
 			}
 		}
 	})

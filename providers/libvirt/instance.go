@@ -52,19 +52,28 @@ func (i *instance) ref() resource.Ref {
 
 func (i *instance) fail(op string, err error) error { return resource.Fail(op, i.ref(), err) }
 
-// load reads the instance's domain. One of another namespace is not there.
+// load reads the instance's domain.
 func (i *instance) load(ctx context.Context) (*domain, error) {
 	d, err := i.p.read(ctx, i.id)
 	if err != nil {
 		return nil, err
 	}
-	if !i.p.ours(d.facts) {
-		return nil, errNotFound()
-	}
-	if r := d.facts.record; r != nil && i.name.Load() == nil {
-		i.name.Store(&r.Name)
+	if err := i.meet(d.facts); err != nil {
+		return nil, err
 	}
 	return d, nil
+}
+
+// meet takes what was read of the instance's domain. One of another namespace is not
+// there.
+func (i *instance) meet(f *facts) error {
+	if !i.p.ours(f) {
+		return errNotFound()
+	}
+	if f.record != nil && i.name.Load() == nil {
+		i.name.Store(&f.record.Name)
+	}
+	return nil
 }
 
 // loadOwned is load for an operation that changes the instance.

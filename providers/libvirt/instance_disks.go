@@ -134,9 +134,9 @@ func (p *Provider) makeSeed(ctx context.Context, id, pool string, spec compute.S
 	return err
 }
 
-// removeDisks removes the disks that are an instance's own. A pool that is not there
-// has none, and is not made.
-func (p *Provider) removeDisks(ctx context.Context, id, pool string) error {
+// removeDisks removes the disks that are an instance's own, of these files. A pool that
+// is not there has none, and is not made.
+func (p *Provider) removeDisks(ctx context.Context, pool string, files ...string) error {
 	changes(ctx)
 	return act(ctx, p, func(c *lv.Connect) error {
 		found, err := c.LookupStoragePoolByName(pool)
@@ -147,25 +147,26 @@ func (p *Provider) removeDisks(ctx context.Context, id, pool string) error {
 			return err
 		}
 		defer found.Free()
-		_, err = inPool(found, pool == p.opts.Pool, func(pool *lv.StoragePool) (struct{}, error) {
-			for _, file := range []string{rootFile(id), seedFile(id)} {
-				v, err := pool.LookupStorageVolByName(file)
-				if errors.Is(err, lv.ERR_NO_STORAGE_VOL) {
-					continue
-				}
-				if err != nil {
-					return struct{}{}, err
-				}
-				err = v.Delete(lv.STORAGE_VOL_DELETE_NORMAL)
-				_ = v.Free()
-				if err != nil && !errors.Is(err, lv.ERR_NO_STORAGE_VOL) {
-					return struct{}{}, err
-				}
+		for _, file := range files {
+			if err := removeIn(found, pool == p.opts.Pool, file); err != nil {
+				return err
 			}
-			return struct{}{}, nil
-		})
-		return err
+		}
+		return nil
 	})
+}
+
+// removeIn removes a file of a pool. That there is none is nil.
+func removeIn(pool *lv.StoragePool, own bool, file string) error {
+	v, err := lookupIn(pool, own, file)
+	if err == nil {
+		err = v.Delete(lv.STORAGE_VOL_DELETE_NORMAL)
+		_ = v.Free()
+	}
+	if errors.Is(err, lv.ERR_NO_STORAGE_VOL) {
+		return nil
+	}
+	return err
 }
 
 // undoDisks removes the disks of an instance that was not made.
@@ -175,8 +176,9 @@ func (p *Provider) undoDisks(ctx context.Context, id string, r record) {
 	}
 	clean, cancel := p.cleanup(ctx)
 	defer cancel()
-	if err := p.removeDisks(clean, id, r.Disks.Pool); err != nil {
-		p.later(func(ctx context.Context) bool { return p.removeDisks(ctx, id, r.Disks.Pool) == nil })
+	files := diskFiles(id, &r)
+	if err := p.removeDisks(clean, r.Disks.Pool, files...); err != nil {
+		p.later(func(ctx context.Context) bool { return p.removeDisks(ctx, r.Disks.Pool, files...) == nil })
 	}
 }
 

@@ -59,8 +59,15 @@ var reads = []uint32{
 // listen makes the socket, which ends with the test.
 func (d *deadline) listen(t *testing.T, daemon string) {
 	t.Helper()
-	d.socket = filepath.Join(t.TempDir(), "s")
-	l, err := net.Listen("unix", d.socket)
+	d.socket = relay(t, daemon, d.serve)
+}
+
+// relay makes a socket in front of a daemon's, which ends with the test, and has what
+// connects to it served.
+func relay(t *testing.T, daemon string, serve func(client, server net.Conn)) (socket string) {
+	t.Helper()
+	socket = filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", socket)
 	require.NoError(t, err)
 	var over sync.WaitGroup
 	t.Cleanup(func() { _ = l.Close(); over.Wait() })
@@ -75,9 +82,10 @@ func (d *deadline) listen(t *testing.T, daemon string) {
 				_ = client.Close()
 				return
 			}
-			over.Go(func() { d.serve(client, server) })
+			over.Go(func() { serve(client, server) })
 		}
 	})
+	return socket
 }
 
 // serve joins two connections until one ends.

@@ -251,6 +251,10 @@ var operations = []operation{
 	}, onInstance(func(ctx context.Context, inst compute.Instance) error {
 		return inst.Delete(ctx, compute.DeleteOptions{})
 	})},
+	{"clone instance", plainInstance, onInstance(func(ctx context.Context, inst compute.Instance) error {
+		_, err := inst.(compute.Cloner).Clone(ctx, compute.CloneOptions{Name: "clone"})
+		return err
+	})},
 	{"create instance snapshot", plainInstance, createInstanceSnapshot},
 	{"revert instance", both(plainInstance, named(createInstanceSnapshot)), onInstanceSnapshots(func(ctx context.Context, s compute.Snapshotter) error {
 		return s.RevertSnapshot(ctx, "kept", compute.RevertOptions{})

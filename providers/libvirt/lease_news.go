@@ -19,7 +19,7 @@ type leaseNews struct {
 }
 
 // await returns a channel that is sent something when leases have changed, until stop
-// is called. Where the folder cannot be watched, nothing ever comes.
+// is called. Where the folder cannot be watched, it is nil.
 func (n *leaseNews) await(dir string) (changed <-chan struct{}, stop func()) {
 	c := make(chan struct{}, 1)
 	n.mu.Lock()
@@ -32,7 +32,10 @@ func (n *leaseNews) await(dir string) (changed <-chan struct{}, stop func()) {
 		}
 	}
 	n.waits[c] = struct{}{}
-	return c, func() {
+	if n.watch != nil {
+		changed = c
+	}
+	return changed, func() {
 		n.mu.Lock()
 		defer n.mu.Unlock()
 		delete(n.waits, c)

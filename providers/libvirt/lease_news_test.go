@@ -41,7 +41,8 @@ func TestLeaseNews(t *testing.T) {
 		stopOther()
 		n.watched.Wait()
 	}
-	_, stop := n.await(filepath.Join(dir, "none-such"))
+	nothing, stop := n.await(filepath.Join(dir, "none-such"))
+	require.Nil(t, nothing)
 	stop()
 	n.watched.Wait()
 }

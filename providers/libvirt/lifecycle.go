@@ -27,7 +27,7 @@ var (
 func (i *instance) Start(ctx context.Context, opts compute.StartOptions) error {
 	return i.change(ctx, "start", func(ctx context.Context) error {
 		err := i.p.locked(ctx, i.id, func() error {
-			return i.withVolumes(ctx, func() error { return i.start(ctx, opts, 0) })
+			return i.withVolumes(ctx, func(d *domain) error { return i.start(ctx, d, opts, 0) })
 		})
 		if err == nil {
 			i.p.feed.settle(ctx, i.id, compute.Running)
@@ -36,10 +36,13 @@ func (i *instance) Start(ctx context.Context, opts compute.StartOptions) error {
 	})
 }
 
-// start begins a run, the how manieth restart of a row it is.
-func (i *instance) start(ctx context.Context, opts compute.StartOptions, restarts int) error {
-	d, err := i.loadOwned(ctx, opts.IfRevision)
-	if err != nil {
+// start begins a run of the domain as it has just been read, the how manieth restart of
+// a row it is.
+func (i *instance) start(ctx context.Context, d *domain, opts compute.StartOptions, restarts int) error {
+	if err := d.owned(); err != nil {
+		return err
+	}
+	if err := d.checkRevision(opts.IfRevision); err != nil {
 		return err
 	}
 	to, err := compute.CheckTransition(d.state, compute.OpStart)
@@ -303,7 +306,7 @@ func (i *instance) removeFiles(ctx context.Context, r *record) error {
 	}
 	var err error
 	if pool != "" {
-		err = i.p.removeDisks(ctx, i.id, pool)
+		err = i.p.removeDisks(ctx, pool, diskFiles(i.id, r)...)
 	}
 	return errors.Join(err, i.p.removePorts(ctx, i.id), i.removeConsole())
 }

@@ -56,6 +56,8 @@ type session struct {
 	free  chan *lv.Connect
 	spare int
 	lost  chan struct{}
+	// transfers is a connection of a transfer that is over.
+	transfers chan *lv.Connect
 	// why is the reason of the loss, set before lost is closed.
 	why   error
 	once  sync.Once
@@ -125,6 +127,32 @@ func (s *session) leave(c *lv.Connect) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.spare++
+}
+
+// takeSpare returns the connection of a transfer before; nil where there is none that
+// is alive.
+func (s *session) takeSpare() *lv.Connect {
+	select {
+	case c := <-s.transfers:
+		if alive, err := c.IsAlive(); err == nil && alive {
+			return c
+		}
+		_, _ = c.Close()
+	default:
+	}
+	return nil
+}
+
+// putSpare keeps the connection of a transfer that went well for another.
+func (s *session) putSpare(c *lv.Connect, well bool) {
+	if well {
+		select {
+		case s.transfers <- c:
+			return
+		default:
+		}
+	}
+	_, _ = c.Close()
 }
 
 func (s *session) lose(why error) {
@@ -316,7 +344,7 @@ func (l *link) dial() (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &session{conn: conn, lost: make(chan struct{})}
+	s := &session{conn: conn, lost: make(chan struct{}), transfers: make(chan *lv.Connect, 1)}
 	if !strings.HasPrefix(l.uri, "test:") {
 		s.spare = atOnce - 1
 		s.free = make(chan *lv.Connect, atOnce)
@@ -374,6 +402,9 @@ func (l *link) end(s *session) {
 		if c := <-s.free; c != s.conn {
 			_, _ = c.Close()
 		}
+	}
+	if c := s.takeSpare(); c != nil {
+		_, _ = c.Close()
 	}
 	_, _ = s.conn.Close()
 	s.lose(errLost)

@@ -127,11 +127,14 @@ func noVolume(field, name string) error {
 }
 
 // withVolumes runs a start, which nobody on this host replaces the content of the
-// instance's volumes at the same time as.
-func (i *instance) withVolumes(ctx context.Context, do func() error) error {
+// instance's volumes at the same time as, with the domain as it is then.
+func (i *instance) withVolumes(ctx context.Context, do func(*domain) error) error {
 	d, err := i.load(ctx)
-	if err != nil || d.facts.record == nil || len(d.facts.record.Volumes) == 0 {
-		return do()
+	if err != nil {
+		return err
+	}
+	if d.facts.record == nil || len(d.facts.record.Volumes) == 0 {
+		return do(d)
 	}
 	ids := slices.Collect(maps.Values(d.facts.record.Volumes))
 	return i.p.lockedAll(ctx, ids, func() error {
@@ -142,7 +145,11 @@ func (i *instance) withVolumes(ctx context.Context, do func() error) error {
 				return err
 			}
 		}
-		return do()
+		d, err := i.load(ctx)
+		if err != nil {
+			return err
+		}
+		return do(d)
 	})
 }
 

@@ -51,7 +51,7 @@ func describeNetwork(id, name string, spec network.Spec, state networkState) (st
 		ip := libvirtxml.NetworkIP{Address: s.Gateway.String(), Prefix: uint(s.CIDR.Bits())}
 		if s.CIDR.Addr().Is6() {
 			ip.Family = "ipv6"
-		} else if hosts := dhcpHosts(state); len(hosts) > 0 {
+		} else if hosts := append(dhcpHosts(state), spareHosts(id, spec, state)...); len(hosts) > 0 {
 			ip.DHCP = &libvirtxml.NetworkDHCP{Hosts: hosts}
 		}
 		n.IPs = append(n.IPs, ip)
@@ -63,8 +63,8 @@ func describeNetwork(id, name string, spec network.Spec, state networkState) (st
 	return n.Marshal()
 }
 
-// dhcpHosts are the addresses that guests are given who ask: a MAC that no endpoint
-// has gets none.
+// dhcpHosts are the addresses that guests are given who ask. Beside them there are but
+// those of MACs that the endpoints will have that come next.
 func dhcpHosts(state networkState) []libvirtxml.NetworkDHCPHost {
 	var hosts []libvirtxml.NetworkDHCPHost
 	for _, e := range state.Endpoints {
@@ -75,6 +75,46 @@ func dhcpHosts(state networkState) []libvirtxml.NetworkDHCPHost {
 		}
 	}
 	return hosts
+}
+
+// spares is for how many endpoints there is an entry before they are made. An entry more
+// takes libvirt longer than all else that it takes to plug a machine in, some 300 ms,
+// as it writes the rules of the firewall anew (libvirt 9.0.0).
+const spares = 16
+
+// spareHosts are the entries of the endpoints that come next, whose MACs are made of
+// their addresses. They do nothing before there is a machine with such a MAC.
+func spareHosts(id string, spec network.Spec, state networkState) []libvirtxml.NetworkDHCPHost {
+	n := slices.IndexFunc(spec.Subnets, func(s network.Subnet) bool { return s.CIDR.Addr().Is4() })
+	if n < 0 {
+		return nil
+	}
+	var hosts []libvirtxml.NetworkDHCPHost
+	s := spec.Subnets[n]
+	for a := s.First; !s.Last.Less(a) && len(hosts) < spares; a = a.Next() {
+		if mac := spareMAC(id, spec, n, a); a != s.Gateway && !state.hasAddress(a) && !state.hasMAC(mac) {
+			hosts = append(hosts, libvirtxml.NetworkDHCPHost{MAC: mac.String(), IP: a.String()})
+		}
+	}
+	return hosts
+}
+
+// spareMAC is the MAC of whoever gets an address of the n-th subnet without asking for
+// anything.
+func spareMAC(id string, spec network.Spec, n int, a netip.Addr) network.HardwareAddr {
+	addresses := make([]netip.Addr, len(spec.Subnets))
+	addresses[n] = a
+	return macOf(id, addresses, 0)
+}
+
+// spare reports whether an entry may stay although nobody has its address: whoever gets
+// that next has the same MAC, unless somebody is there who asked for one of the two.
+func spare(host libvirtxml.NetworkDHCPHost, id string, spec network.Spec, want []libvirtxml.NetworkDHCPHost) bool {
+	a, err := netip.ParseAddr(host.IP)
+	n := slices.IndexFunc(spec.Subnets, func(s network.Subnet) bool { return err == nil && a.Is4() && s.CIDR.Contains(a) })
+	return n >= 0 && strings.EqualFold(host.MAC, spareMAC(id, spec, n, a).String()) && !slices.ContainsFunc(want, func(w libvirtxml.NetworkDHCPHost) bool {
+		return w.IP == host.IP || strings.EqualFold(w.MAC, host.MAC)
+	})
 }
 
 // dnsHosts are the names of the network. Libvirt has one entry for an address, and
@@ -172,8 +212,9 @@ type updates struct {
 	dropNames, addNames []libvirtxml.NetworkDNSHost
 }
 
-// updatesOf compares. The entries that libvirt gives are of one IPv4 subnet.
-func updatesOf(live *libvirtxml.Network, spec network.Spec, state networkState) updates {
+// updatesOf compares. The entries that libvirt gives are of one IPv4 subnet. Those of
+// addresses that nobody has any more stay where they are of use again.
+func updatesOf(live *libvirtxml.Network, id string, spec network.Spec, state networkState) updates {
 	var u updates
 	var have []libvirtxml.NetworkDHCPHost
 	for _, ip := range live.IPs {
@@ -183,7 +224,11 @@ func updatesOf(live *libvirtxml.Network, spec network.Spec, state networkState) 
 	}
 	sameHost := func(a, b libvirtxml.NetworkDHCPHost) bool { return strings.EqualFold(a.MAC, b.MAC) && a.IP == b.IP }
 	want := dhcpHosts(state)
-	u.dropHosts = missing(have, want, sameHost)
+	for _, host := range missing(have, want, sameHost) {
+		if !spare(host, id, spec, want) {
+			u.dropHosts = append(u.dropHosts, host)
+		}
+	}
 	u.addHosts = missing(want, have, sameHost)
 	if !spec.DNS.Disabled {
 		var named []libvirtxml.NetworkDNSHost

@@ -39,7 +39,7 @@ func TestNetworksOfSpecs(t *testing.T) {
 			own := networkChoices(spec)
 			var state networkState
 			for _, e := range []endpointRecord{{ID: "1", Name: "web", Aliases: []string{"service"}}, {ID: "2", Name: "db", Aliases: []string{"service"}}} {
-				_, err := state.reserve("net", own.Subnets, e, nil)
+				_, err := state.reserve(goldenID, own.Subnets, e, nil)
 				require.NoError(t, err)
 			}
 			got, err := describeNetwork(goldenID, "team.lan", own, state)
@@ -56,13 +56,55 @@ func TestNetworksOfSpecs(t *testing.T) {
 			var live libvirtxml.Network
 			require.NoError(t, live.Unmarshal(got))
 			if spec.External != network.Bridged {
-				assert.Equal(t, updates{}, updatesOf(&live, own, state))
-				changes := updatesOf(&libvirtxml.Network{}, own, state)
+				assert.Equal(t, updates{}, updatesOf(&live, goldenID, own, state))
+				changes := updatesOf(&libvirtxml.Network{}, goldenID, own, state)
 				assert.Len(t, changes.addHosts, 2)
 				assert.Equal(t, own.Subnets[0].CIDR, subnetsOf(&live)[0].CIDR)
 			}
 		})
 	}
+}
+
+// TestAnEntryServesTheNextWithItsAddress has endpoints come and go, which leaves the
+// entries for those to come as they are.
+func TestAnEntryServesTheNextWithItsAddress(t *testing.T) {
+	own := networkChoices(network.Spec{Name: "lan", Subnets: subnets("10.1.2.0/24", "fd00:1::/64")})
+	var none networkState
+	text, err := describeNetwork(goldenID, "team.lan", own, none)
+	require.NoError(t, err)
+	var live libvirtxml.Network
+	require.NoError(t, live.Unmarshal(text))
+	hosts := &live.IPs[0].DHCP.Hosts
+	require.Len(t, *hosts, spares)
+
+	first := none
+	_, err = first.reserve(goldenID, own.Subnets, endpointRecord{ID: "1", Name: "web"}, nil)
+	require.NoError(t, err)
+	u := updatesOf(&live, goldenID, own, first)
+	assert.Empty(t, u.addHosts)
+	assert.Empty(t, u.dropHosts)
+	assert.NotEmpty(t, u.addNames)
+
+	// Whoever asks for a MAC gets an entry in the place of that one, and takes it along.
+	for name, e := range map[string]endpointRecord{
+		"an address":  {ID: "1", MAC: network.HardwareAddr{0x52, 0x54, 0, 1, 2, 3}},
+		"another MAC": {ID: "1", MAC: first.Endpoints[0].MAC},
+	} {
+		var asked networkState
+		_, err = asked.reserve(goldenID, own.Subnets, e, []netip.Addr{netip.MustParseAddr("10.1.2.9")})
+		require.NoError(t, err)
+		u = updatesOf(&live, goldenID, own, asked)
+		require.Len(t, u.addHosts, 1, name)
+		for _, gone := range u.dropHosts {
+			assert.True(t, gone.IP == u.addHosts[0].IP || gone.MAC == u.addHosts[0].MAC, name)
+		}
+		assert.NotEmpty(t, u.dropHosts, name)
+		also := live
+		also.IPs = []libvirtxml.NetworkIP{{DHCP: &libvirtxml.NetworkDHCP{Hosts: u.addHosts}}}
+		assert.Equal(t, u.addHosts, updatesOf(&also, goldenID, own, none).dropHosts, name)
+	}
+	stray := libvirtxml.Network{IPs: []libvirtxml.NetworkIP{{DHCP: &libvirtxml.NetworkDHCP{Hosts: []libvirtxml.NetworkDHCPHost{{MAC: "52:54:00:00:00:01", IP: "?"}}}}}}
+	assert.Len(t, updatesOf(&stray, goldenID, own, none).dropHosts, 1)
 }
 
 func TestSpellings(t *testing.T) {

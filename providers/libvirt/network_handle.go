@@ -230,7 +230,7 @@ func (h *networkHandle) synchronise(ctx context.Context, d document) error {
 			return err
 		}
 		changes(ctx)
-		err = h.networks().onNetwork(ctx, h.id, func(n *lv.Network) error { return updateEntries(n, spec, state) })
+		err = h.networks().onNetwork(ctx, h.id, func(n *lv.Network) error { return updateEntries(n, h.id, spec, state) })
 		if err != nil && !isNotFound(err) {
 			return fmt.Errorf("tell the network's server: %w", err)
 		}
@@ -246,7 +246,7 @@ func (h *networkHandle) synchronise(ctx context.Context, d document) error {
 }
 
 // updateEntries changes a network's entries where they are not what they should be.
-func updateEntries(n *lv.Network, spec network.Spec, state networkState) error {
+func updateEntries(n *lv.Network, id string, spec network.Spec, state networkState) error {
 	text, err := n.GetXMLDesc(lv.NetworkXMLFlags(0))
 	if err != nil {
 		return err
@@ -267,7 +267,7 @@ func updateEntries(n *lv.Network, spec network.Spec, state networkState) error {
 			at = i
 		}
 	}
-	u := updatesOf(&live, spec, state)
+	u := updatesOf(&live, id, spec, state)
 	send := func(command lv.NetworkUpdateCommand, section lv.NetworkUpdateSection, parent int, text string, err error) error {
 		if err != nil {
 			return err

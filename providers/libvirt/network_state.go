@@ -161,6 +161,12 @@ func newMAC(of string) network.HardwareAddr {
 	return network.HardwareAddr{0x52, 0x54, 0x00, sum[0], sum[1], sum[2]}
 }
 
+// macOf is the MAC of who has the addresses, at the first try unless somebody asked for
+// the same one.
+func macOf(of string, addresses []netip.Addr, try int) network.HardwareAddr {
+	return newMAC(fmt.Sprint(of, addresses, try))
+}
+
 // madeOf is the address that a guest makes of a /64 and its MAC, the modified EUI-64
 // of RFC 4291, appendix A.
 func madeOf(subnet netip.Prefix, mac network.HardwareAddr) netip.Addr {
@@ -204,7 +210,7 @@ func (s *networkState) reserve(of string, subnets []network.Subnet, e endpointRe
 		}
 	}
 	for try := 0; len(e.MAC) == 0; try++ {
-		if mac := newMAC(fmt.Sprint(of, addresses, try)); !s.hasMAC(mac) {
+		if mac := macOf(of, addresses, try); !s.hasMAC(mac) {
 			e.MAC = mac
 		}
 	}

@@ -26,6 +26,13 @@ var filePools = []string{"dir", "fs", "netfs"}
 // onPool makes a call on a pool of libvirt's. It is looked up each time; the
 // provider's own is made where it is not there, and started where it stands still.
 func onPool[T any](ctx context.Context, p *Provider, name string, do func(*lv.Connect, *lv.StoragePool) (T, error)) (T, error) {
+	return foundPool(ctx, p, name, func(c *lv.Connect, pool *lv.StoragePool) (T, error) {
+		return inPool(pool, name == p.opts.Pool, func(pool *lv.StoragePool) (T, error) { return do(c, pool) })
+	})
+}
+
+// foundPool is onPool for what starts the pool by itself.
+func foundPool[T any](ctx context.Context, p *Provider, name string, do func(*lv.Connect, *lv.StoragePool) (T, error)) (T, error) {
 	return call(ctx, p, func(c *lv.Connect) (T, error) {
 		var none T
 		pool, err := c.LookupStoragePoolByName(name)
@@ -36,7 +43,7 @@ func onPool[T any](ctx context.Context, p *Provider, name string, do func(*lv.Co
 			return none, err
 		}
 		defer pool.Free()
-		return inPool(pool, name == p.opts.Pool, func(pool *lv.StoragePool) (T, error) { return do(c, pool) })
+		return do(c, pool)
 	})
 }
 
@@ -47,6 +54,21 @@ func inPool[T any](pool *lv.StoragePool, own bool, do func(*lv.StoragePool) (T, 
 		return none, err
 	}
 	return do(pool)
+}
+
+// reading is inPool for what changes nothing, and may be done twice: that the pool stands
+// still shows by itself.
+func reading[T any](pool *lv.StoragePool, own bool, do func(*lv.StoragePool) (T, error)) (T, error) {
+	out, err := do(pool)
+	if errors.Is(err, lv.ERR_OPERATION_INVALID) {
+		return inPool(pool, own, do)
+	}
+	return out, err
+}
+
+// lookupIn finds a file of a pool, which is started where it stands still.
+func lookupIn(pool *lv.StoragePool, own bool, file string) (*lv.StorageVol, error) {
+	return reading(pool, own, func(pool *lv.StoragePool) (*lv.StorageVol, error) { return pool.LookupStorageVolByName(file) })
 }
 
 // startPatience is how long somebody else has to start a pool, which takes some
@@ -83,9 +105,10 @@ const startPause = 5 * time.Millisecond
 
 // onVolume makes a call on a file of a pool.
 func onVolume[T any](ctx context.Context, p *Provider, pool, file string, do func(*lv.Connect, *lv.StorageVol) (T, error)) (T, error) {
-	return onPool(ctx, p, pool, func(c *lv.Connect, pool *lv.StoragePool) (T, error) {
+	own := pool == p.opts.Pool
+	return foundPool(ctx, p, pool, func(c *lv.Connect, pool *lv.StoragePool) (T, error) {
 		var none T
-		v, err := pool.LookupStorageVolByName(file)
+		v, err := lookupIn(pool, own, file)
 		if err != nil {
 			return none, err
 		}
@@ -224,7 +247,7 @@ func (p *Provider) filesIn(ctx context.Context, pool string) ([]string, error) {
 			return nil, err
 		}
 		defer found.Free()
-		return inPool(found, pool == p.opts.Pool, listFiles)
+		return reading(found, pool == p.opts.Pool, listFiles)
 	})
 }
 

@@ -14,8 +14,9 @@ import (
 )
 
 // transfer makes a call that takes as long as a stream does: on a connection of its
-// own, so that others do not wait. It returns when the context ends; the call goes
-// on until it has seen that, and Close waits for it.
+// own, so that others do not wait; the last one that was of use is kept for the next. It
+// returns when the context ends; the call goes on until it has seen that, and Close
+// waits for it.
 func transfer[T any](ctx context.Context, p *Provider, do func(context.Context, *lv.Connect) (T, error)) (T, error) {
 	var none T
 	if ctx.Err() != nil {
@@ -40,14 +41,16 @@ func transfer[T any](ctx context.Context, p *Provider, do func(context.Context, 
 	answered := make(chan answer, 1)
 	p.detached.Go(func() {
 		defer leave()
-		conn, err := p.link.another()
-		if err != nil {
-			answered <- answer{none, err}
-			return
+		conn := s.takeSpare()
+		if conn == nil {
+			if conn, err = p.link.another(); err != nil {
+				answered <- answer{none, err}
+				return
+			}
 		}
 		value, err := work(conn)
-		_, _ = conn.Close()
 		answered <- answer{value, err}
+		s.putSpare(conn, err == nil)
 	})
 	select {
 	case a := <-answered:

@@ -488,11 +488,13 @@ func (d *domain) checkRevision(want string) error {
 }
 
 // owned refuses to change what this module did not make, or what it cannot read.
-func (d *domain) owned() error {
-	if d.facts.fault != nil {
-		return d.facts.fault
+func (d *domain) owned() error { return d.facts.owned() }
+
+func (f *facts) owned() error {
+	if f.fault != nil {
+		return f.fault
 	}
-	if d.facts.record == nil {
+	if f.record == nil {
 		return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was not made by this library")
 	}
 	return nil

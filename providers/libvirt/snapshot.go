@@ -49,58 +49,85 @@ func (i *instance) CreateSnapshot(ctx context.Context, spec compute.SnapshotSpec
 	return info, nil
 }
 
+// createSnapshot takes a snapshot in one go. Whether there is one of its name libvirt
+// says; why it refused is found out then.
 func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec) (compute.SnapshotInfo, error) {
-	none := compute.SnapshotInfo{}
-	d, err := i.loadOwned(ctx, "")
-	if err != nil {
-		return none, err
-	}
-	switch d.state {
-	case compute.Stopped, compute.Running, compute.Paused, compute.Suspended:
-	default:
-		return none, resource.Errorf(errdefs.ErrFailedPrecondition, "the instance is %s", d.state)
-	}
-	if spec.Memory && d.state != compute.Running && d.state != compute.Paused {
-		return none, &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "memory", Err: errors.New("an instance that does not run has no memory to keep")}
-	}
-	if _, err := i.findSnapshot(ctx, spec.Name); err == nil {
-		return none, &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "name", Err: errors.New("a snapshot of this name exists")}
-	} else if !isNotFound(err) {
-		return none, err
-	}
-	k := kept{name: spec.Name, keptState: keptState{
-		ID: resource.NewID(), Memory: spec.Memory, Labels: spec.Labels, Created: time.Now().UTC(), Resources: d.facts.record.live(d.lastRun()),
-		Idle: d.facts.record.idle(d.lastRun()),
-	}}
-	text, err := json.Marshal(k.keptState)
-	if err != nil {
-		return none, err
-	}
-	description, err := (&libvirtxml.DomainSnapshot{Name: spec.Name, Description: string(ascii(text))}).Marshal()
-	if err != nil {
-		return none, err
-	}
-	if err := givenUp(ctx); err != nil {
-		return none, err
-	}
-	err = i.do(ctx, func(d *lv.Domain) error {
+	k, err := onOwned(ctx, i, func(d *lv.Domain, f *facts) (kept, error) {
+		k, err := newKept(d, f, spec)
+		if err != nil {
+			return k, err
+		}
+		description, err := k.describe()
+		if err == nil {
+			err = givenUp(ctx)
+		}
+		if err != nil {
+			return k, err
+		}
+		changes(ctx)
+		defer i.p.changed(i.id)
 		s, err := d.CreateSnapshotXML(description, 0)
 		if err != nil {
-			return err
+			return k, whyRefused(d, k, err)
 		}
 		defer s.Free()
-		if parent, err := s.GetParent(0); err == nil { // the first has none
-			k.parent, err = parent.GetName()
-			if err = errors.Join(err, parent.Free()); err != nil {
-				return err
-			}
+		if k.parent, err = parentOf(s); err != nil || !k.Memory {
+			return k, err
 		}
-		if !k.Memory {
-			return nil
-		}
-		return settleKept(d, s)
+		return k, settleKept(d, s)
 	})
-	return i.snapshotInfo(k), err
+	if err != nil {
+		return compute.SnapshotInfo{}, err
+	}
+	return i.snapshotInfo(k), nil
+}
+
+// newKept is what is to be kept of a domain, if its state allows it.
+func newKept(d *lv.Domain, f *facts, spec compute.SnapshotSpec) (kept, error) {
+	now, err := resting(d, f)
+	if err != nil {
+		return kept{}, err
+	}
+	if spec.Memory && now.state == compute.Stopped {
+		return kept{}, &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "memory", Err: errors.New("an instance that does not run has no memory to keep")}
+	}
+	return kept{name: spec.Name, keptState: keptState{
+		ID: resource.NewID(), Memory: spec.Memory, Labels: spec.Labels, Created: time.Now().UTC(), Resources: f.record.live(now.lastRun()),
+		Idle: f.record.idle(now.lastRun()),
+	}}, nil
+}
+
+// describe is the snapshot as libvirt reads it.
+func (k kept) describe() (string, error) {
+	text, err := json.Marshal(k.keptState)
+	if err != nil {
+		return "", err
+	}
+	return (&libvirtxml.DomainSnapshot{Name: k.name, Description: string(ascii(text))}).Marshal()
+}
+
+// whyRefused is the error of a snapshot that libvirt did not take.
+func whyRefused(d *lv.Domain, k kept, err error) error {
+	s, absent := d.SnapshotLookupByName(k.name, 0)
+	if absent != nil {
+		return err
+	}
+	defer s.Free()
+	text, unread := s.GetXMLDesc(0)
+	if other, ok := readKept(text); unread != nil || !ok || other.ID == k.ID {
+		return err
+	}
+	return &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "name", Err: errors.New("a snapshot of this name exists")}
+}
+
+// parentOf is the name of the snapshot before; empty for the first.
+func parentOf(s *lv.DomainSnapshot) (string, error) {
+	parent, err := s.GetParent(0)
+	if err != nil {
+		return "", nil
+	}
+	defer parent.Free()
+	return parent.GetName()
 }
 
 // settleKept makes a snapshot that was just taken one that can be gone back to where
@@ -162,7 +189,11 @@ func (i *instance) findSnapshot(ctx context.Context, name string) (kept, error) 
 			return k, nil
 		}
 	}
-	return kept{}, resource.Errorf(errdefs.ErrNotFound, "there is no snapshot %s", resource.Quote(name))
+	return kept{}, errNoSnapshot(name)
+}
+
+func errNoSnapshot(name string) error {
+	return resource.Errorf(errdefs.ErrNotFound, "there is no snapshot %s", resource.Quote(name))
 }
 
 // Snapshots implements compute.Snapshotter.
@@ -374,18 +405,34 @@ func (i *instance) renewKept(ctx context.Context, name string) error {
 // DeleteSnapshot implements compute.Snapshotter.
 func (i *instance) DeleteSnapshot(ctx context.Context, name string) error {
 	return i.change(ctx, "delete snapshot", func(ctx context.Context) error {
-		return i.p.locked(ctx, i.id, func() error {
-			if _, err := i.loadOwned(ctx, ""); err != nil {
-				return err
-			}
-			k, err := i.findSnapshot(ctx, name)
-			if err != nil {
-				return err
-			}
-			if err := givenUp(ctx); err != nil {
-				return err
-			}
-			return i.onKept(ctx, k.name, func(_ *lv.Domain, s *lv.DomainSnapshot) error { return s.Delete(0) })
-		})
+		return i.p.locked(ctx, i.id, func() error { return i.deleteSnapshot(ctx, name) })
 	})
+}
+
+// deleteSnapshot deletes a snapshot in one go.
+func (i *instance) deleteSnapshot(ctx context.Context, name string) error {
+	_, err := onOwned(ctx, i, func(d *lv.Domain, _ *facts) (struct{}, error) {
+		s, err := d.SnapshotLookupByName(name, 0)
+		if errors.Is(err, lv.ERR_NO_DOMAIN_SNAPSHOT) {
+			err = errNoSnapshot(name)
+		}
+		if err != nil {
+			return struct{}{}, err
+		}
+		defer s.Free()
+		text, err := s.GetXMLDesc(0)
+		if err != nil {
+			return struct{}{}, err
+		}
+		if _, ok := readKept(text); !ok {
+			return struct{}{}, errNoSnapshot(name)
+		}
+		if err := givenUp(ctx); err != nil {
+			return struct{}{}, err
+		}
+		changes(ctx)
+		defer i.p.changed(i.id)
+		return struct{}{}, s.Delete(0)
+	})
+	return err
 }

@@ -131,7 +131,7 @@ func (t target) Restart(ctx context.Context, id string, due func(supervise.Statu
 				return nil
 			}
 			begun = true
-			return i.withVolumes(ctx, func() error { return i.start(ctx, compute.StartOptions{}, restarts) })
+			return i.withVolumes(ctx, func(d *domain) error { return i.start(ctx, d, compute.StartOptions{}, restarts) })
 		})
 		if err == nil && begun {
 			i.p.feed.settle(ctx, id, compute.Running)

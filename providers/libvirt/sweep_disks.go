@@ -44,7 +44,7 @@ func (s *sweep) disks(ctx context.Context) error {
 				if _, err := s.p.read(ctx, id); !isNotFound(err) {
 					return errdefs.ErrNotFound // it was finished meanwhile
 				}
-				return s.p.removeDisks(ctx, id, s.p.opts.Pool)
+				return s.p.removeDisks(ctx, s.p.opts.Pool, diskFiles(id, nil)...)
 			})
 		})
 	}
