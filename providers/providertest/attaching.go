@@ -200,6 +200,7 @@ func dialNothing(e *env) {
 }
 
 func dialMalformed(e *env) {
+	e.idle = true // as nothing is done
 	inst := e.running("web")
 	for _, port := range []string{"", "0", "65536", "-1", "no-such-port"} {
 		_, err := compute.Dial(e.ctx, inst, port)
