@@ -181,15 +181,45 @@ func (i *instance) noteUsed(ctx context.Context, d *domain, used int) error {
 }
 
 // noteBooted writes down that a guest which has booted anew uses all processors of its
-// machine. One that answers has been up for a while.
+// machine.
 func (i *instance) noteBooted(ctx context.Context) error {
 	return i.p.locked(ctx, i.id, func() error {
 		d, err := i.loadOwned(ctx, "")
-		if err != nil || d.agent || d.idle() == 0 {
+		if err != nil || d.idle() == 0 {
 			return err
 		}
 		return i.noteUsed(ctx, d, d.cpus)
 	})
+}
+
+// departing is how long libvirt may take to notice that the agent of a guest that boots
+// anew is gone.
+const departing = 2 * time.Second
+
+// noteHeard is noteBooted where that was only heard, perhaps late: an agent that stays
+// has been up for a while, and is asked. It is not asked before, as libvirt 9.0 may hold
+// it against the next run that this one's agent went in the middle of an answer.
+func (i *instance) noteHeard(ctx context.Context) error {
+	for began := time.Now(); ; {
+		d, err := i.loadOwned(ctx, "")
+		switch {
+		case err != nil || d.idle() == 0:
+			return err
+		case !d.agent:
+			return i.noteBooted(ctx)
+		case time.Since(began) > departing:
+			return i.p.locked(ctx, i.id, func() error {
+				d, err := i.loadOwned(ctx, "")
+				if err != nil {
+					return err
+				}
+				return i.askIdle(ctx, d)
+			})
+		}
+		if err := pause(ctx, began, nil); err != nil {
+			return err
+		}
+	}
 }
 
 // hearBoots registers for the events of guests that boot anew.
@@ -205,7 +235,7 @@ func (p *Provider) hearBoots(s *session) (int, error) {
 		}
 		p.detached.Go(func() {
 			defer done()
-			if err := (&instance{p: p, id: id}).noteBooted(ctx); err != nil && !isNotFound(err) && ctx.Err() == nil {
+			if err := (&instance{p: p, id: id}).noteHeard(ctx); err != nil && !isNotFound(err) && ctx.Err() == nil {
 				p.opts.Logger.Debug("what a guest uses that has booted anew cannot be written down", "instance", id, "error", err)
 			}
 		})
