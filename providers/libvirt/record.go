@@ -59,7 +59,7 @@ type record struct {
 	LiveRun int                `json:"liveRun,omitempty"`
 	Live    *compute.Resources `json:"live,omitempty"`
 	// Idle is how many processors of the run LiveRun its guest has put away, or has
-	// not brought up. None is taken from the machine: see retunable. A guest that boots
+	// not brought up. None is taken from the machine: see cpusWait. A guest that boots
 	// anew uses them all, which whoever hears of it writes down.
 	Idle int `json:"idle,omitempty"`
 	// Volumes are the IDs of the volumes at the paths of mounts.
