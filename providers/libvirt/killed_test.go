@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/containerd/errdefs"
+	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
 	lv "libvirt.org/go/libvirt"
 
@@ -337,7 +338,7 @@ func openMorgue(t *testing.T) *morgue {
 	_, err = compute.ImportFile(ctx, m.p.Images(), common.guest.Disk, compute.QCOW2, compute.ImportOptions{Name: diskName})
 	require.NoError(t, err)
 	require.NoError(t, aNetwork(ctx, m.p, "lan", "fd42:97:1::/64"))
-	m.before = m.inventory(t)
+	m.before = m.inventory(ctx, t)
 	return m
 }
 
@@ -351,8 +352,7 @@ func openVictims(t *testing.T, holder *Provider) *Provider {
 
 // inventory lists all that there is, whoever may see it. The
 // number of a record's revision is left out.
-func (m *morgue) inventory(t *testing.T) (all []string) {
-	t.Helper()
+func (m *morgue) inventory(ctx context.Context, t require.TestingT) (all []string) {
 	domains, err := m.raw.ListAllDomains(0)
 	require.NoError(t, err)
 	for i := range domains {
@@ -369,7 +369,7 @@ func (m *morgue) inventory(t *testing.T) (all []string) {
 		all = append(all, "network "+name)
 		_ = nets[i].Free()
 	}
-	facts, err := m.p.pool(t.Context(), m.p.opts.Pool)
+	facts, err := m.p.pool(ctx, m.p.opts.Pool)
 	require.NoError(t, err)
 	for kind, folder := range map[string]string{"file": m.p.here(facts.folder), "state": m.p.opts.StateDir, "console": m.p.here(consoleFolder)} {
 		entries, err := os.ReadDir(folder)
@@ -385,6 +385,14 @@ func (m *morgue) inventory(t *testing.T) (all []string) {
 	}
 	slices.Sort(all)
 	return all
+}
+
+// asBefore holds that there is again what there was, as soon as providers that hear of a
+// deletion have let go of the instance's lock, which they take to note how its run ended.
+func (m *morgue) asBefore(t *testing.T, what string) {
+	t.Helper()
+	require.EventuallyWithT(t, func(c *assert.CollectT) { assert.Equal(c, m.before, m.inventory(t.Context(), c)) },
+		10*time.Second, 10*time.Millisecond, what)
 }
 
 // process is one that is about to die.
@@ -467,12 +475,12 @@ func (m *morgue) deadAfter(t *testing.T, o operation, calls int) (finished bool)
 	m.look(t, p, what, true)
 	if o.prepare == nil {
 		m.empty(t, p, what)
-		require.Equal(t, m.before, m.inventory(t), what)
+		m.asBefore(t, what)
 	}
 	err = o.do(ctx, p, theName)
 	require.True(t, err == nil || isNotFound(err) || errors.Is(err, errdefs.ErrAlreadyExists), "again %s: %v", what, err)
 	m.empty(t, p, what)
-	require.Equal(t, m.before, m.inventory(t), what)
+	m.asBefore(t, what)
 	dead, err := p.generations().Dead()
 	require.NoError(t, err)
 	require.Empty(t, dead, what)

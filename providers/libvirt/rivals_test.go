@@ -38,5 +38,5 @@ func TestOfProcessesThatMakeTheSameOneDoes(t *testing.T) {
 		})
 		m.empty(t, m.p, o.name)
 	}
-	require.Equal(t, m.before, m.inventory(t))
+	m.asBefore(t, "all names")
 }
