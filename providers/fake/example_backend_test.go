@@ -197,7 +197,7 @@ func ExampleProvider_Break() {
 		log.Fatal(err)
 	}
 	fmt.Println(inst.Start(ctx, compute.StartOptions{}))
-	// Output: start instance "web": the instance is failed
+	// Output: start instance "web": the instance is failed, and must be stopped or suspended
 }
 
 // What a program does when a pull takes longer than it is willing to wait.
@@ -236,7 +236,7 @@ func ExampleOps() {
 	// instance/info: info instance "job": injected fault: unavailable
 	// instance/start: start instance "job": injected fault: unavailable
 	// instance/wait: wait instance "job": injected fault: unavailable
-	// instance/delete: delete instance "job": injected fault: unavailable
+	// instance/delete: run instance "job": delete instance "job": injected fault: unavailable
 	// instance/logs: logs instance "job": injected fault: unavailable
 	// image/pull: create instance "job": injected fault: unavailable
 }
