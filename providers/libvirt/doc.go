@@ -25,8 +25,8 @@
 // "libvirt:///system" and "libvirt:///session" say which,
 // "libvirt+ssh://user@host/system" and "libvirt+tls://host/system" go to another
 // host, and behind "libvirt:" any URI of libvirt's can stand, as in
-// "libvirt:test:///default". The parameters managed, private, namespace, owner, state,
-// console, pool and supervise are those of Options; socket, keyfile, command, no_verify, pkipath, sshauth, known_hosts,
+// "libvirt:test:///default". The parameters managed, leave, private, binary,
+// acceleration, namespace, owner, state, console, pool and supervise are those of Options; socket, keyfile, command, no_verify, pkipath, sshauth, known_hosts,
 // known_hosts_verify, no_tty and tls_priority are libvirt's own.
 //
 // Libvirt's own transport libssh is refused: its client library was seen to crash.
