@@ -106,6 +106,12 @@ func complaintKind(text string) error {
 	return errdefs.ErrFailedPrecondition
 }
 
+// overfull reports whether mke2fs (1.47.0) says that a tree has more than the filesystem
+// has room for: blocks, inodes, or attributes of one file.
+func overfull(err error) bool {
+	return strings.Contains(err.Error(), "Could not allocate") || strings.Contains(err.Error(), "Insufficient space to store extended attribute")
+}
+
 // endedAtStart is said of a start, as a whole, when somebody else ends the machine
 // meanwhile; where QEMU has a reason of its own it follows (libvirt 9.0.0).
 const endedAtStart = "process exited while connecting to monitor"
