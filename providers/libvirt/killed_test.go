@@ -279,6 +279,11 @@ var operations = []operation{
 	{"import volume", plainVolume, onAVolume(func(ctx context.Context, v storage.Snapshotter) error {
 		return storage.Import(ctx, v, strings.NewReader("content"), storage.TransferOptions{Format: storage.Raw})
 	})},
+	{"import filesystem", func(ctx context.Context, p *Provider) error {
+		return aVolume(ctx, p, storage.Spec{Name: theName, Size: 4 * resource.MiB})
+	}, onAVolume(func(ctx context.Context, v storage.Snapshotter) error {
+		return storage.Import(ctx, v, bytes.NewReader(make([]byte, archiveEnd)), storage.TransferOptions{Format: storage.Tar})
+	})},
 	{"resize volume", plainVolume, onAVolume(func(ctx context.Context, v storage.Snapshotter) error {
 		return storage.Resize(ctx, v, 2*resource.MiB, storage.ResizeOptions{})
 	})},
