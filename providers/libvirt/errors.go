@@ -106,10 +106,16 @@ func complaintKind(text string) error {
 	return errdefs.ErrFailedPrecondition
 }
 
-// overfull reports whether mke2fs (1.47.0) says that a tree has more than the filesystem
-// has room for: blocks, inodes, or attributes of one file.
-func overfull(err error) bool {
-	return strings.Contains(err.Error(), "Could not allocate") || strings.Contains(err.Error(), "Insufficient space to store extended attribute")
+// overfull returns what mke2fs (1.47.0) says where a tree has more than the filesystem has
+// room for: blocks, inodes, or attributes of one file. It is empty for other errors.
+func overfull(err error) string {
+	for line := range strings.Lines(err.Error()) {
+		if strings.Contains(line, "Could not allocate") || strings.Contains(line, "Insufficient space to store extended attribute") {
+			_, said, _ := strings.Cut(strings.TrimSpace(line), ": ")
+			return said
+		}
+	}
+	return ""
 }
 
 // endedAtStart is said of a start, as a whole, when somebody else ends the machine

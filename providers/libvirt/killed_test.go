@@ -503,8 +503,8 @@ func (m *morgue) look(t *testing.T, p *Provider, what string, use bool) {
 	}
 	for info, err := range p.Volumes().List(ctx, storage.Filter{}) {
 		require.NoError(t, err, what)
-		if info.Mode == storage.Block && use {
-			require.NoError(t, storage.Export(ctx, p.Volumes().Handle(info.Ref.ID), io.Discard, storage.TransferOptions{Format: storage.Raw}), what)
+		if use {
+			require.NoError(t, storage.Export(ctx, p.Volumes().Handle(info.Ref.ID), io.Discard, storage.TransferOptions{Format: formatOf(info.Mode)}), what)
 		}
 	}
 	for info, err := range p.Networks().List(ctx, network.Filter{}) {

@@ -88,8 +88,8 @@ func (p *Provider) packTree(ctx context.Context, facts volumeFacts, r io.Reader,
 		if image != nil {
 			_ = image.Close()
 		}
-		if overfull(err) {
-			err = &resource.Error{Kind: errdefs.ErrResourceExhausted, Field: "stream", Err: fmt.Errorf("does not fit into a filesystem of %s: %w", resource.FormatSize(size), err)}
+		if said := overfull(err); said != "" {
+			err = &resource.Error{Kind: errdefs.ErrResourceExhausted, Field: "stream", Err: fmt.Errorf("does not fit into a filesystem of %s: %s", resource.FormatSize(size), said)}
 		}
 		return nil, err
 	}
