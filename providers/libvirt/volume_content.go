@@ -50,7 +50,7 @@ func (p *Provider) makeEmpty(ctx context.Context, v volumeFacts, pool poolFacts)
 	var image *os.File
 	if v.spec.Mode == storage.Filesystem {
 		var err error
-		if image, err = makeFilesystem(ctx, size, v.spec.UID, v.spec.GID); err != nil {
+		if image, err = makeFilesystem(ctx, size, v.spec.UID, v.spec.GID, ""); err != nil {
 			return err
 		}
 		defer image.Close()

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 	"time"
 
@@ -42,6 +43,9 @@ func volumeCases() []testCase {
 		{"A snapshot of a volume keeps its content", all(used, hasVolumes(storage.FeatureSnapshot)), volumeSnapshot},
 		{"A volume may be a clone of another", all(used, hasVolumes(storage.FeatureClone)), volumeClone},
 		{"A volume's content is exported and imported as a stream", all(used, hasVolumes(storage.FeatureTransfer)), volumeTransfer},
+		{"An import replaces a volume's content, and an export tells what the archive said of it", hasVolumes(storage.FeatureTransfer), volumeTransferWhole},
+		{"An import that fails leaves a volume empty or as it was, and writes nothing outside of it", hasVolumes(storage.FeatureTransfer), volumeTransferFailing},
+		{"An import of more than a volume has room for is ResourceExhausted", hasVolumes(storage.FeatureTransfer, storage.FeatureQuota), volumeTransferTooLarge},
 		{"A volume whose operation is cancelled in its middle is as it was or as it was to be", volumes, volumeCancelled},
 		{"A transfer that is cancelled in its middle ends, and the volume can be used on", hasVolumes(storage.FeatureTransfer), volumeTransferCancelled},
 		{"A transfer whose stream blocks ends with its context, and the volume can be used on", hasVolumes(storage.FeatureTransfer), volumeTransferStuck},
@@ -475,6 +479,108 @@ func volumeTransferStuck(e *env) {
 	})
 	require.NoError(e, storage.Import(e.ctx, v, bytes.NewReader(archive), opts))
 	require.NoError(e, v.Delete(e.ctx, storage.DeleteOptions{}))
+}
+
+// importTar imports an archive of entries into a volume.
+func (e *env) importTar(v storage.Volume, entries ...tarEntry) error {
+	e.Helper()
+	return e.returns("Import", func() error {
+		return storage.Import(e.ctx, v, bytes.NewReader(tarOf(entries)), storage.TransferOptions{Format: storage.Tar})
+	})
+}
+
+// exportTar returns what an export of a volume has, by its names, without the folder that
+// it is itself.
+func (e *env) exportTar(v storage.Volume) map[string]tarEntry {
+	e.Helper()
+	var out bytes.Buffer
+	require.NoError(e, storage.Export(e.ctx, v, &out, storage.TransferOptions{Format: storage.Tar}))
+	all := map[string]tarEntry{}
+	for archive := tar.NewReader(&out); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		require.NoError(e, err)
+		content, err := io.ReadAll(archive)
+		require.NoError(e, err)
+		if name := path.Clean(header.Name); name != "." {
+			all[name] = tarEntry{*header, string(content)}
+		}
+	}
+}
+
+func volumeTransferWhole(e *env) {
+	v := e.volume(storage.Spec{Name: "data"})
+	require.Empty(e, e.exportTar(v), "a new volume")
+	require.NoError(e, e.importTar(v, file("old", "before")))
+	when := time.Unix(1_000_000_000, 0)
+	own := func(kind byte, name, to string, mode int64, content string) tarEntry {
+		return tarEntry{tar.Header{Name: name, Typeflag: kind, Linkname: to, Mode: mode, Uid: GuestUserID, Gid: GuestUserID + 1, ModTime: when}, content}
+	}
+	entries := []tarEntry{
+		own(tar.TypeDir, "folder/", "", 0o2750, ""), own(tar.TypeReg, "folder/x", "", 0o4711, "here"), own(tar.TypeReg, "line\nbreak", "", 0o600, ""),
+		own(tar.TypeLink, "folder/y", "folder/x", 0o4711, ""), own(tar.TypeSymlink, "link", "/etc/passwd", 0o777, ""),
+	}
+	require.NoError(e, e.importTar(v, entries...))
+	all := e.exportTar(v)
+	require.Len(e, all, len(entries))
+	for _, want := range entries {
+		name := path.Clean(want.header.Name)
+		got, ok := all[name]
+		require.True(e, ok, "%q is missing", name)
+		require.Equal(e, want.header.Typeflag, got.header.Typeflag, "the type of %q", name)
+		require.Equal(e, want.header.Linkname, got.header.Linkname, "where %q leads", name)
+		require.Equal(e, want.content, got.content, "the content of %q", name)
+		require.Equal(e, []int{want.header.Uid, want.header.Gid}, []int{got.header.Uid, got.header.Gid}, "the owners of %q", name)
+		require.True(e, when.Equal(got.header.ModTime), "the time of %q is %s", name, got.header.ModTime)
+		if want.header.Typeflag != tar.TypeSymlink {
+			require.Equal(e, want.header.Mode, got.header.Mode, "the mode of %q", name)
+		}
+	}
+	require.NoError(e, e.importTar(v))
+	require.Empty(e, e.exportTar(v), "after an archive of nothing")
+}
+
+func volumeTransferFailing(e *env) {
+	v := e.volume(storage.Spec{Name: "data"})
+	link := func(kind byte, name, to string) tarEntry {
+		return tarEntry{tar.Header{Name: name, Typeflag: kind, Linkname: to}, ""}
+	}
+	whole := tarOf([]tarEntry{file("new", strings.Repeat("x", 4096))})
+	for i, archive := range [][]byte{
+		whole[:1000], whole[:len(whole)-1024], bytes.Repeat([]byte("no archive "), 100),
+		tarOf([]tarEntry{file("new", "x"), file("../escaped", "x")}),
+		tarOf([]tarEntry{file("new", "x"), file("/escaped", "x")}),
+		tarOf([]tarEntry{file("new", "x"), file("a/../../escaped", "x")}),
+		tarOf([]tarEntry{file("new", "x"), link(tar.TypeSymlink, "out", "../.."), file("out/escaped", "x")}),
+		tarOf([]tarEntry{file("new", "x"), link(tar.TypeSymlink, "out", "/etc"), file("out/escaped", "x")}),
+		tarOf([]tarEntry{file("new", "x"), link(tar.TypeLink, "hard", "../../etc/passwd")}),
+		tarOf([]tarEntry{file("new", "x"), link(tar.TypeLink, "hard", "none-such")}),
+	} {
+		require.NoError(e, e.importTar(v, file("old", "before")))
+		err := e.returns("Import", func() error {
+			return storage.Import(e.ctx, v, bytes.NewReader(archive), storage.TransferOptions{Format: storage.Tar})
+		})
+		all := e.exportTar(v)
+		if err == nil && all["out"].header.Typeflag == tar.TypeSymlink {
+			continue // The volume's root is what the link leads to.
+		}
+		e.fails(err, errdefs.ErrInvalidArgument)
+		if len(all) > 0 {
+			require.Len(e, all, 1, "after the archive %d", i)
+			require.Equal(e, "before", all["old"].content, "after the archive %d", i)
+		}
+	}
+}
+
+func volumeTransferTooLarge(e *env) {
+	v := e.volume(storage.Spec{Name: "data", Size: resource.MiB})
+	e.fails(e.importTar(v, file("x", strings.Repeat("x", 2<<20))), errdefs.ErrResourceExhausted)
+	require.Empty(e, e.exportTar(v))
+	require.Equal(e, resource.MiB, e.volumeInfo(v).Capacity)
+	require.NoError(e, e.importTar(v, file("x", strings.Repeat("x", 64<<10))))
+	require.Len(e, e.exportTar(v), 1)
 }
 
 func volumePools(e *env) {
