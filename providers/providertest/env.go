@@ -26,6 +26,8 @@ type env struct {
 	cancel context.CancelFunc
 	// p is a provider value of the case's own.
 	p univirt.Provider
+	// shop is where the case works by now, if it has a worker that others have too.
+	shop *workshop
 	// traits are the case's.
 	traits
 	// label marks the goroutines of the case.

@@ -49,6 +49,7 @@ type Harness struct {
 	// others.
 	AdaptIdle func(spec compute.Spec) (adapted compute.Spec, ok bool)
 	// Shared has cases that only execute something in a running instance share one,
+	// and those that look at the content of disks and volumes have one after the other,
 	// where instances take long until they answer.
 	Shared bool
 	// Kind is the kind of instance to test; empty means the provider's default.

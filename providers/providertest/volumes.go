@@ -114,11 +114,16 @@ func (e *env) volumeNames(filter storage.Filter) []string {
 // mounting makes a running instance with a volume at /data.
 func (e *env) mounting(name, volume string, readOnly bool) compute.Instance {
 	e.Helper()
-	spec := e.spec(name, "sleep", "1h")
-	spec.Mounts = []compute.Mount{{Type: compute.MountVolume, Source: volume, Path: "/data", ReadOnly: readOnly}}
-	inst := e.create(spec)
+	inst := e.create(e.withMount(name, compute.Mount{Type: compute.MountVolume, Source: volume, Path: "/data", ReadOnly: readOnly}))
 	e.start(inst)
 	return inst
+}
+
+// withMount is the spec of an instance that has a volume.
+func (e *env) withMount(name string, mount compute.Mount) compute.Spec {
+	spec := e.spec(name, "sleep", "1h")
+	spec.Mounts = []compute.Mount{mount}
+	return spec
 }
 
 func volumeCreate(e *env) {
@@ -244,14 +249,16 @@ func volumeFields(e *env) {
 }
 
 func volumeContent(e *env) {
+	e.visit()
 	v := e.volume(storage.Spec{Name: "data"})
-	a := e.mounting("a", "data", false)
+	a := e.holding("a", "data", "/data", false)
 	e.output(a, "write", "/data/x", "here")
-	e.delete(a)
+	e.letsGo(a, "/data")
 	require.Equal(e, "here", e.output(e.mounting("b", v.ID(), false), "read", "/data/x"))
 }
 
 func volumeInUse(e *env) {
+	e.idle = true // as nothing looks at the volume
 	v := e.volume(storage.Spec{Name: "data"})
 	inst := e.mounting("web", "data", false)
 	for _, force := range []bool{false, true} {
@@ -274,8 +281,9 @@ func volumeMissing(e *env) {
 }
 
 func volumeReadOnly(e *env) {
+	e.visit()
 	e.volume(storage.Spec{Name: "data"})
-	inst := e.mounting("web", "data", true)
+	inst := e.holding("web", "data", "/data", true)
 	require.Equal(e, 1, e.exec(inst, "write", "/data/x", "here").exit.Code)
 }
 
@@ -307,9 +315,10 @@ func volumeBlock(e *env) {
 }
 
 func volumeQuota(e *env) {
+	e.visit()
 	// A filesystem takes something for itself, and a program's argument has its bounds.
 	e.volume(storage.Spec{Name: "data", Size: resource.MiB})
-	inst := e.mounting("web", "data", false)
+	inst := e.holding("web", "data", "/data", false)
 	text := strings.Repeat("x", 32<<10)
 	refused := 0
 	for n := 0; n < 2<<20/len(text) && refused == 0; n++ {
@@ -320,10 +329,11 @@ func volumeQuota(e *env) {
 }
 
 func volumeUsage(e *env) {
+	e.visit()
 	v := e.volume(storage.Spec{Name: "data"})
 	before := e.volumeInfo(v)
 	require.True(e, before.UsedKnown)
-	e.output(e.mounting("web", "data", false), "write", "/data/x", strings.Repeat("x", 32<<10))
+	e.output(e.holding("web", "data", "/data", false), "write", "/data/x", strings.Repeat("x", 32<<10))
 	require.GreaterOrEqual(e, e.volumeInfo(v).Used, before.Used+32<<10)
 }
 
@@ -340,8 +350,9 @@ func volumeResize(e *env) {
 }
 
 func volumeSnapshot(e *env) {
+	e.visit()
 	v := e.volume(storage.Spec{Name: "data"})
-	inst := e.mounting("web", "data", false)
+	inst := e.holding("web", "data", "/data", false)
 	e.output(inst, "write", "/data/x", "first")
 	s, err := storage.Snapshots(v)
 	require.NoError(e, err)
@@ -352,26 +363,32 @@ func volumeSnapshot(e *env) {
 	e.fails(err, errdefs.ErrAlreadyExists)
 	e.output(inst, "write", "/data/x", "second")
 	e.fails(s.RevertSnapshot(e.ctx, "one"), errdefs.ErrFailedPrecondition)
-	e.kill(inst)
+	e.letsGo(inst, "/data")
+	// One that does not run may have the volume.
+	rests := e.create(e.withMount("rests", compute.Mount{Type: compute.MountVolume, Source: "data", Path: "/data"}))
 	e.fails(s.RevertSnapshot(e.ctx, "none"), errdefs.ErrNotFound)
 	require.NoError(e, s.RevertSnapshot(e.ctx, "one"))
-	e.start(inst)
+	e.delete(rests)
+	inst = e.holding("web", "data", "/data", false)
 	require.Equal(e, "first", e.output(inst, "read", "/data/x"))
 	all, err := resource.Collect(s.Snapshots(e.ctx))
 	require.NoError(e, err)
 	require.Len(e, all, 1)
 	require.NoError(e, s.DeleteSnapshot(e.ctx, "one"))
+	e.forgets(inst)
 	require.Equal(e, "first", e.output(inst, "read", "/data/x"))
 }
 
 func volumeClone(e *env) {
+	e.visit()
 	e.volume(storage.Spec{Name: "data"})
-	inst := e.mounting("a", "data", false)
+	inst := e.holding("a", "data", "/data", false)
 	e.output(inst, "write", "/data/x", "first")
 	e.volume(storage.Spec{Name: "copy", Source: storage.Source{Volume: "data"}})
-	other := e.mounting("b", "copy", false)
-	require.Equal(e, "first", e.output(other, "read", "/data/x"))
-	e.output(other, "write", "/data/x", "second")
+	other := e.holding("b", "copy", "/copy", false)
+	require.Equal(e, "first", e.output(other, "read", "/copy/x"))
+	e.output(other, "write", "/copy/x", "second")
+	e.forgets(inst)
 	require.Equal(e, "first", e.output(inst, "read", "/data/x"))
 }
 
