@@ -53,15 +53,15 @@ func newSuite(ctx context.Context, h Harness) (*suite, error) {
 	}
 	s.offer = offer{kind: kind, desc: desc, hooks: h.hooks(), extensions: extensionsOf(p)}
 	s.lanes = newLanes(s)
-	s.shared = s.share(func(ctx context.Context, inst compute.Instance) error {
+	s.shared = s.share(traits{}, func(ctx context.Context, inst compute.Instance) error {
 		_, err := compute.WaitFor(ctx, inst, compute.LevelAgent)
 		return err
 	}, "sleep", "1h")
-	s.told = s.share(func(ctx context.Context, inst compute.Instance) error {
+	s.told = s.share(traits{idle: true}, func(ctx context.Context, inst compute.Instance) error {
 		_, err := inst.Wait(ctx, compute.WaitOptions{})
 		return err
 	}, "lines", "10", "0s")
-	s.talking = s.share(func(context.Context, compute.Instance) error { return nil }, "signals")
+	s.talking = s.share(traits{idle: true}, func(context.Context, compute.Instance) error { return nil }, "signals")
 	return s, nil
 }
 
@@ -79,7 +79,7 @@ func (s *suite) unlabelledLane(ctx context.Context) (l *lane, err error) {
 
 // share makes an instance that cases share, in a namespace of its own, when the
 // first asks for it.
-func (s *suite) share(ready func(context.Context, compute.Instance) error, program ...string) func() (resource.Ref, error) {
+func (s *suite) share(t traits, ready func(context.Context, compute.Instance) error, program ...string) func() (resource.Ref, error) {
 	return sync.OnceValues(func() (resource.Ref, error) {
 		ctx, cancel := context.WithTimeout(context.Background(), s.h.Patience)
 		defer cancel()
@@ -88,7 +88,7 @@ func (s *suite) share(ready func(context.Context, compute.Instance) error, progr
 			return resource.Ref{}, err
 		}
 		s.lanes.add(l)
-		inst, err := l.janitor.Instances().Create(ctx, (&env{s: s}).spec("shared", program...))
+		inst, err := l.janitor.Instances().Create(ctx, (&env{s: s, traits: t}).spec("shared", program...))
 		if err == nil {
 			err = inst.Start(ctx, compute.StartOptions{})
 		}
