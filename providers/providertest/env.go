@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 
@@ -138,7 +137,7 @@ func (e *env) spec(name string, program ...string) compute.Spec {
 		Pull:    compute.PullNever,
 		Process: compute.Process{Command: append([]string{GuestPath}, program...)},
 	}
-	if e.idle && e.s.h.AdaptIdle != nil && (slices.Equal(program, inert) || len(program) > 0 && program[0] == "exit") {
+	if e.idle && e.s.h.AdaptIdle != nil {
 		if idle, ok := e.s.h.AdaptIdle(spec); ok {
 			return idle
 		}

@@ -186,11 +186,14 @@ func sweepAll[T any](_ context.Context, what string, list func(func(T, error) bo
 }
 
 // inventory lists what the backend holds of the lane, sorted.
-func (l *lane) inventory(ctx context.Context) ([]string, error) {
-	if l.s.h.Inventory == nil {
+func (l *lane) inventory(ctx context.Context) ([]string, error) { return l.s.inventory(ctx, l.namespace) }
+
+// inventory lists what the backend holds of a namespace, sorted.
+func (s *suite) inventory(ctx context.Context, namespace string) ([]string, error) {
+	if s.h.Inventory == nil {
 		return nil, nil
 	}
-	items, err := l.s.h.Inventory(ctx, l.namespace)
+	items, err := s.h.Inventory(ctx, namespace)
 	slices.Sort(items)
 	return items, err
 }

@@ -55,12 +55,12 @@ func newSuite(ctx context.Context, h Harness) (*suite, error) {
 	s.offer = offer{kind: kind, desc: desc, hooks: h.hooks(), extensions: extensionsOf(p)}
 	s.lanes = newLanes(s)
 	s.workshop = newWorkshop(s)
-	s.shared = s.share(s.answers, "sleep", "1h")
-	s.told = s.share(func(ctx context.Context, inst compute.Instance) error {
+	s.shared = s.share(traits{}, s.answers, "sleep", "1h")
+	s.told = s.share(traits{idle: true}, func(ctx context.Context, inst compute.Instance) error {
 		_, err := inst.Wait(ctx, compute.WaitOptions{})
 		return err
 	}, "lines", "10", "0s")
-	s.talking = s.share(func(context.Context, compute.Instance) error { return nil }, "signals")
+	s.talking = s.share(traits{idle: true}, func(context.Context, compute.Instance) error { return nil }, "signals")
 	return s, nil
 }
 
@@ -83,20 +83,20 @@ func unlabelled(call func()) {
 
 // share makes an instance that cases share, in a namespace of its own, when the
 // first asks for it.
-func (s *suite) share(ready func(context.Context, compute.Instance) error, program ...string) func() (resource.Ref, error) {
+func (s *suite) share(t traits, ready func(context.Context, compute.Instance) error, program ...string) func() (resource.Ref, error) {
 	return sync.OnceValues(func() (resource.Ref, error) {
-		_, ref, err := s.inhabited(ready, program...)
+		_, ref, err := s.inhabited(t, ready, program...)
 		return ref, err
 	})
 }
 
 // inhabited makes a namespace with an instance that runs, which are of no case.
-func (s *suite) inhabited(ready func(context.Context, compute.Instance) error, program ...string) (l *lane, ref resource.Ref, err error) {
-	unlabelled(func() { l, ref, err = s.inhabit(ready, program...) })
+func (s *suite) inhabited(t traits, ready func(context.Context, compute.Instance) error, program ...string) (l *lane, ref resource.Ref, err error) {
+	unlabelled(func() { l, ref, err = s.inhabit(t, ready, program...) })
 	return l, ref, err
 }
 
-func (s *suite) inhabit(ready func(context.Context, compute.Instance) error, program ...string) (*lane, resource.Ref, error) {
+func (s *suite) inhabit(t traits, ready func(context.Context, compute.Instance) error, program ...string) (*lane, resource.Ref, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.h.Patience)
 	defer cancel()
 	l, err := s.newLane(ctx)
@@ -104,7 +104,7 @@ func (s *suite) inhabit(ready func(context.Context, compute.Instance) error, pro
 		return nil, resource.Ref{}, err
 	}
 	s.lanes.add(l)
-	inst, err := l.janitor.Instances().Create(ctx, (&env{s: s}).spec("shared", program...))
+	inst, err := l.janitor.Instances().Create(ctx, (&env{s: s, traits: t}).spec("shared", program...))
 	if err == nil {
 		err = inst.Start(ctx, compute.StartOptions{})
 	}

@@ -27,7 +27,7 @@ func newWorkshop(s *suite) *workshop { return &workshop{s: s, turn: make(chan st
 func (w *workshop) enter() error {
 	w.turn <- struct{}{}
 	if w.lane == nil || w.lane.spoilt {
-		l, ref, err := w.s.inhabited(w.s.answers, "sleep", "1h")
+		l, ref, err := w.s.inhabited(traits{}, w.s.answers, "sleep", "1h")
 		if err != nil {
 			return err
 		}
