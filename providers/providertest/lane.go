@@ -186,7 +186,9 @@ func sweepAll[T any](_ context.Context, what string, list func(func(T, error) bo
 }
 
 // inventory lists what the backend holds of the lane, sorted.
-func (l *lane) inventory(ctx context.Context) ([]string, error) { return l.s.inventory(ctx, l.namespace) }
+func (l *lane) inventory(ctx context.Context) ([]string, error) {
+	return l.s.inventory(ctx, l.namespace)
+}
 
 // inventory lists what the backend holds of a namespace, sorted.
 func (s *suite) inventory(ctx context.Context, namespace string) ([]string, error) {
