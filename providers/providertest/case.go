@@ -106,7 +106,7 @@ var (
 		"stop", "transitions", "identity", "concurrency", "errors", "lists", "watch", "wait", "wait for",
 		"supervision", "update", "lifetime", "describe", "close", "stats", "networks",
 	}
-	awake = []string{"stop", "wait for", "update", "effects", "rates", "networks"}
+	awake = []string{"stop", "wait for", "update", "effects", "rates"}
 )
 
 // scope says of what a need speaks.
