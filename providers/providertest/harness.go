@@ -49,7 +49,8 @@ type Harness struct {
 	// others.
 	AdaptIdle func(spec compute.Spec) (adapted compute.Spec, ok bool)
 	// Shared has cases that only execute something in a running instance share one,
-	// where instances take long until they answer.
+	// and those that only look at what instances reach on networks, where instances
+	// take long until they answer.
 	Shared bool
 	// Kind is the kind of instance to test; empty means the provider's default.
 	Kind compute.Kind

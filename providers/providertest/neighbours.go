@@ -3,6 +3,7 @@ package providertest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"strings"
 	"sync"
@@ -68,6 +69,16 @@ func (e *env) neighboursIn(home func() univirt.Provider) neighbourhood {
 	return n
 }
 
+// neighbourOr returns one of the neighbours that cases share, or else what the case
+// makes.
+func (e *env) neighbourOr(own func() compute.Instance) compute.Instance {
+	e.Helper()
+	if e.s.h.Shared && e.networked() {
+		return e.neighbours().server
+	}
+	return own()
+}
+
 // shareNeighbours makes a neighbourhood that cases share, in a namespace of its own,
 // when the first asks for it.
 func (s *suite) shareNeighbours() func() (neighbourhood, error) {
@@ -117,7 +128,7 @@ func (e *env) settle(ctx context.Context, p univirt.Provider) (n neighbourhood, 
 		on   compute.NetworkAttachment
 	}{{&n.server, "server", server}, {&n.client, "client", client}, {&n.stranger, "stranger", compute.NetworkAttachment{Network: "away"}}}
 	for _, i := range all {
-		spec := e.spec(i.name, "listen", "0.0.0.0:80")
+		spec := e.echoing(i.name)
 		spec.Networks = []compute.NetworkAttachment{i.on}
 		if *i.inst, err = p.Instances().Create(ctx, spec); err != nil {
 			return n, err
@@ -172,5 +183,5 @@ func (e *env) talks(from compute.Instance, address string) bool {
 // answers reports whether what listens at a host does so to another instance.
 func (e *env) answers(from compute.Instance, host string) bool {
 	e.Helper()
-	return e.talks(from, net.JoinHostPort(host, "80"))
+	return e.talks(from, net.JoinHostPort(host, fmt.Sprint(dialPort)))
 }

@@ -1,6 +1,8 @@
 package providertest
 
 import (
+	"fmt"
+
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
 
@@ -50,7 +52,7 @@ func plugOther(e *env) {
 	e.p = e.openBeside(n.p.Networks())
 	endpoint := e.reserve(n.lan, network.EndpointSpec{Name: "beside"})
 	promised := e.endpointInfo(endpoint)
-	inst := e.create(e.plugging("web", endpoint.ID(), "listen", "0.0.0.0:80"))
+	inst := e.create(e.plugging("web", endpoint.ID(), "listen", fmt.Sprintf("0.0.0.0:%d", dialPort)))
 	require.Equal(e, []network.EndpointInfo{promised}, e.info(inst).Endpoints)
 	e.start(inst)
 	have := e.info(inst).Endpoints
