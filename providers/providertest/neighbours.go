@@ -141,8 +141,12 @@ func (e *env) settle(ctx context.Context, p univirt.Provider) (n neighbourhood, 
 		if err = listens(ctx, *i.inst); err != nil {
 			return n, err
 		}
-		if _, err = compute.WaitFor(ctx, *i.inst, compute.LevelAddress); err != nil {
+		info, err := compute.WaitFor(ctx, *i.inst, compute.LevelAddress)
+		if err != nil {
 			return n, err
+		}
+		if !info.Address().IsValid() {
+			return n, fmt.Errorf("%s has no address when it was waited for", i.name)
 		}
 	}
 	return n, nil
