@@ -184,6 +184,13 @@ func (e *env) talks(from compute.Instance, address string) bool {
 	return r.exit.Code == 0 && r.stdout == "hello\n"
 }
 
+// reaches requires what listens at a host to answer to another instance. On a busy
+// machine a guest may take longer than its program has patience.
+func (e *env) reaches(from compute.Instance, host string) {
+	e.Helper()
+	e.eventually(host+" answers", func() bool { return e.answers(from, host) })
+}
+
 // answers reports whether what listens at a host does so to another instance.
 func (e *env) answers(from compute.Instance, host string) bool {
 	e.Helper()

@@ -447,8 +447,8 @@ func (e *env) server(name, net string) (compute.Instance, string) {
 
 func instancesTalk(e *env) {
 	n := e.neighbours()
-	require.True(e, e.answers(n.client, e.addressOn(n.server, "lan")))
-	require.True(e, e.answers(n.server, e.addressOn(n.client, "lan")))
+	e.reaches(n.client, e.addressOn(n.server, "lan"))
+	e.reaches(n.server, e.addressOn(n.client, "lan"))
 }
 
 func instancesResolve(e *env) {
@@ -459,15 +459,26 @@ func instancesResolve(e *env) {
 		names = append(names, serverAlias)
 	}
 	for _, name := range names {
-		require.Contains(e, strings.Split(e.output(n.client, "resolve", name), "\n"), address, name)
-		require.True(e, e.answers(n.client, name), name)
+		e.resolves(n.client, name, address)
+		e.reaches(n.client, name)
 	}
 	require.NotZero(e, e.exec(n.client, "resolve", "no-such-host").exit.Code)
 }
 
+// resolves requires a name to be found, and an address to be among its own.
+func (e *env) resolves(from compute.Instance, name, address string) {
+	e.Helper()
+	var r execResult
+	e.eventually(name+" is found", func() bool {
+		r = e.exec(from, "resolve", name)
+		return r.exit.Code == 0
+	})
+	require.Contains(e, strings.Split(r.stdout, "\n"), address, name)
+}
+
 func instancesIsolated(e *env) {
 	n := e.neighbours()
-	require.True(e, e.answers(n.stranger, e.addressOn(n.stranger, "away")), "the stranger has a network")
+	e.reaches(n.stranger, e.addressOn(n.stranger, "away"))
 	require.False(e, e.answers(n.stranger, e.addressOn(n.server, "lan")))
 }
 

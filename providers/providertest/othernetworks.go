@@ -63,8 +63,7 @@ func plugOther(e *env) {
 	require.Equal(e, promised.MAC, have[0].MAC)
 	require.Equal(e, promised.Addresses, have[0].Addresses)
 
-	address := promised.Addresses[0].Addr().String()
-	e.eventually("the server answers on the other value's network", func() bool { return e.answers(n.client, address) })
+	e.reaches(n.client, promised.Addresses[0].Addr().String())
 
 	same := alone.Instances().Handle(inst.ID())
 	told := e.info(same).Endpoints
