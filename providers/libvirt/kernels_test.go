@@ -82,6 +82,9 @@ var awaitsButton = code{
 
 // codeOf does what a program of package guest does, for those for which that is enough.
 func codeOf(program []string) (c code, able bool) {
+	if len(program) == 0 {
+		return nil, false
+	}
 	if slices.Equal(program, inert) {
 		return halts, true
 	}

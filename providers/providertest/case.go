@@ -105,7 +105,7 @@ var (
 		"stop", "transitions", "identity", "concurrency", "errors", "lists", "watch", "wait", "wait for",
 		"supervision", "update", "lifetime", "describe", "close", "stats", "networks",
 	}
-	awake = []string{"effects", "rates", "networks"}
+	awake = []string{"effects", "rates"}
 )
 
 // scope says of what a need speaks.

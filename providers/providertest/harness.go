@@ -49,8 +49,9 @@ type Harness struct {
 	// Adapt is asked. What boots for nothing takes the processors from others.
 	AdaptIdle func(spec compute.Spec) (adapted compute.Spec, ok bool)
 	// Shared has cases that only execute something in a running instance share one,
-	// and those that look at the content of disks and volumes have one after the other,
-	// where instances take long until they answer.
+	// and those that only look at what instances reach on networks; and those that look
+	// at the content of disks and volumes have one after the other, where instances take
+	// long until they answer.
 	Shared bool
 	// Kind is the kind of instance to test; empty means the provider's default.
 	Kind compute.Kind

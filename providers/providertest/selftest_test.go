@@ -65,11 +65,17 @@ func TestTheSuiteSeesWhatIsWrong(t *testing.T) {
 			r := record(honest, c)
 			require.False(t, r.Failed(), "the case fails without the saboteur: %s", r.text())
 
-			wrong, end := sabotaged(t, s, kind)
-			defer end()
-			r = record(wrong, c)
-			require.True(t, r.Failed(), "the case %q does not see it", s.name)
-			assert.Contains(t, r.text(), s.seen)
+			for _, shared := range []bool{false, true} {
+				if shared && s.group != "networks" && s.group != "dial" {
+					continue
+				}
+				wrong, end := sabotaged(t, s, kind)
+				defer end()
+				wrong.h.Shared = shared
+				r = record(wrong, c)
+				require.True(t, r.Failed(), "the case %q does not see it, shared: %t", s.name, shared)
+				assert.Contains(t, r.text(), s.seen)
+			}
 		})
 	}
 }

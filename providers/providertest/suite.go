@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/pprof"
 	"strings"
 	"sync"
 
@@ -21,8 +20,10 @@ type suite struct {
 	offer offer
 	// id makes the namespaces of this run differ from those of others on the
 	// same backend.
-	id    string
-	lanes *lanes
+	id string
+	// neighbours returns instances on networks that cases share.
+	neighbours func() (neighbourhood, error)
+	lanes      *lanes
 	// shared, told and talking return instances that cases share: one that answers,
 	// one whose program has ended, and one whose program waits.
 	shared, told, talking func() (resource.Ref, error)
@@ -52,6 +53,7 @@ func newSuite(ctx context.Context, h Harness) (*suite, error) {
 	if _, ok := desc.Kinds[kind]; !ok {
 		return nil, fmt.Errorf("the provider declares nothing for the kind %q", kind)
 	}
+	s.neighbours = s.shareNeighbours()
 	s.offer = offer{kind: kind, desc: desc, hooks: h.hooks(), extensions: extensionsOf(p)}
 	s.lanes = newLanes(s)
 	s.workshop = newWorkshop(s)
@@ -68,17 +70,6 @@ func newSuite(ctx context.Context, h Harness) (*suite, error) {
 func (s *suite) answers(ctx context.Context, inst compute.Instance) error {
 	_, err := compute.WaitFor(ctx, inst, compute.LevelAgent)
 	return err
-}
-
-// unlabelled makes a call whose goroutines are those of no case.
-func unlabelled(call func()) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		pprof.SetGoroutineLabels(context.Background())
-		call()
-	}()
-	<-done
 }
 
 // share makes an instance that cases share, in a namespace of its own, when the
