@@ -157,5 +157,11 @@ func (v *volume) refill(ctx context.Context, facts volumeFacts) (volumeFacts, er
 		return facts, err
 	}
 	facts.document, err = v.records().revise(ctx, facts.ended())
+	if err == nil && strings.HasSuffix(facts.Refill, importSuffix) {
+		// Nothing but this needed it; what is left of it a sweep takes.
+		if left := v.p.removeFile(ctx, pool.name, facts.Refill); left != nil {
+			v.p.opts.Logger.Warn("the file that a volume was imported from is left", "volume", v.id, "file", facts.Refill, "error", left)
+		}
+	}
 	return facts, err
 }

@@ -161,6 +161,12 @@ func (v *volume) importThrough(ctx, asked context.Context, facts volumeFacts, pa
 	defer func() {
 		clean, cancel := v.p.cleanup(ctx)
 		defer cancel()
+		if err != nil {
+			// The record may say that the content is in it: the next use takes it from there.
+			if now, unread := v.load(clean); unread != nil || now.Refill == file {
+				return
+			}
+		}
 		err = errors.Join(err, v.p.removeFile(clean, pool, file))
 	}()
 	if err := v.p.makeRoom(ctx, pool, describeDisk(file, formatRaw, whole.size, false)); err != nil {
