@@ -23,7 +23,8 @@ const (
 	// reach it, but WaitFor returns when it has leased them.
 	LevelAddress
 	// LevelHealthy instances pass their readiness probe, or their health check
-	// where they have no such probe.
+	// where they have no such probe. Without either, WaitFor returns for a container
+	// that runs and for a machine that has booted.
 	LevelHealthy
 )
 

@@ -215,11 +215,39 @@ func (e *execution) feed(h handleReply, from io.Reader) {
 			go func() { _, err := e.a.run(ctx, c); fed <- err }()
 			select {
 			case failed := <-fed:
-				err = errors.Join(err, failed)
+				if failed != nil {
+					e.starve(ctx, failed)
+					return
+				}
 			case <-e.gone:
 			}
 		}
 		over = err != nil
 	}
-	_ = e.a.close(ctx, h)
+	e.insist(ctx, func() error { return e.a.close(ctx, h) })
+}
+
+// starve ends a process of whose input a piece may not have arrived: what it makes of the
+// rest would be something else.
+func (e *execution) starve(ctx context.Context, why error) {
+	e.starved.Store(&why)
+	e.insist(ctx, func() error { return e.kill(ctx, 9) })
+}
+
+// insist does something to the process until the guest has said yes or no, or the process
+// has ended.
+func (e *execution) insist(ctx context.Context, do func() error) {
+	for began := time.Now(); ; {
+		if err := do(); err == nil || lost(err) {
+			return
+		}
+		select {
+		case <-e.gone:
+			return
+		default:
+		}
+		if pause(ctx, began, e.gone) != nil {
+			return
+		}
+	}
 }

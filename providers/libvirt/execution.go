@@ -36,6 +36,8 @@ type execution struct {
 	// exit is set before gone is closed, but for Cut.
 	exit compute.ExecExit
 	cut  atomic.Bool
+	// starved is why the process did not get all of its input.
+	starved atomic.Pointer[error]
 }
 
 var _ compute.Execution = (*execution)(nil)
@@ -58,6 +60,11 @@ func (e *execution) Wait(ctx context.Context) (compute.ExecExit, error) {
 	case <-e.done:
 		exit := e.exit
 		exit.Cut = e.cut.Load()
+		if why := e.starved.Load(); why != nil {
+			err := resource.Errorf(errdefs.ErrUnavailable, "the process was ended, as its input did not arrive: %w", *why)
+			err.Outcome = resource.OutcomeUnknown
+			return exit, e.fail("wait for execution", err)
+		}
 		return exit, nil
 	case <-ctx.Done():
 		return compute.ExecExit{}, e.fail("wait for execution", ended(ctx))

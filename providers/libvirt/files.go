@@ -107,7 +107,7 @@ func (i *instance) CopyIn(ctx context.Context, dir string, archive io.Reader, op
 		if err != nil {
 			return err
 		}
-		return scriptError(exit, "dir", dir, &complaint)
+		return a.scriptError(ctx, exit, "dir", dir, &complaint)
 	})
 }
 
@@ -161,7 +161,18 @@ func (a qemuAgent) script(ctx context.Context, spec compute.ExecSpec, script str
 	return exit, nil
 }
 
-// scriptError is the error of a script that did not do all.
+// scriptError is the error of a script that did not do all, or of which that is not known:
+// an agent tells the end of a process once, and the answer may be lost.
+func (a qemuAgent) scriptError(ctx context.Context, exit compute.ExecExit, field, name string, complaint *complaint) error {
+	if exit.Known {
+		return scriptError(exit, field, name, complaint)
+	}
+	if d, err := a.p.read(ctx, a.id); err == nil && d.state == compute.Running {
+		return &resource.Error{Kind: errdefs.ErrUnavailable, Err: errors.New("how it ended is not known"), Outcome: resource.OutcomeUnknown}
+	}
+	return scriptError(exit, field, name, complaint)
+}
+
 func scriptError(exit compute.ExecExit, field, name string, complaint *complaint) error {
 	var kind error = errdefs.ErrFailedPrecondition
 	text := complaint.String()
@@ -263,7 +274,7 @@ func (i *instance) copyOut(ctx, whole context.Context, a qemuAgent, name string,
 			_ = x.Signal(clean, "SIGKILL")
 			return
 		}
-		_ = intoHost.CloseWithError(scriptError(exit, "path", name, &complaint))
+		_ = intoHost.CloseWithError(a.scriptError(whole, exit, "path", name, &complaint))
 	})
 	i.p.detached.Go(func() {
 		err := repack(w, fromGuest, outbound{opts, base}.admit)

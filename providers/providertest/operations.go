@@ -133,8 +133,12 @@ func readOperations() []operation {
 			if err != nil {
 				return err
 			}
-			_, readErr := readAll(r)
-			return errors.Join(readErr, r.Close())
+			_, err = readAll(r)
+			closed := r.Close()
+			if err == nil {
+				err = closed
+			}
+			return err
 		}},
 		{"files", "", "files", has(compute.FeatureFiles), func(ctx context.Context, _ *env, inst compute.Instance) error {
 			files, err := compute.Files(ctx, inst)
@@ -142,6 +146,9 @@ func readOperations() []operation {
 				return err
 			}
 			_, err = fs.Stat(files, "etc/passwd")
+			if path, ok := errors.AsType[*fs.PathError](err); ok {
+				err = path.Err // which is how io/fs tells it
+			}
 			return err
 		}},
 		{"create snapshot", "", "", has(compute.FeatureSnapshot), func(ctx context.Context, _ *env, inst compute.Instance) error {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
@@ -43,6 +44,8 @@ const (
 	// eachCall is the number of calls each of which is cut off. Of an operation that
 	// makes more, such as one that reads a file in pieces, fewer and fewer are.
 	eachCall = 16
+	// backAfter is how long the backend is away from what outlasts it.
+	backAfter = 200 * time.Millisecond
 	// mostCalls is more than any operation makes to its backend.
 	mostCalls = 1000
 )
@@ -51,8 +54,9 @@ const (
 // later point, until it does not die before the call has returned. The call is
 // told a provider value, on a namespace, that loses its backend; check sees what came
 // of it. What is prepared before each, and cleaned up behind it, happens while all is
-// well.
-func (e *env) severed(namespace string, prepare, clean func(), call func(p univirt.Provider) error, check func(err error)) {
+// well. A call that outlasts it has something done that goes on without the backend, and
+// may wait for it to come back.
+func (e *env) severed(namespace string, outlasts bool, prepare, clean func(), call func(p univirt.Provider) error, check func(err error)) {
 	e.Helper()
 	p := e.open(OpenOptions{Namespace: namespace})
 	held := func() []string {
@@ -79,7 +83,13 @@ func (e *env) severed(namespace string, prepare, clean func(), call func(p univi
 			prepare()
 			mend, err := e.s.h.Sever(p, n, taken)
 			require.NoError(e, err, "sever the provider value")
+			back := time.AfterFunc(backAfter, func() {
+				if outlasts {
+					mend()
+				}
+			})
 			err = e.returns("a call without a backend", func() error { return call(p) })
+			back.Stop()
 			struck := mend()
 			trail = append(trail, fmt.Sprintf("died at call %d: %t, which took effect: %t: %v", n, struck, taken, err))
 			check(err)
@@ -168,6 +178,7 @@ func outage(e *env, o operation) {
 		}
 	}
 	inst := begin(e)
+	namespace := e.info(inst).Ref.Namespace
 	anyhow := o.do(e.ctx, e, inst)
 	after()
 	var before compute.Info
@@ -176,9 +187,8 @@ func outage(e *env, o operation) {
 		before = e.info(inst)
 		prepare, clean = func() {}, func() {}
 	}
-	namespace := e.info(inst).Ref.Namespace
 	clean()
-	e.severed(namespace, prepare, clean,
+	e.severed(namespace, strings.HasPrefix(o.name, "copy"), prepare, clean,
 		func(p univirt.Provider) error { return o.do(e.ctx, e, p.Instances().Handle(before.Ref.ID)) },
 		func(err error) {
 			after()
@@ -226,7 +236,7 @@ func providerOutage(e *env, o providerOperation) {
 	anyhow := o.do(e.ctx, e, e.p)
 	e.empty()
 	before := e.everything()
-	e.severed(e.lane.namespace, func() {}, e.empty,
+	e.severed(e.lane.namespace, false, func() {}, e.empty,
 		func(p univirt.Provider) error { return o.do(e.ctx, e, p) },
 		func(err error) {
 			e.unavailable(err, anyhow)

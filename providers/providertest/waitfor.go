@@ -19,7 +19,7 @@ func waitForCases() []testCase {
 		{"WaitFor an agent returns when Exec works", has(compute.FeatureExec), waitForAgent},
 		{"WaitFor an address of an instance without networks fails at once", nil, waitForNoAddress},
 		{"WaitFor health returns when the probe passes", all(has(compute.FeatureExec), wishes("readiness.exec")), waitForHealthy},
-		{"WaitFor health of an instance without a probe is WaitFor Running", nil, waitForNoProbe},
+		{"WaitFor health of an instance without a probe returns when it runs, and a machine has booted", nil, waitForNoProbe},
 		{"WaitFor ends when the run does, with its exit and its last lines",
 			all(has(compute.FeatureExec, compute.FeatureLogs, compute.FeatureExitCode), wishes("readiness.exec")), waitForEnded},
 		{"WaitFor ends with its context", all(has(compute.FeatureExec), wishes("readiness.exec")), waitForCancelled},
@@ -96,7 +96,11 @@ func waitForHealthy(e *env) {
 }
 
 func waitForNoProbe(e *env) {
-	info, err := e.waitFor(e.running("web"), compute.LevelHealthy)
+	inst := e.running("web")
+	if e.s.kind() == compute.VM {
+		inst = e.reachable()
+	}
+	info, err := e.waitFor(inst, compute.LevelHealthy)
 	require.NoError(e, err)
 	require.Equal(e, compute.Running, info.State)
 }
