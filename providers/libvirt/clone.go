@@ -5,6 +5,7 @@ package libvirt
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"maps"
 	"os"
 	"os/exec"
@@ -39,14 +40,28 @@ func (i *instance) Clone(ctx context.Context, opts compute.CloneOptions) (comput
 	return i.p.handle(id, opts.Name), nil
 }
 
-// resting finds whether a domain is in a state in which its disk can be copied. That a
-// memory image is kept makes no difference.
-func resting(d *lv.Domain, f *facts) (*domain, error) {
+// resting reads a domain that may be changed if it is in a state in which its disk can
+// be copied. That a memory image is kept makes no difference. What runs is not read
+// before it is locked: it has what its record does not say.
+func (i *instance) resting(l *lane, locked bool) (*domain, error) {
+	d, f, err := i.owned(l, 0)
+	if err != nil {
+		return nil, err
+	}
+	now := &domain{id: f.uuid, facts: f, state: compute.Stopped}
+	if !f.active {
+		return now, nil
+	}
+	if !locked {
+		return nil, errRuns
+	}
+	if d, now.facts, err = i.owned(l, lv.DOMAIN_XML_INACTIVE); err != nil {
+		return nil, err
+	}
 	number, detail, err := d.GetState()
 	if err != nil {
 		return nil, err
 	}
-	now := &domain{id: f.uuid, facts: f}
 	switch now.state, _ = stateOf(number, detail); now.state {
 	case compute.Stopped, compute.Running, compute.Paused:
 		return now, nil
@@ -54,8 +69,10 @@ func resting(d *lv.Domain, f *facts) (*domain, error) {
 	return nil, resource.Errorf(errdefs.ErrFailedPrecondition, "the instance is %s", now.state)
 }
 
+var errRuns = errors.New("the instance runs")
+
 func (i *instance) clone(ctx context.Context, id string, opts compute.CloneOptions) error {
-	d, err := onOwned(ctx, i, resting)
+	d, err := inOneGo(ctx, i, func(l *lane) (*domain, error) { return i.resting(l, true) })
 	if err != nil {
 		return err
 	}
