@@ -5,7 +5,6 @@ package libvirt
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"maps"
 	"os"
 	"os/exec"
@@ -41,9 +40,8 @@ func (i *instance) Clone(ctx context.Context, opts compute.CloneOptions) (comput
 }
 
 // resting reads a domain that may be changed if it is in a state in which its disk can
-// be copied. That a memory image is kept makes no difference. What runs is not read
-// before it is locked: it has what its record does not say.
-func (i *instance) resting(l *lane, locked bool) (*domain, error) {
+// be copied. That a memory image is kept makes no difference.
+func (i *instance) resting(l *lane) (*domain, error) {
 	d, f, err := i.owned(l, 0)
 	if err != nil {
 		return nil, err
@@ -51,9 +49,6 @@ func (i *instance) resting(l *lane, locked bool) (*domain, error) {
 	now := &domain{id: f.uuid, facts: f, state: compute.Stopped}
 	if !f.active {
 		return now, nil
-	}
-	if !locked {
-		return nil, errRuns
 	}
 	if d, now.facts, err = i.owned(l, lv.DOMAIN_XML_INACTIVE); err != nil {
 		return nil, err
@@ -69,10 +64,8 @@ func (i *instance) resting(l *lane, locked bool) (*domain, error) {
 	return nil, resource.Errorf(errdefs.ErrFailedPrecondition, "the instance is %s", now.state)
 }
 
-var errRuns = errors.New("the instance runs")
-
 func (i *instance) clone(ctx context.Context, id string, opts compute.CloneOptions) error {
-	d, err := inOneGo(ctx, i, func(l *lane) (*domain, error) { return i.resting(l, true) })
+	d, err := inOneGo(ctx, i, func(l *lane) (*domain, error) { return i.resting(l) })
 	if err != nil {
 		return err
 	}

@@ -37,9 +37,11 @@ func (i *instance) snapshotInfo(k kept) compute.SnapshotInfo {
 // CreateSnapshot implements compute.Snapshotter.
 func (i *instance) CreateSnapshot(ctx context.Context, spec compute.SnapshotSpec) (compute.SnapshotInfo, error) {
 	var info compute.SnapshotInfo
-	err := i.change(ctx, "snapshot", func(ctx context.Context) (err error) {
-		info, err = i.createSnapshot(ctx, spec)
-		return err
+	err := i.change(ctx, "snapshot", func(ctx context.Context) error {
+		return i.p.locked(ctx, i.id, func() (err error) {
+			info, err = i.createSnapshot(ctx, spec)
+			return err
+		})
 	}, func(context.Context) error { return spec.Validate().Err() })
 	if err != nil {
 		return compute.SnapshotInfo{}, err
@@ -48,13 +50,10 @@ func (i *instance) CreateSnapshot(ctx context.Context, spec compute.SnapshotSpec
 }
 
 // createSnapshot takes a snapshot in one go. Whether there is one of its name libvirt
-// says; why it refused is found out then. That the machine is stopped and ours counts
-// without the lock: if somebody starts it in between, its memory is left out like that of
-// one that has been running.
+// says; why it refused is found out then.
 func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec) (compute.SnapshotInfo, error) {
-	lock := i.p.lockWhile(ctx, i.id)
-	k, err := whileLocking(ctx, i, lock, func(l *lane) (kept, error) {
-		k, err := settledBy(lock, func(locked bool) (kept, error) { return i.newKept(l, spec, locked) })
+	k, err := inOneGo(ctx, i, func(l *lane) (kept, error) {
+		k, err := i.newKept(l, spec)
 		if err != nil {
 			return k, err
 		}
@@ -76,9 +75,6 @@ func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec
 			return k, whyRefused(d, k, err)
 		}
 		defer s.Free()
-		if !k.Memory {
-			i.p.detached.Go(lock.release) // beside what is only asked
-		}
 		if k.parent, err = parentOf(s); err != nil || !k.Memory {
 			return k, err
 		}
@@ -91,8 +87,8 @@ func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec
 }
 
 // newKept is what is to be kept of a domain, if its state allows it.
-func (i *instance) newKept(l *lane, spec compute.SnapshotSpec, locked bool) (kept, error) {
-	now, err := i.resting(l, locked)
+func (i *instance) newKept(l *lane, spec compute.SnapshotSpec) (kept, error) {
+	now, err := i.resting(l)
 	if err != nil {
 		return kept{}, err
 	}
@@ -416,15 +412,15 @@ func (i *instance) renewKept(ctx context.Context, name string) error {
 
 // DeleteSnapshot implements compute.Snapshotter.
 func (i *instance) DeleteSnapshot(ctx context.Context, name string) error {
-	return i.change(ctx, "delete snapshot", func(ctx context.Context) error { return i.deleteSnapshot(ctx, name) })
+	return i.change(ctx, "delete snapshot", func(ctx context.Context) error {
+		return i.p.locked(ctx, i.id, func() error { return i.deleteSnapshot(ctx, name) })
+	})
 }
 
-// deleteSnapshot deletes a snapshot in one go. That it is ours counts without the lock:
-// whoever replaces it in between has one of the same name, which is deleted then.
+// deleteSnapshot deletes a snapshot in one go.
 func (i *instance) deleteSnapshot(ctx context.Context, name string) error {
-	lock := i.p.lockWhile(ctx, i.id)
-	_, err := whileLocking(ctx, i, lock, func(l *lane) (struct{}, error) {
-		s, err := settledBy(lock, func(bool) (*lv.DomainSnapshot, error) { return i.ownSnapshot(l, name) })
+	_, err := inOneGo(ctx, i, func(l *lane) (struct{}, error) {
+		s, err := i.ownSnapshot(l, name)
 		if err != nil {
 			return struct{}{}, err
 		}

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -46,7 +45,7 @@ func (i *instance) changeWithin(ctx context.Context, most time.Duration, op stri
 		return i.fail(op, ended(ctx))
 	}
 	return i.fail(op, i.p.seenThrough(ctx, most, func(ctx context.Context) error {
-		afterwards(ctx, pass)
+		defer pass()
 		return do(ctx)
 	}))
 }
@@ -59,7 +58,6 @@ func (p *Provider) seenThrough(ctx context.Context, most time.Duration, do func(
 		longer, cancel := outlive.Context(ctx, compute.CleanupTimeout)
 		defer cancel()
 		longer, touched := withEffects(longer)
-		defer touched.end()
 		outcome <- touched.sure(do(longer))
 	})
 	select {
@@ -81,106 +79,18 @@ func (p *Provider) seenThrough(ctx context.Context, most time.Duration, do func(
 // way to change what is as it was read only. The lock's file goes with the lock;
 // an ID that is none names no file.
 func (p *Provider) locked(ctx context.Context, id string, do func() error) error {
-	lock, err := p.lock(ctx, id)
-	if err != nil {
-		return err
-	}
-	defer lock.Remove()
-	return do()
-}
-
-// lock takes the lock of locked; nil where this system has none.
-func (p *Provider) lock(ctx context.Context, id string) (*filelock.Lock, error) {
 	if !resource.IsID(id) {
-		return nil, errNotFound()
+		return errNotFound()
 	}
 	lock, err := filelock.Acquire(outlive.Asked(ctx), p.lockPath(id), filelock.Exclusive)
 	if err != nil && outlive.Asked(ctx).Err() != nil {
-		return nil, givenUp(ctx)
+		return givenUp(ctx)
 	}
 	if err != nil && !errors.Is(err, errors.ErrUnsupported) {
-		return nil, fmt.Errorf("lock the instance: %w", err)
+		return fmt.Errorf("lock the instance: %w", err)
 	}
-	return lock, nil
-}
-
-// locking is a lock of locked that is being taken while its taker asks what it is for.
-type locking struct {
-	taken chan struct{} // closed when lock and err are known
-	lock  *filelock.Lock
-	err   error
-	once  sync.Once
-}
-
-// lockWhile begins to take the lock for a change, which has it until it ends. Its caller
-// does not wait for its file to be removed.
-func (p *Provider) lockWhile(ctx context.Context, id string) *locking {
-	k := &locking{taken: make(chan struct{})}
-	p.detached.Go(func() {
-		k.lock, k.err = p.lock(ctx, id)
-		close(k.taken)
-	})
-	afterwards(ctx, k.release)
-	return k
-}
-
-// release gives the lock back, and may be called several times.
-func (k *locking) release() {
-	<-k.taken
-	k.once.Do(k.lock.Remove)
-}
-
-// lockPatience is how long a call waits for a lock that another process may hold for
-// long: it has a connection meanwhile, which the holder may need.
-const lockPatience = 5 * time.Millisecond
-
-var errHeld = errors.New("another process holds the lock")
-
-// within reports whether the lock is taken, or cannot be, after some time.
-func (k *locking) within(most time.Duration) bool {
-	select {
-	case <-k.taken:
-		return true
-	default:
-	}
-	timer := time.NewTimer(most)
-	defer timer.Stop()
-	select {
-	case <-k.taken:
-		return true
-	case <-timer.C:
-		return false
-	}
-}
-
-// settledBy asks whether a change may be made, and returns when the lock is taken, or
-// errHeld. That it may, as nothing that other processes do beside makes a difference to,
-// counts although it was asked before; anything else is asked again.
-func settledBy[T any](k *locking, ask func(locked bool) (T, error)) (out T, err error) {
-	locked := k.within(0)
-	if !locked {
-		out, err = ask(false)
-		if !k.within(lockPatience) {
-			return out, errHeld
-		}
-	}
-	if k.err != nil {
-		return out, k.err
-	}
-	if locked || err != nil {
-		out, err = ask(true)
-	}
-	return out, err
-}
-
-// whileLocking is inOneGo for calls that are settled by a lock.
-func whileLocking[T any](ctx context.Context, i *instance, k *locking, do func(*lane) (T, error)) (T, error) {
-	out, err := inOneGo(ctx, i, do)
-	if !errors.Is(err, errHeld) {
-		return out, err
-	}
-	<-k.taken
-	return inOneGo(ctx, i, do)
+	defer lock.Remove()
+	return do()
 }
 
 // lockedAll is locked for several IDs, in the same order for all.
@@ -196,11 +106,7 @@ func (p *Provider) lockedAll(ctx context.Context, ids []string, do func() error)
 const settleTime = time.Second
 
 // effects says whether an operation has made a call that changes something.
-type effects struct {
-	touched atomic.Bool
-	// after is done when the caller has the outcome, the last first.
-	after []func()
-}
+type effects struct{ touched atomic.Bool }
 
 type effectsKey struct{}
 
@@ -213,18 +119,6 @@ func withEffects(ctx context.Context) (context.Context, *effects) {
 func changes(ctx context.Context) {
 	if e, ok := ctx.Value(effectsKey{}).(*effects); ok {
 		e.touched.Store(true)
-	}
-}
-
-// afterwards has something done when the caller of a change has its outcome.
-func afterwards(ctx context.Context, do func()) {
-	e := ctx.Value(effectsKey{}).(*effects)
-	e.after = append(e.after, do)
-}
-
-func (e *effects) end() {
-	for _, do := range slices.Backward(e.after) {
-		do()
 	}
 }
 
