@@ -3,7 +3,9 @@
 //
 // A program says what it wants, as a [compute.Spec]; a provider makes it real:
 // as a container of containerd, as a virtual machine of libvirt, or in memory
-// for tests. The program, the image and the calls stay the same.
+// for tests. The calls stay the same. What runs is said in two ways: a container has a
+// process, an image of files and what else a kernel can be told of it; a machine boots
+// an image of a disk, which cloud-init and [compute.Exec] tell the rest.
 //
 //	p, err := univirt.Open(ctx, "containerd:")
 //	...
@@ -20,7 +22,8 @@
 // [resource] has what they share: names, labels, errors, events. The packages
 // below providers/ implement them; a program links only those that it imports.
 // providers/fake is an in-memory provider for tests, and providers/providertest
-// the suite that every provider passes.
+// the suite that every provider passes. A provider may live elsewhere: the contract is
+// in the interfaces' documentation and in that suite.
 //
 // # Errors
 //

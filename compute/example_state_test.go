@@ -93,7 +93,7 @@ func ExampleCheckTransition() {
 	t, err := compute.CheckTransition(compute.Running, compute.OpStart)
 	fmt.Println(t.NoOp, err)
 	// Output:
-	// the instance is stopped
+	// the instance is stopped, and must be running
 	// true <nil>
 }
 

@@ -134,7 +134,7 @@ func ExampleWaitFor() {
 	}
 	_, err := compute.WaitFor(ctx, inst, compute.LevelRunning)
 	fmt.Println(err)
-	// Output: wait for instance "job": the instance is stopped
+	// Output: wait for instance "job": the instance is stopped, and must be running
 }
 
 func ExamplePause() {

@@ -1,7 +1,8 @@
 package compute
 
 // Level is a step of the ladder from "it exists" to "it can be used". Each
-// level includes those below it.
+// level includes those below it that the instance can reach: one without networks
+// has no address, and one whose guest has no agent does not answer.
 type Level int
 
 // The levels of readiness. The zero value says that nothing is known yet.
@@ -17,8 +18,9 @@ const (
 	LevelBooted
 	// LevelAgent instances answer Exec. Containers do at once.
 	LevelAgent
-	// LevelAddress instances have an address on each of their networks. A guest that
-	// has no agent does not reach it, but WaitFor returns when it has leased them.
+	// LevelAddress instances have an address on each of their networks; to wait for it
+	// is FailedPrecondition where there are none. A guest that has no agent does not
+	// reach it, but WaitFor returns when it has leased them.
 	LevelAddress
 	// LevelHealthy instances pass their readiness probe, or their health check
 	// where they have no such probe.

@@ -34,6 +34,8 @@ type machine struct {
 	started func(m *machine)
 	// fail makes an operation fail.
 	fail map[compute.Operation]error
+	// hang is an operation that ends with its context only.
+	hang compute.Operation
 	// infos counts the readings.
 	infos int
 }
@@ -91,6 +93,10 @@ func (m *machine) end(exit compute.Exit) {
 func (m *machine) enter(ctx context.Context, op compute.Operation) (compute.Transition, error) {
 	if err := ctx.Err(); err != nil {
 		return compute.Transition{}, err
+	}
+	if op == m.hang {
+		<-ctx.Done()
+		return compute.Transition{}, ctx.Err()
 	}
 	m.mu.Lock()
 	m.calls = append(m.calls, string(op))

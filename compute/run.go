@@ -27,8 +27,9 @@ const CleanupTimeout = 10 * time.Second
 // Run creates an instance, starts it, copies its output, waits for the end of
 // the run and deletes it. The context bounds the whole: when it is done, the
 // run is ended by force, and the error is of the operation "run". However Run
-// ends, the instance is deleted unless Keep is set; where that fails the error
-// says so. Sweep finds what a process that was killed left of a spec with the
+// ends, the instance is deleted unless Keep is set; where that fails the error is
+// of the operation "run" too, and its Left names the instance. All that takes
+// CleanupTimeout at most, half of which is a deletion's. Sweep finds what a process that was killed left of a spec with the
 // lifetime resource.Ephemeral.
 //
 // Run gives the main process no input: Process.Stdin is InvalidArgument.
@@ -37,22 +38,26 @@ const CleanupTimeout = 10 * time.Second
 // main process runs, it returns besides the error how that ended by force, with
 // Known false where the backend cannot say.
 func Run(ctx context.Context, instances Instances, spec Spec, opts RunOptions) (exit Exit, err error) {
-	// What ends with the context is the run as a whole, not the call that was under
-	// way.
+	ref := resource.Ref{Kind: resource.KindInstance, Name: spec.Name}
+	left := false
+	// What ends with the context, or leaves something, is the run as a whole, not the
+	// call that was under way.
 	defer func() {
-		if err == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err()) {
+		if err == nil || !left && (ctx.Err() == nil || !errors.Is(err, ctx.Err())) {
 			return
 		}
-		ref := resource.Ref{Kind: resource.KindInstance, Name: spec.Name}
 		var inner *resource.Error
 		if errors.As(err, &inner) {
 			ref = inner.Ref
 			ref.Name = spec.Name
 		}
 		err = resource.Fail("run", ref, err)
+		if outer, ok := err.(*resource.Error); ok && left {
+			outer.Left = append(outer.Left[:len(outer.Left):len(outer.Left)], ref)
+		}
 	}()
 	if spec.Process.Stdin {
-		return Exit{}, resource.Fail("run", resource.Ref{Kind: resource.KindInstance, Name: spec.Name},
+		return Exit{}, resource.Fail("run", ref,
 			resource.Faults{{Field: "process.stdin", Reason: "must not be set: Run has no input to give"}})
 	}
 	inst, err := instances.Create(ctx, spec)
@@ -66,25 +71,23 @@ func Run(ctx context.Context, instances Instances, spec Spec, opts RunOptions) (
 		}
 		clean, cancel := context.WithTimeout(context.WithoutCancel(ctx), CleanupTimeout)
 		defer cancel()
-		var left error
+		var failed error
 		if opts.Keep || run != "" && err != nil {
-			left = inst.Stop(clean, StopOptions{Force: true})
-		}
-		if left == nil && run != "" && err != nil {
-			exit, left = inst.Wait(clean, WaitOptions{Run: run})
+			exit, failed = endRun(clean, inst, run)
 		}
 		if !opts.Keep {
 			// What could not be stopped may be deleted all the same.
-			left = inst.Delete(clean, DeleteOptions{Force: true})
+			failed = inst.Delete(clean, DeleteOptions{Force: true})
 		}
-		switch {
-		case left == nil || errdefs.IsNotFound(left):
+		if failed == nil || errdefs.IsNotFound(failed) {
 			// Somebody else may have deleted it before: gone is gone.
-		case err == nil:
-			err = left
-		default:
-			err = errors.Join(err, left)
+			return
 		}
+		left = !opts.Keep
+		if err != nil {
+			failed = errors.Join(err, failed)
+		}
+		err = failed
 	}()
 	if err := inst.Start(ctx, StartOptions{}); err != nil {
 		return Exit{}, err
@@ -99,6 +102,17 @@ func Run(ctx context.Context, instances Instances, spec Spec, opts RunOptions) (
 		if err := CopyLogs(ctx, inst, LogOptions{Run: run, Follow: true}, opts.Stdout, opts.Stderr); err != nil {
 			return Exit{}, err
 		}
+	}
+	return inst.Wait(ctx, WaitOptions{Run: run})
+}
+
+// endRun ends a run by force, and returns how it ended; the zero Exit where no run is
+// known. One that hangs leaves time for a deletion.
+func endRun(ctx context.Context, inst Instance, run string) (Exit, error) {
+	ctx, cancel := context.WithTimeout(ctx, CleanupTimeout/2)
+	defer cancel()
+	if err := inst.Stop(ctx, StopOptions{Force: true}); err != nil || run == "" {
+		return Exit{}, err
 	}
 	return inst.Wait(ctx, WaitOptions{Run: run})
 }

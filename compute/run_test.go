@@ -175,6 +175,33 @@ func TestRunWhoseForceFails(t *testing.T) {
 	}
 }
 
+func TestRunWhoseForceHangsDeletesAllTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		s := &machines{make: func(m *machine) { m.hang = compute.OpStop }}
+		begun := time.Now()
+		_, err := compute.Run(ctx, s, compute.Spec{Name: "web"}, compute.RunOptions{})
+		assert.EqualError(t, err, `run instance "web": context deadline exceeded`)
+		assert.LessOrEqual(t, time.Since(begun), time.Minute+compute.CleanupTimeout)
+		assert.True(t, s.m.gone)
+	})
+}
+
+func TestRunThatCannotDeleteNamesWhatIsLeft(t *testing.T) {
+	broken := errors.New("broken")
+	s := &machines{make: func(m *machine) {
+		m.fail[compute.OpStart], m.fail[compute.OpDeleteForce] = broken, errdefs.ErrUnavailable
+	}}
+	_, err := compute.Run(t.Context(), s, compute.Spec{Name: "web"}, compute.RunOptions{})
+	e, ok := errors.AsType[*resource.Error](err)
+	require.True(t, ok)
+	assert.Equal(t, "run", e.Op)
+	require.Len(t, e.Left, 1)
+	assert.Equal(t, "web", e.Left[0].Name)
+	assert.NotEmpty(t, e.Left[0].ID)
+}
+
 func TestRunWhoseContextIsDoneCreatesNothing(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

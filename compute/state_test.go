@@ -83,9 +83,24 @@ func TestCheckTransition(t *testing.T) {
 				assert.NoError(t, err)
 			} else {
 				assert.True(t, errdefs.IsFailedPrecondition(err))
-				assert.EqualError(t, err, "the instance is "+string(from))
+				assert.Regexp(t, "^the instance is "+string(from)+"(, and must be [a-z, ]+)?$", err.Error())
 			}
 		}
+	}
+}
+
+func TestAForbiddenTransitionSaysWhatWouldBeAllowed(t *testing.T) {
+	for op, want := range map[compute.Operation]string{
+		compute.OpDelete: "the instance is running, and must be stopped, suspended or failed",
+		compute.OpResume: "the instance is stopped, and must be paused",
+		"levitate":       "the instance is running",
+	} {
+		from := compute.Running
+		if op == compute.OpResume {
+			from = compute.Stopped
+		}
+		_, err := compute.CheckTransition(from, op)
+		assert.EqualError(t, err, want)
 	}
 }
 

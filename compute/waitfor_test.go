@@ -126,12 +126,12 @@ func TestWaitForOfWhatCannotBe(t *testing.T) {
 		begin   func(info *compute.Info)
 		message string
 	}{
-		"stopped":   {compute.LevelRunning, func(i *compute.Info) { i.State = compute.Stopped }, "the instance is stopped"},
-		"paused":    {compute.LevelRunning, func(i *compute.Info) { i.State = compute.Paused }, "the instance is paused"},
-		"suspended": {compute.LevelAgent, func(i *compute.Info) { i.State = compute.Suspended }, "the instance is suspended"},
-		"stopping":  {compute.LevelAgent, func(i *compute.Info) { i.State = compute.Stopping }, "the instance is stopping"},
-		"failed":    {compute.LevelAgent, func(i *compute.Info) { i.State = compute.Failed }, "the instance is failed"},
-		"deleting":  {compute.LevelAgent, func(i *compute.Info) { i.State = compute.Deleting }, "the instance is deleting"},
+		"stopped":   {compute.LevelRunning, func(i *compute.Info) { i.State = compute.Stopped }, "the instance is stopped, and must be running"},
+		"paused":    {compute.LevelRunning, func(i *compute.Info) { i.State = compute.Paused }, "the instance is paused, and must be running"},
+		"suspended": {compute.LevelAgent, func(i *compute.Info) { i.State = compute.Suspended }, "the instance is suspended, and must be running"},
+		"stopping":  {compute.LevelAgent, func(i *compute.Info) { i.State = compute.Stopping }, "the instance is stopping, and must be running"},
+		"failed":    {compute.LevelAgent, func(i *compute.Info) { i.State = compute.Failed }, "the instance is failed, and must be running"},
+		"deleting":  {compute.LevelAgent, func(i *compute.Info) { i.State = compute.Deleting }, "the instance is deleting, and must be running"},
 		"an address without networks": {
 			compute.LevelAddress, func(*compute.Info) {}, "the instance has no network to have an address on",
 		},

@@ -10,8 +10,9 @@ import (
 type Owner struct {
 	// Name is the program, as it named itself at Open; empty where it did not.
 	Name string `json:"name,omitempty"`
-	// Generation identifies one Open of a provider. Its lock dies with the
-	// process that holds it.
+	// Generation identifies one Open of a provider. Its provider can tell whether that
+	// value is still open, for as long as it needs to know: by a lock that dies with the
+	// process, say.
 	Generation string `json:"generation,omitempty"`
 }
 

@@ -62,12 +62,14 @@ type Spec struct {
 	Annotations resource.Annotations `json:"annotations,omitempty"`
 }
 
-// Source says what a new volume is filled with. At most one field is set; a
-// stream is imported after the creation, see [Import].
+// Source says what a new volume is filled with: nothing where it is the zero value, a
+// volume's content, or that of one of its snapshots. A stream is imported after the
+// creation, see [Import].
 type Source struct {
 	// Volume is the ID or name of a volume to clone.
 	Volume string `json:"volume,omitempty"`
-	// Snapshot is the name of a snapshot of that volume; it needs Volume.
+	// Snapshot is the name of a snapshot of that volume, which is named then too; empty
+	// means the volume as it is.
 	Snapshot string `json:"snapshot,omitempty"`
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -25,6 +26,7 @@ import (
 type offer struct {
 	name     string
 	features resource.Features
+	fields   resource.FieldTable
 }
 
 // offers are taken from the declarations themselves, without a daemon.
@@ -45,10 +47,10 @@ func offers(t *testing.T) []offer {
 	}
 	rest := []resource.Features{about.Images, about.Volumes.Features, about.Networks.Features}
 	return []offer{
-		{"fake container", all(append(rest, about.Kinds[compute.Container].Features)...)},
-		{"fake vm", all(append(rest, about.Kinds[compute.VM].Features)...)},
-		{"containerd", all(containerd.Features(), containerd.ImageFeatures())},
-		{"libvirt", all(libvirt.Features(), libvirt.ImageFeatures(), libvirt.VolumeFeatures(), libvirt.NetworkFeatures())},
+		{"fake container", all(append(rest, about.Kinds[compute.Container].Features)...), about.Kinds[compute.Container].Fields},
+		{"fake vm", all(append(rest, about.Kinds[compute.VM].Features)...), about.Kinds[compute.VM].Fields},
+		{"containerd", all(containerd.Features(), containerd.ImageFeatures()), containerd.Fields()},
+		{"libvirt", all(libvirt.Features(), libvirt.ImageFeatures(), libvirt.VolumeFeatures(), libvirt.NetworkFeatures()), libvirt.Fields()},
 	}
 }
 
@@ -95,25 +97,92 @@ func TestOffersOnlyGrow(t *testing.T) {
 	}
 }
 
-const (
-	tableBegin = "<!-- capabilities:begin -->\n"
-	tableEnd   = "<!-- capabilities:end -->\n"
-)
-
-// TestTableOfREADME holds that the table of README.md is what the providers
+// TestTablesOfREADME holds that the tables of README.md are what the providers
 // declare.
-func TestTableOfREADME(t *testing.T) {
-	text := read(t, "README.md")
-	before, rest, ok := strings.Cut(text, tableBegin)
-	require.True(t, ok, "README.md has no %s", tableBegin)
-	have, after, ok := strings.Cut(rest, tableEnd)
-	require.True(t, ok, "README.md has no %s", tableEnd)
-	want := table(offers(t))
-	if *update {
-		require.NoError(t, os.WriteFile(filepath.Join(root, "README.md"), []byte(before+tableBegin+want+tableEnd+after), 0o644))
-		return
+func TestTablesOfREADME(t *testing.T) {
+	all := offers(t)
+	for name, want := range map[string]string{"capabilities": table(all), "fields": fieldsTable(all)} {
+		begin, end := "<!-- "+name+":begin -->\n", "<!-- "+name+":end -->\n"
+		before, rest, ok := strings.Cut(read(t, "README.md"), begin)
+		require.True(t, ok, "README.md has no %s", begin)
+		have, after, ok := strings.Cut(rest, end)
+		require.True(t, ok, "README.md has no %s", end)
+		if *update {
+			require.NoError(t, os.WriteFile(filepath.Join(root, "README.md"), []byte(before+begin+want+end+after), 0o644))
+			continue
+		}
+		assert.Empty(t, changed(have, want), "run: go test ./internal/policy -update")
 	}
-	assert.Empty(t, changed(have, want), "run: go test ./internal/policy -update")
+}
+
+// fieldsTable renders which fields of a spec are taken as Markdown, a field of
+// compute.Spec a line, with those in it that some provider treats unlike others.
+func fieldsTable(columns []offer) string {
+	var b strings.Builder
+	head(&b, "field", columns)
+	for field := range reflect.TypeFor[compute.Spec]().Fields() {
+		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
+		fmt.Fprintf(&b, "| %s |", name)
+		if field.Type.Kind() == reflect.Slice && field.Type.Elem().Kind() == reflect.Struct {
+			name += "[]"
+		}
+		for _, c := range columns {
+			b.WriteString(" " + fieldCell(columns, c.fields, name) + " |")
+		}
+		b.WriteString("\n")
+	}
+	return b.String()
+}
+
+// fieldCell says what a table does with a field of a spec and what is in it.
+func fieldCell(columns []offer, fields resource.FieldTable, name string) string {
+	words := map[resource.FieldLevel]string{resource.FieldHonored: "yes", resource.FieldHint: "a hint", resource.FieldRefused: "–"}
+	if fields.Rule(name).Level == resource.FieldRefused {
+		return words[resource.FieldRefused]
+	}
+	const most = 4
+	but := map[resource.FieldLevel][]string{}
+	within := inField(columns, name)
+	for _, pattern := range within {
+		level := fields.Rule(pattern).Level
+		but[level] = append(but[level], strings.TrimPrefix(pattern, name+"."))
+	}
+	if len(within) == 0 {
+		return words[fields.Rule(name).Level]
+	}
+	if len(but[resource.FieldHonored]) == 0 {
+		return words[resource.FieldHint]
+	}
+	cell := words[resource.FieldHonored]
+	if refused := but[resource.FieldRefused]; len(refused) > 0 {
+		if len(refused) > most {
+			refused = append(refused[:most], "…")
+		}
+		cell += ", but not " + strings.Join(refused, ", ")
+	}
+	return cell
+}
+
+// inField lists the patterns of what is in a field that some provider speaks of.
+func inField(columns []offer, name string) (patterns []string) {
+	for _, c := range columns {
+		for pattern := range c.fields {
+			if strings.HasPrefix(pattern, name+".") && !strings.HasSuffix(pattern, ".*") && !strings.Contains(pattern, "=") {
+				patterns = append(patterns, pattern)
+			}
+		}
+	}
+	slices.Sort(patterns)
+	return slices.Compact(patterns)
+}
+
+// head writes the first two lines of a table.
+func head(b *strings.Builder, of string, columns []offer) {
+	b.WriteString("| " + of + " |")
+	for _, c := range columns {
+		b.WriteString(" " + c.name + " |")
+	}
+	b.WriteString("\n|---|" + strings.Repeat("---|", len(columns)) + "\n")
 }
 
 // table renders what is offered as Markdown, a feature a line; its parts, such as
@@ -121,11 +190,7 @@ func TestTableOfREADME(t *testing.T) {
 // offers is left out.
 func table(columns []offer) string {
 	var b strings.Builder
-	b.WriteString("| feature |")
-	for _, c := range columns {
-		b.WriteString(" " + c.name + " |")
-	}
-	b.WriteString("\n|---|" + strings.Repeat("---|", len(columns)) + "\n")
+	head(&b, "feature", columns)
 	for _, feature := range known() {
 		if whole(feature) != "" {
 			continue

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -16,6 +17,8 @@ import (
 // programs. Its methods may be called concurrently.
 type Backend struct {
 	opts Options
+	// fields are what specs may say.
+	fields map[compute.Kind]resource.FieldTable
 	// faults are those of all values, and eventFaults counts the faults of events
 	// of all values together.
 	faults      injections
@@ -99,6 +102,7 @@ func NewBackend(opts Options) *Backend {
 	}
 	b.opts.Programs = maps.Clone(opts.Programs)
 	b.opts.Latency = maps.Clone(opts.Latency)
+	b.fields = fieldsBy(opts)
 	b.initStorage()
 	b.registry.open = opts.Images == nil
 	if b.broken == nil {

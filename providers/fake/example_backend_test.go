@@ -13,6 +13,7 @@ import (
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/providers/fake"
+	"github.com/univirt/univirt/providers/libvirt"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -197,7 +198,7 @@ func ExampleProvider_Break() {
 		log.Fatal(err)
 	}
 	fmt.Println(inst.Start(ctx, compute.StartOptions{}))
-	// Output: start instance "web": the instance is failed
+	// Output: start instance "web": the instance is failed, and must be stopped or suspended
 }
 
 // What a program does when a pull takes longer than it is willing to wait.
@@ -236,7 +237,19 @@ func ExampleOps() {
 	// instance/info: info instance "job": injected fault: unavailable
 	// instance/start: start instance "job": injected fault: unavailable
 	// instance/wait: wait instance "job": injected fault: unavailable
-	// instance/delete: delete instance "job": injected fault: unavailable
+	// instance/delete: run instance "job": delete instance "job": injected fault: unavailable
 	// instance/logs: logs instance "job": injected fault: unavailable
 	// image/pull: create instance "job": injected fault: unavailable
+}
+
+// What another provider refuses can be refused here too, so that a test fails where
+// production would.
+func ExampleOptions_fields() {
+	p := fake.New(fake.Options{Fields: map[compute.Kind]resource.FieldTable{compute.VM: libvirt.Fields()}})
+	defer p.Close()
+	_, err := p.Instances().Create(context.Background(), compute.Spec{
+		Name: "web", Kind: compute.VM, Image: "debian:12", Hostname: "web", StopGrace: time.Minute,
+	})
+	fmt.Println(err)
+	// Output: create instance "web": hostname: is not supported: a machine runs what its image starts: say it by cloudInit.userData, or by compute.Exec when it runs
 }

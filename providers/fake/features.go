@@ -87,11 +87,40 @@ func below(tops ...string) []string {
 	return out
 }
 
-func (b *Backend) fieldsOf(kind compute.Kind) resource.FieldTable {
-	if b.opts.Supervised {
-		return supervisedFields[kind]
+func (b *Backend) fieldsOf(kind compute.Kind) resource.FieldTable { return b.fields[kind] }
+
+// fieldsBy returns the tables of a backend with some options.
+func fieldsBy(opts Options) map[compute.Kind]resource.FieldTable {
+	all := plainFields
+	if opts.Supervised {
+		all = supervisedFields
 	}
-	return plainFields[kind]
+	if opts.Fields == nil {
+		return all
+	}
+	all = maps.Clone(all)
+	for kind, by := range opts.Fields {
+		all[kind] = narrowed(all[kind], by)
+	}
+	return all
+}
+
+// narrowed returns what two tables take, the first of which lists all fields.
+func narrowed(table, by resource.FieldTable) resource.FieldTable {
+	out := maps.Clone(table)
+	for pattern, rule := range table {
+		field, _, _ := strings.Cut(pattern, "=")
+		if other := by.Rule(field); other.Level < rule.Level {
+			out[pattern] = other
+		}
+	}
+	for pattern, rule := range by {
+		field, _, ofValue := strings.Cut(pattern, "=")
+		if _, listed := table[pattern]; ofValue && !listed && rule.Level < out.Rule(field).Level {
+			out[pattern] = rule
+		}
+	}
+	return out
 }
 
 // featuresOf says what an instance of a kind can do.

@@ -243,10 +243,7 @@ func TestUnknownOperationNamesTheNearest(t *testing.T) {
 				want.WriteString([]string{"; did you mean ", " or "}[min(n, 1)])
 				fmt.Fprintf(&want, "%q", string(op))
 			}
-			if len(near) > 0 {
-				want.WriteString("?")
-			}
-			want.WriteString(" All are: ")
+			want.WriteString(map[bool]string{true: "? All are: ", false: "; all are: "}[len(near) > 0])
 			text := p.Fail(fake.On(wrong).Hanging()).Err().Error()
 			require.True(t, strings.HasPrefix(text, want.String()), "%s\nwant %s", text, want.String())
 			for _, op := range fake.Ops() {

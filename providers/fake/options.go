@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
@@ -45,6 +46,11 @@ type Options struct {
 	// Programs are what can run in every instance, by the path or the last part
 	// of the path of the command.
 	Programs map[string]Program
+	// Fields narrow what a spec of a kind may say to what another provider takes too, such
+	// as libvirt.Fields() for compute.VM: a field that is refused there is refused here,
+	// with the reason given there, and one that is a hint there is a hint. A kind that is
+	// not listed takes all that the fake takes.
+	Fields map[compute.Kind]resource.FieldTable
 	// Supervised has a supervisor act on restart policies, health checks and
 	// readiness probes. Without, the restart policy and the health check are hints,
 	// and compute.WaitFor probes from the caller's process, as with a real provider
@@ -153,7 +159,7 @@ func (o Options) Validate() resource.Faults {
 		}{
 			{"seed", o.Seed == 0}, {"capacity", o.Capacity == Capacity{}}, {"latency", o.Latency == nil},
 			{"pools", o.Pools == nil}, {"images", o.Images == nil}, {"programs", o.Programs == nil}, {"programGrace", o.ProgramGrace == 0},
-			{"supervised", !o.Supervised},
+			{"fields", o.Fields == nil}, {"supervised", !o.Supervised},
 			{"history", o.History == 0}, {"logSize", o.LogSize == 0},
 		} {
 			if !set.zero {
@@ -190,6 +196,11 @@ func (o Options) Validate() resource.Faults {
 		}
 		if spread.Min < 0 || spread.Max < spread.Min {
 			f.Add("latency["+string(op)+"]", "must be from a least to a most duration")
+		}
+	}
+	for kind := range o.Fields {
+		if supervisedFields[kind] == nil {
+			f.Add(resource.MapField("fields", string(kind)), "must be of a kind of instances")
 		}
 	}
 	for i, image := range o.Images {

@@ -14,9 +14,11 @@ func checkWord[W ~string](what string, word W, known []W) string {
 	}
 	reason := fmt.Sprintf("is no %s: %q", what, string(word))
 	if near := nearest(word, known); len(near) > 0 {
-		reason += "; did you mean " + quoted(near, " or ") + "?"
+		reason += "; did you mean " + quoted(near, " or ") + "? All are: "
+	} else {
+		reason += "; all are: "
 	}
-	return reason + " All are: " + quoted(known, ", ")
+	return reason + quoted(known, ", ")
 }
 
 // nearest lists the words that another may be meant for: those that differ by a

@@ -142,7 +142,7 @@ func TestCalls(t *testing.T) {
 			fmt.Fprintf(&b, "\t%d %s\n", counts[procedure], name)
 		}
 	}
-	halting := forQEMU(t, "halting", kernel(halting))
+	halting := newKernels(t).file(halts)
 	var inst, clone compute.Instance
 	life := func(kind string, adapt func(*compute.Spec)) {
 		count("create"+kind, func() (err error) {

@@ -5,7 +5,6 @@ package libvirt
 import (
 	"bytes"
 	"context"
-	"encoding/binary"
 	"errors"
 	"io"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -229,14 +229,14 @@ func TestConformance(t *testing.T) {
 		spec.Boot.CommandLine = strings.Replace(spec.Boot.CommandLine, " univirt.root=/dev/vda1 ", " ", 1)
 		return spec, able
 	}
-	kernels := map[string]string{
-		"sleep": forQEMU(t, "halting", kernel(halting)),
-		"exit":  forQEMU(t, "switching-off", kernel(switchingOff)),
-	}
+	kernels := newKernels(t)
 	h.AdaptIdle = func(spec compute.Spec) (compute.Spec, bool) {
-		kernel, able := kernels[spec.Process.Command[1]]
-		spec.Process, spec.Boot, spec.Resources = compute.Process{}, &compute.Boot{Kernel: kernel}, machine(spec.Name).Resources
-		return spec, able
+		code, able := codeOf(spec.Process.Command[1:])
+		if !able {
+			return spec, false
+		}
+		spec.Process, spec.Boot, spec.Resources = compute.Process{}, &compute.Boot{Kernel: kernels.file(code)}, machine(spec.Name).Resources
+		return spec, true
 	}
 	h.Image = diskName
 	h.Prepare = func(ctx context.Context, p univirt.Provider) error {
@@ -249,51 +249,46 @@ func TestConformance(t *testing.T) {
 		return "localhost/archived:1", err
 	}
 	h.Shared, h.Patience = true, time.Minute
+	boots := countBoots(t, p)
 	providertest.Run(t, h)
 	requireEmpty(t, p)
+	n := boots()
+	t.Logf("%d boots of a whole system", n)
+	require.LessOrEqual(t, n, mostBoots, "boots of a whole system")
 }
 
-// forQEMU writes a file that the user whom QEMU runs as can read.
-func forQEMU(t *testing.T, name string, content []byte) string {
+// mostBoots is how often the suite may boot a whole system, each time some seconds of a
+// processor. Cases that need none use a kernel of a few instructions, see codeOf, and
+// those that only ask something of one share it.
+const mostBoots = 40
+
+// countBoots counts from now on the runs of a provider's daemon that begin with the
+// kernel of the test guest. One that ends before it can be looked at boots nothing whole.
+func countBoots(t *testing.T, p *Provider) (boots func() int) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "univirt-lv-")
+	conn, err := lv.NewConnect(p.opts.URI)
 	require.NoError(t, err)
-	t.Cleanup(func() { require.NoError(t, os.RemoveAll(dir)) })
-	require.NoError(t, os.Chmod(dir, 0o755))
-	path := filepath.Join(dir, name)
-	require.NoError(t, os.WriteFile(path, content, 0o644))
-	return path
-}
-
-// What kernels consist of for which there is nothing to do: halting stands still, and
-// switchingOff ends the run, by the register PM1a_CNT of the chipset's power
-// management (ACPI 6.5, 4.8.3.2), where the firmware puts it: on.
-var (
-	halting = []byte{
-		0xfa, 0xf4, // cli; hlt
-		0xeb, 0xfd, // again
+	var n atomic.Int32
+	var looks sync.WaitGroup
+	id, err := conn.DomainEventLifecycleRegister(nil, func(_ *lv.Connect, d *lv.Domain, e *lv.DomainEventLifecycle) {
+		if e.Event != lv.DOMAIN_EVENT_STARTED || lv.DomainEventStartedDetailType(e.Detail) != lv.DOMAIN_EVENT_STARTED_BOOTED || d.Ref() != nil {
+			return
+		}
+		looks.Go(func() {
+			defer func() { _ = d.Free() }()
+			if text, err := d.GetXMLDesc(0); err == nil && strings.Contains(text, "<kernel>"+common.guest.Kernel+"</kernel>") {
+				n.Add(1)
+			}
+		})
+	})
+	require.NoError(t, err)
+	return func() int {
+		require.NoError(t, conn.DomainEventDeregister(id))
+		looks.Wait()
+		_, err := conn.Close()
+		require.NoError(t, err)
+		return int(n.Load())
 	}
-	switchingOff = append([]byte{
-		0x66, 0xba, 0x04, 0x06, // mov dx, 0x604
-		0x66, 0xb8, 0x00, 0x20, // mov ax, SLP_EN, of the sleeping type 0
-		0x66, 0xef, // out dx, ax
-	}, halting...)
-)
-
-// kernel is one of some instructions, with a header by which QEMU loads it (see the
-// Multiboot Specification 0.6.96, 3.1).
-func kernel(instructions []byte) []byte {
-	const magic, hasAddresses, loadAt, headerSize = 0x1badb002, 1 << 16, 1 << 20, 32
-	var b []byte
-	for _, word := range []uint32{
-		magic, hasAddresses, 1<<32 - magic - hasAddresses,
-		loadAt,       // of the header
-		loadAt, 0, 0, // all of the file, and nothing behind it
-		loadAt + headerSize, // the first instruction
-	} {
-		b = binary.LittleEndian.AppendUint32(b, word)
-	}
-	return append(b, instructions...)
 }
 
 // qcow2 returns a disk image with something on it.

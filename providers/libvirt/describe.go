@@ -61,7 +61,7 @@ func (p *Provider) choose(caps libvirtxml.Caps) (hypervisor, error) {
 	case types["kvm"] && (!p.accel.probed || p.accel.usable):
 		h.virtType, p.why = "kvm", cmp.Or(p.accel.reason, "the hypervisor offers it")
 	case types["qemu"]:
-		h.virtType, p.why = "qemu", cmp.Or(p.accel.reason, "the hypervisor offers no KVM")
+		h.virtType, p.why = "qemu", cmp.Or(p.accel.reason, "the hypervisor offers no KVM")+": machines are emulated, and slower"
 	}
 	if h.virtType == "" {
 		return h, resource.Errorf(errdefs.ErrFailedPrecondition, "the hypervisor runs no virtual machines of its host's kind")

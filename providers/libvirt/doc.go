@@ -10,14 +10,23 @@
 //
 //	p, err := univirt.Open(ctx, "libvirt:")
 //
+// # What a machine runs
+//
+// A machine boots what its image holds, a disk as qcow2 or raw that was imported, or
+// the kernel of Boot. It is told what else to do by CloudInit, where the image has
+// cloud-init, and by Exec, which with files, guest information and readiness above
+// compute.LevelRunning needs qemu-guest-agent in it; so the fields of a process are refused.
+// What it writes to its first serial port is its log. A machine is on no network unless
+// the spec names one, and a port can be published where it is on one.
+//
 // # URLs
 //
 // "libvirt:" is the local hypervisor: the system's for root, else the user's own.
 // "libvirt:///system" and "libvirt:///session" say which,
 // "libvirt+ssh://user@host/system" and "libvirt+tls://host/system" go to another
 // host, and behind "libvirt:" any URI of libvirt's can stand, as in
-// "libvirt:test:///default". The parameters managed, private, namespace, owner, state,
-// console, pool and supervise are those of Options; socket, keyfile, command, no_verify, pkipath, sshauth, known_hosts,
+// "libvirt:test:///default". The parameters managed, leave, private, binary,
+// acceleration, namespace, owner, state, console, pool and supervise are those of Options; socket, keyfile, command, no_verify, pkipath, sshauth, known_hosts,
 // known_hosts_verify, no_tty and tls_priority are libvirt's own.
 //
 // Libvirt's own transport libssh is refused: its client library was seen to crash.
@@ -77,8 +86,9 @@
 // Update pins a machine that runs to other processors, and gives it another weight
 // where the host has that controller of cgroups. Memory is what the guest's balloon
 // driver gives back to the host, or takes again: never more than the machine was
-// started with, and a guest that wants to can take back what it gave. How many
-// processors there are changes at the next start.
+// started with, and a guest that wants to can take back what it gave. Processors are
+// plugged in, up to four times those that the machine was started with and up to eight
+// at least, and put away by the guest's agent, which they need: none is unplugged.
 //
 // # Supervision
 //

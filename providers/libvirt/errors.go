@@ -106,6 +106,18 @@ func complaintKind(text string) error {
 	return errdefs.ErrFailedPrecondition
 }
 
+// overfull returns what mke2fs (1.47.0) says where a tree has more than the filesystem has
+// room for: blocks, inodes, or attributes of one file. It is empty for other errors.
+func overfull(err error) string {
+	for line := range strings.Lines(err.Error()) {
+		if strings.Contains(line, "Could not allocate") || strings.Contains(line, "Insufficient space to store extended attribute") {
+			_, said, _ := strings.Cut(strings.TrimSpace(line), ": ")
+			return said
+		}
+	}
+	return ""
+}
+
 // endedAtStart is said of a start, as a whole, when somebody else ends the machine
 // meanwhile; where QEMU has a reason of its own it follows (libvirt 9.0.0).
 const endedAtStart = "process exited while connecting to monitor"

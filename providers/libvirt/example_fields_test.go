@@ -12,6 +12,6 @@ func ExampleFields() {
 	fmt.Println(libvirt.Fields().Refuse(compute.Spec{Name: "web", Hostname: "web"}))
 	fmt.Println(libvirt.Machines().Features.Has(compute.FeatureSuspend), libvirt.Changeable().Rule("resources.memory").Level)
 	// Output:
-	// hostname: is not supported: this release's libvirt provider reaches into no guest
+	// hostname: is not supported: a machine runs what its image starts: say it by cloudInit.userData, or by compute.Exec when it runs
 	// true honored
 }

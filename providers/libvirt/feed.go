@@ -61,9 +61,10 @@ type seen struct {
 	subject  *watching.Subject
 	state    compute.State
 	revision int
-	run      int
-	reset    resetRecord
-	found    foundRecord
+	// run is the one under way, or the last, as it was read; 0 where one has begun since.
+	run   int
+	reset resetRecord
+	found foundRecord
 }
 
 // hear registers for the events of a new session.
@@ -356,6 +357,9 @@ func (f *feed) step(s *seen, to compute.State, reason string, at time.Time) {
 		to == compute.Paused && !s.state.Active():
 		return
 	}
+	if !s.state.Active() && to.Active() {
+		s.run = 0
+	}
 	s.state = to
 	s.subject = s.subject.In(string(to))
 	f.p.board.Change(func(p *watching.Picture) { p.Set(s.subject, reason, at) })
@@ -422,7 +426,7 @@ func (f *feed) found(d *domain, at time.Time, state bool) {
 		f.rewritten(s, subject, revision, at)
 	}
 	if state {
-		if s.state.Active() && now.Active() && s.run != d.lastRun() {
+		if s.state.Active() && now.Active() && s.run != 0 && s.run != d.lastRun() {
 			f.step(s, compute.Stopped, resource.ReasonExit, at)
 		}
 		f.step(s, now, reasonFor(s.state, now), at)

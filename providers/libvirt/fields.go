@@ -13,7 +13,8 @@ import (
 const (
 	noPull       = "libvirt brings no images: import them"
 	noContainers = "a machine boots from a disk, not from an archive of files"
-	noGuest      = "this release's libvirt provider reaches into no guest"
+	noGuest      = "a machine runs what its image starts: say it by cloudInit.userData, or by compute.Exec when it runs"
+	noLimits     = "this release's libvirt provider sets no limits of disks and network cards"
 	onlyVMs      = "libvirt runs virtual machines here"
 	onlyThere    = "a virtual machine has a kernel of its own, and no such bound"
 	noScale      = "there is one host"
@@ -50,7 +51,7 @@ func Fields() resource.FieldTable {
 		Refused(noGuest, "process.*", "hostname", "init", "files[].*", "sysctls", "rlimits").
 		Refused("a virtual machine is asked by its power button", "stopSignal").
 		Refused(onlyThere, "resources.memoryReservation", "resources.swap", "resources.pids", "resources.shmSize").
-		Refused("there are no disks and no network cards yet", "resources.diskRead", "resources.diskWrite",
+		Refused(noLimits, "resources.diskRead", "resources.diskWrite",
 			"resources.netReceive", "resources.netTransmit",
 		).
 		Refused("a virtual machine has a network of its own", "networkMode=host").
@@ -102,7 +103,7 @@ func Changeable() resource.FieldTable {
 	return resource.FieldTable{}.Honored(
 		"resources.cpus", "resources.cpuWeight", "resources.cpuSet", "resources.memory",
 		"stopGrace", "labels", "annotations", "apply", "ifRevision",
-	).Refused(onlyThere, "resources.memoryReservation", "resources.swap", "resources.pids", "resources.shmSize").Refused("there are no disks and no network cards yet", "resources.diskRead", "resources.diskWrite",
+	).Refused(onlyThere, "resources.memoryReservation", "resources.swap", "resources.pids", "resources.shmSize").Refused(noLimits, "resources.diskRead", "resources.diskWrite",
 		"resources.netReceive", "resources.netTransmit",
 	).Hint(unsupervised, policy...)
 }

@@ -279,6 +279,11 @@ var operations = []operation{
 	{"import volume", plainVolume, onAVolume(func(ctx context.Context, v storage.Snapshotter) error {
 		return storage.Import(ctx, v, strings.NewReader("content"), storage.TransferOptions{Format: storage.Raw})
 	})},
+	{"import filesystem", func(ctx context.Context, p *Provider) error {
+		return aVolume(ctx, p, storage.Spec{Name: theName, Size: 4 * resource.MiB})
+	}, onAVolume(func(ctx context.Context, v storage.Snapshotter) error {
+		return storage.Import(ctx, v, bytes.NewReader(make([]byte, archiveEnd)), storage.TransferOptions{Format: storage.Tar})
+	})},
 	{"resize volume", plainVolume, onAVolume(func(ctx context.Context, v storage.Snapshotter) error {
 		return storage.Resize(ctx, v, 2*resource.MiB, storage.ResizeOptions{})
 	})},
@@ -498,8 +503,8 @@ func (m *morgue) look(t *testing.T, p *Provider, what string, use bool) {
 	}
 	for info, err := range p.Volumes().List(ctx, storage.Filter{}) {
 		require.NoError(t, err, what)
-		if info.Mode == storage.Block && use {
-			require.NoError(t, storage.Export(ctx, p.Volumes().Handle(info.Ref.ID), io.Discard, storage.TransferOptions{Format: storage.Raw}), what)
+		if use {
+			require.NoError(t, storage.Export(ctx, p.Volumes().Handle(info.Ref.ID), io.Discard, storage.TransferOptions{Format: formatOf(info.Mode)}), what)
 		}
 	}
 	for info, err := range p.Networks().List(ctx, network.Filter{}) {

@@ -125,9 +125,6 @@ func (o Options) normalise() (Options, resource.Faults) {
 		if m.StartTimeout < 0 {
 			f.Add("managed.startTimeout", "must not be negative")
 		}
-		if o.StateDir == "" {
-			o.StateDir = filepath.Join(m.Dir, "univirt")
-		}
 	}
 	if o.URI == "" {
 		o.URI = localURI(os.Geteuid())
@@ -152,10 +149,14 @@ func (o Options) normalise() (Options, resource.Faults) {
 	}
 	f.AddReason("pool", resource.CheckName(o.Pool))
 	f.AddReason("owner", resource.CheckLabelValue(o.Owner))
-	if o.StateDir == "" {
+	switch {
+	case o.StateDir != "":
+		checkPath(&f, "stateDir", o.StateDir)
+	case o.Managed != nil:
+		o.StateDir = filepath.Join(o.Managed.Dir, "univirt")
+	default:
 		o.StateDir = defaultState(os.Geteuid())
 	}
-	checkPath(&f, "stateDir", o.StateDir)
 	if o.ConsoleDir != "" {
 		checkPath(&f, "consoleDir", o.ConsoleDir)
 	}

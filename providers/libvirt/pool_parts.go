@@ -151,3 +151,55 @@ func (f *sparseFile) skip(n int64) error {
 	}
 	return f.Truncate(end)
 }
+
+// partsReader reads parts until they end, or the context does.
+type partsReader struct {
+	ctx   context.Context
+	parts <-chan part
+	now   part
+}
+
+func (r *partsReader) Read(b []byte) (int, error) {
+	for len(r.now.data) == 0 && r.now.hole == 0 {
+		if r.now.err != nil {
+			return 0, r.now.err
+		}
+		select {
+		case <-r.ctx.Done():
+			return 0, r.ctx.Err()
+		case r.now = <-r.parts:
+		}
+	}
+	if r.now.hole == 0 {
+		n := copy(b, r.now.data)
+		r.now.data = r.now.data[n:]
+		return n, nil
+	}
+	n := min(int64(len(b)), r.now.hole)
+	clear(b[:n])
+	r.now.hole -= n
+	return int(n), nil
+}
+
+// partsWriter makes parts of what is written, and holes of what is zero as a whole.
+type partsWriter struct {
+	ctx   context.Context
+	parts chan<- part
+}
+
+func (w partsWriter) Write(b []byte) (int, error) {
+	for done := 0; done < len(b); {
+		piece := b[done:min(len(b), done+streamChunk)]
+		next := part{hole: int64(len(piece))}
+		if !allZero(piece) {
+			next = part{data: bytes.Clone(piece)}
+		}
+		select {
+		case <-w.ctx.Done():
+			return done, w.ctx.Err()
+		case w.parts <- next:
+		}
+		done += len(piece)
+	}
+	return len(b), nil
+}

@@ -87,8 +87,10 @@ var _ univirt.Provider = (*Provider)(nil)
 //
 // A hypervisor that is not there or does not answer is Unavailable, one that may
 // not be used is PermissionDenied or Unauthenticated, and a URI that libvirt does
-// not know is InvalidArgument; all with the field "uri". Where the client library
-// is looked for at run time and missing the error is errors.ErrUnsupported.
+// not know is InvalidArgument; all with the field "uri". In a build without cgo or
+// without the build tag libvirt or libvirt_dlopen, or where the client library is
+// looked for at run time and missing, the error is errors.ErrUnsupported, behind what
+// is wrong with the options.
 func New(ctx context.Context, opts Options) (*Provider, error) { return newProvider(ctx, opts, nil) }
 
 func newProvider(ctx context.Context, opts Options, line line) (*Provider, error) {

@@ -241,6 +241,8 @@ func remote(t *testing.T, address string, networks bool) {
 	require.NoError(t, disk.Delete(ctx, storage.DeleteOptions{}))
 	require.NoError(t, inst.Delete(context.WithoutCancel(ctx), compute.DeleteOptions{Force: true}))
 	tree := makeVolume(t, p, storage.Spec{Name: "tree", Size: 8 * resource.MiB})
+	require.NoError(t, storage.Import(ctx, tree, bytes.NewReader(pack(t, regular("x", "here"))), storage.TransferOptions{Format: storage.Tar}))
+	assert.Equal(t, "here", exported(t, tree)["x"].content)
 	require.NoError(t, storage.Resize(ctx, tree, 16*resource.MiB, storage.ResizeOptions{}))
 	require.ErrorIs(t, storage.Resize(ctx, tree, 8*resource.MiB, storage.ResizeOptions{Shrink: true}), errors.ErrUnsupported)
 	require.NoError(t, tree.Delete(ctx, storage.DeleteOptions{}))

@@ -21,6 +21,7 @@ import (
 //	home             the folder's own ID, by which records tell hosts apart
 //	generations/ID   locked by a living Provider value
 //	ID.lock          held while an instance is made or changed
+//	ID.tree          an archive that is being unpacked for a volume, whose lock is held
 //	NAME.supervisor  held by the value that supervises a namespace, or is about to
 //	ID.ports         the ports of the host that an instance has, held while they are
 //	                 forwarded

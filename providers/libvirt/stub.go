@@ -19,8 +19,12 @@ type Provider struct{ univirt.Provider }
 // New connects to a hypervisor and returns a provider of one of its namespaces.
 // The context bounds the opening, not the provider.
 //
-// This build has no client library of libvirt: what is wrong with the options is
-// told, and then errors.ErrUnsupported.
+// A hypervisor that is not there or does not answer is Unavailable, one that may
+// not be used is PermissionDenied or Unauthenticated, and a URI that libvirt does
+// not know is InvalidArgument; all with the field "uri". In a build without cgo or
+// without the build tag libvirt or libvirt_dlopen, or where the client library is
+// looked for at run time and missing, the error is errors.ErrUnsupported, behind what
+// is wrong with the options.
 func New(ctx context.Context, opts Options) (*Provider, error) {
 	ref := resource.Ref{Provider: Scheme}
 	if _, faults := opts.normalise(); len(faults) > 0 {

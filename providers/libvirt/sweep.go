@@ -29,6 +29,8 @@ const (
 	kindLock resource.Kind = "lock"
 	// kindPorts is what is left of ports that were published.
 	kindPorts resource.Kind = "ports"
+	// kindTree is an archive that was being unpacked for a volume.
+	kindTree resource.Kind = "tree"
 	// kindGeneration is the mark of a dead provider value.
 	kindGeneration resource.Kind = "generation"
 )
@@ -71,9 +73,9 @@ type sweep struct {
 	all []*domain
 	// here are the IDs of all domains, whoever made them.
 	here map[string]bool
-	// consoles, locks and published are IDs that files are named by, and files those of
-	// the pool. They are read before the domains: what is made meanwhile has none.
-	consoles, locks, published, files []string
+	// consoles, locks, published and unpacked are IDs that files are named by, and files
+	// those of the pool. They are read before the domains: what is made meanwhile has none.
+	consoles, locks, published, unpacked, files []string
 }
 
 func (s *sweep) run(ctx context.Context) error {
@@ -82,7 +84,7 @@ func (s *sweep) run(ctx context.Context) error {
 	}
 	// The disks go before the endpoints: what is done about either takes the lock along
 	// by which the disks of the dead are known.
-	for _, step := range []func(context.Context) error{s.instances, s.volumes, s.strays, s.disks, s.endpoints, s.networks, s.images, s.drafts, s.revisions, s.logs, s.ports, s.changes, s.generations} {
+	for _, step := range []func(context.Context) error{s.instances, s.volumes, s.strays, s.disks, s.endpoints, s.networks, s.images, s.drafts, s.revisions, s.logs, s.ports, s.trees, s.changes, s.generations} {
 		if err := s.Step(ctx, step); err != nil {
 			return err
 		}
@@ -104,6 +106,9 @@ func (s *sweep) read(ctx context.Context) (err error) {
 		return err
 	}
 	if s.published, err = idsIn(s.p.opts.StateDir, portsSuffix); err != nil {
+		return err
+	}
+	if s.unpacked, err = idsIn(s.p.opts.StateDir, treeSuffix); err != nil {
 		return err
 	}
 	if s.files, err = s.p.filesIn(ctx, s.p.opts.Pool); err != nil {

@@ -50,7 +50,7 @@ func (p *Provider) makeEmpty(ctx context.Context, v volumeFacts, pool poolFacts)
 	var image *os.File
 	if v.spec.Mode == storage.Filesystem {
 		var err error
-		if image, err = makeFilesystem(ctx, size, v.spec.UID, v.spec.GID); err != nil {
+		if image, err = makeFilesystem(ctx, size, v.spec.UID, v.spec.GID, ""); err != nil {
 			return err
 		}
 		defer image.Close()
@@ -157,5 +157,11 @@ func (v *volume) refill(ctx context.Context, facts volumeFacts) (volumeFacts, er
 		return facts, err
 	}
 	facts.document, err = v.records().revise(ctx, facts.ended())
+	if err == nil && strings.HasSuffix(facts.Refill, importSuffix) {
+		// Nothing but this needed it; what is left of it a sweep takes.
+		if left := v.p.removeFile(ctx, pool.name, facts.Refill); left != nil {
+			v.p.opts.Logger.Warn("the file that a volume was imported from is left", "volume", v.id, "file", facts.Refill, "error", left)
+		}
+	}
 	return facts, err
 }

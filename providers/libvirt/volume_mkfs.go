@@ -23,9 +23,10 @@ import (
 const extFeatures = "none,has_journal,ext_attr,resize_inode,dir_index,filetype,extent,64bit,flex_bg," +
 	"sparse_super,large_file,huge_file,dir_nlink,extra_isize,metadata_csum"
 
-// makeFilesystem makes an empty filesystem in a file of this host that has no name
-// any more: libvirt has no way to do that on the hypervisor's host.
-func makeFilesystem(ctx context.Context, size int64, uid, gid int) (_ *os.File, err error) {
+// makeFilesystem makes a filesystem in a file of this host that has no name any more:
+// libvirt has no way to do that on the hypervisor's host. It has a copy of what is in the
+// folder tree, which is empty for nothing.
+func makeFilesystem(ctx context.Context, size int64, uid, gid int, tree string) (_ *os.File, err error) {
 	f, err := os.CreateTemp("", "univirt-*.ext4")
 	if err != nil {
 		return nil, err
@@ -39,8 +40,12 @@ func makeFilesystem(ctx context.Context, size int64, uid, gid int) (_ *os.File, 
 	if err := f.Truncate(size); err != nil {
 		return nil, err
 	}
-	err = extTool(ctx, f, "mke2fs", "-q", "-F", "-t", "ext4", "-m", "0", "-O", extFeatures,
-		"-E", fmt.Sprintf("root_owner=%d:%d,lazy_itable_init=1,lazy_journal_init=1,nodiscard", uid, gid), extFile, strconv.FormatInt(size/resource.KiB, 10)+"k")
+	args := []string{"-q", "-F", "-t", "ext4", "-m", "0", "-O", extFeatures,
+		"-E", fmt.Sprintf("root_owner=%d:%d,lazy_itable_init=1,lazy_journal_init=1,nodiscard", uid, gid)}
+	if tree != "" {
+		args = append(args, "-d", tree)
+	}
+	err = extTool(ctx, f, "mke2fs", append(args, extFile, strconv.FormatInt(size/resource.KiB, 10)+"k")...)
 	return f, err
 }
 

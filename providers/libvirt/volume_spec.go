@@ -40,13 +40,10 @@ func VolumeFeatures() resource.Features {
 		storage.FeatureResize:     yes,
 		storage.FeatureSnapshot:   yes,
 		storage.FeatureClone:      yes,
-		storage.FeatureTransfer:   {Reason: noTrees},
+		storage.FeatureTransfer:   {Supported: true, Reason: "into a filesystem where mke2fs is installed and this program is root"},
 		storage.FeaturePools:      yes,
 	}
 }
-
-// noTrees says why not everything can be transferred.
-const noTrees = "a filesystem on a disk is read and written by machines only; block volumes are transferred"
 
 // volumes describes what a hypervisor offers for volumes.
 func (h hypervisor) volumes() univirt.ResourceDescription {

@@ -94,7 +94,7 @@ func (s *sweep) strays(ctx context.Context) error {
 // stray reports whether a file is the volume's and none that its record has.
 func (v volumeFacts) stray(file string) bool {
 	_, draft := parseDraft(file)
-	return !draft && strings.HasPrefix(file, v.ID+".") && file != v.file() && file != v.Refill &&
+	return !draft && strings.HasPrefix(file, v.ID+".") && file != v.file() && (file != v.Refill || v.Phase == finished) &&
 		!slices.ContainsFunc(v.Snapshots, func(s volumeSnapshot) bool { return file == v.fileOf(s) })
 }
 

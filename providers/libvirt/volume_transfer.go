@@ -30,15 +30,15 @@ func (v volumeFacts) transferable(format storage.Format) error {
 	if want := formatOf(v.spec.Mode); format != want {
 		return resource.Faults{{Field: "format", Reason: "must be " + string(want) + " for a " + string(v.spec.Mode) + " volume"}}.Err()
 	}
-	if v.spec.Mode != storage.Block {
-		return resource.Unsupported(string(storage.FeatureTransfer), noTrees)
-	}
 	return nil
 }
 
 // Export implements storage.Transferer. What is zero for long is left as holes where w
 // is a file at whose end is written. Of a volume that a machine runs with, or of one
-// of qcow2, a copy is made first.
+// of qcow2, a copy is made first. A filesystem is told as it is on the disk: what a guest
+// that runs has not written so far is not there. Its sockets are left out, as is an empty
+// lost+found, and a hole is zeros of its length: whoever does not trust the guest bounds w.
+// A damaged filesystem is DataLoss, and one that is no ext4 FailedPrecondition.
 func (v *volume) Export(ctx context.Context, w io.Writer, opts storage.TransferOptions) error {
 	return v.change(ctx, "export", func(ctx context.Context, facts volumeFacts) (err error) {
 		if err := facts.transferable(opts.Format); err != nil {
@@ -51,23 +51,32 @@ func (v *volume) Export(ctx context.Context, w io.Writer, opts storage.TransferO
 		if from.live, err = v.p.running(ctx, v.id); err != nil {
 			return err
 		}
-		if from.live.disk == "" && facts.Disk == formatRaw {
-			return v.p.download(asked, from.source, from.from, w, report.moved)
-		}
 		if from.size, err = v.p.sizeOf(ctx, from.source, from.from); err != nil {
 			return err
 		}
-		file := v.id + "." + resource.NewID() + exportSuffix
-		defer func() {
-			clean, cancel := v.p.cleanup(ctx)
-			defer cancel()
-			err = errors.Join(err, v.p.removeFile(clean, from.source, file))
-		}()
-		if err := v.p.copyTo(asked, from.source, describeDisk(file, formatRaw, from.size, false), from); err != nil {
-			return err
+		if facts.spec.Mode == storage.Filesystem {
+			return v.exportTree(ctx, from, w, report.moved)
 		}
-		return v.p.download(asked, from.source, file, w, report.moved)
+		if from.live.disk == "" && facts.Disk == formatRaw {
+			return v.p.download(asked, from.source, from.from, w, report.moved)
+		}
+		return v.withCopy(ctx, from, func(file string) error { return v.p.download(asked, from.source, file, w, report.moved) })
 	}, checkTransfer(opts, w != nil))
+}
+
+// withCopy calls a function with the name of a raw copy of a file, in the same pool, which
+// is gone afterwards.
+func (v *volume) withCopy(ctx context.Context, from content, do func(file string) error) (err error) {
+	file := v.id + "." + resource.NewID() + exportSuffix
+	defer func() {
+		clean, cancel := v.p.cleanup(ctx)
+		defer cancel()
+		err = errors.Join(err, v.p.removeFile(clean, from.source, file))
+	}()
+	if err := v.p.copyTo(outlive.Asked(ctx), from.source, describeDisk(file, formatRaw, from.size, false), from); err != nil {
+		return err
+	}
+	return do(file)
 }
 
 // The ends of the names of files that are needed on the way only.
@@ -77,14 +86,18 @@ const (
 	copySuffix   = ".copy"
 )
 
-// Import implements storage.Transferer. A volume whose import does not end well is
-// empty.
+// Import implements storage.Transferer. A disk whose import does not end well is empty.
+// An archive is made a filesystem of on this host first, so that a volume stays as it was
+// where there is a fault in that, or more than there is room for; times are in whole
+// seconds. It is unpacked in Options.StateDir, for which this process must be root, to
+// keep the owners.
 func (v *volume) Import(ctx context.Context, r io.Reader, opts storage.TransferOptions) error {
 	return v.change(ctx, "import", func(ctx context.Context, facts volumeFacts) (err error) {
 		if err := facts.transferable(opts.Format); err != nil {
 			return err
 		}
-		if opts.Size > facts.spec.Size {
+		tree := facts.spec.Mode == storage.Filesystem
+		if opts.Size > facts.spec.Size && !tree {
 			return tooMuch(facts.spec.Size)
 		}
 		if err := v.p.still(ctx, v.id); err != nil {
@@ -98,15 +111,18 @@ func (v *volume) Import(ctx context.Context, r io.Reader, opts storage.TransferO
 		asked, cancel := context.WithCancel(outlive.Asked(ctx))
 		defer cancel()
 		parts := readParts(asked, r, report.moved)
-		if facts.Disk == formatRaw {
-			return v.importInto(ctx, asked, facts, parts)
+		switch {
+		case tree:
+			return v.importTree(ctx, asked, facts, parts)
+		case facts.Disk == formatRaw:
+			return v.importInto(ctx, asked, facts, parts, facts.spec.Size)
 		}
 		return v.importThrough(ctx, asked, facts, parts)
 	}, checkTransfer(opts, r != nil))
 }
 
-// importInto fills the volume's file itself, which is empty until then.
-func (v *volume) importInto(ctx, asked context.Context, facts volumeFacts, parts <-chan part) error {
+// importInto fills the volume's file itself, which is made anew and holds so many bytes.
+func (v *volume) importInto(ctx, asked context.Context, facts volumeFacts, parts <-chan part, size int64) error {
 	d, err := facts.written()
 	if err != nil {
 		return err
@@ -121,10 +137,10 @@ func (v *volume) importInto(ctx, asked context.Context, facts volumeFacts, parts
 		err = v.p.removeFile(ctx, pool.name, facts.file())
 	}
 	if err == nil {
-		err = v.p.makeEmpty(ctx, facts, pool)
+		err = v.p.makeRoom(ctx, pool.name, describeDisk(facts.file(), facts.Disk, size, facts.bounded()))
 	}
 	if err == nil {
-		_, err = v.p.fillFrom(asked, pool.name, facts.file(), parts, facts.spec.Size)
+		_, err = v.p.fillFrom(asked, pool.name, facts.file(), parts, size)
 	}
 	if err == nil {
 		_, err = v.records().revise(ctx, facts.ended())
@@ -145,6 +161,12 @@ func (v *volume) importThrough(ctx, asked context.Context, facts volumeFacts, pa
 	defer func() {
 		clean, cancel := v.p.cleanup(ctx)
 		defer cancel()
+		if err != nil {
+			// The record may say that the content is in it: the next use takes it from there.
+			if now, unread := v.load(clean); unread != nil || now.Refill == file {
+				return
+			}
+		}
 		err = errors.Join(err, v.p.removeFile(clean, pool, file))
 	}()
 	if err := v.p.makeRoom(ctx, pool, describeDisk(file, formatRaw, whole.size, false)); err != nil {

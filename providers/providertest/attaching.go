@@ -134,19 +134,37 @@ func dialCases() []testCase {
 
 const dialPort = 4711
 
-// listener returns the spec of an instance that echoes what it gets on a port. It is
-// on a network where that can be: a machine has no other way in.
-func (e *env) listener(name string) compute.Spec {
-	e.Helper()
+// echoing returns the spec of an instance that echoes what it gets on a port.
+func (e *env) echoing(name string) compute.Spec {
 	spec := e.spec(name, "listen", fmt.Sprintf("0.0.0.0:%d", dialPort))
 	if e.missing(fields("ports[].name")[0]) == "" {
 		spec.Ports = []network.Port{{Name: "echo", Instance: dialPort}}
 	}
-	if e.missing(hasNetworks(network.FeatureNetworks)[0]) == "" && e.missing(fields("networks[].network")[0]) == "" {
+	return spec
+}
+
+// networked reports whether instances may be on networks.
+func (e *env) networked() bool {
+	return e.missing(hasNetworks(network.FeatureNetworks)[0]) == "" && e.missing(fields("networks[].network")[0]) == ""
+}
+
+// listener is echoing of one that is on a network where that can be: a machine has no
+// other way in.
+func (e *env) listener(name string) compute.Spec {
+	e.Helper()
+	spec := e.echoing(name)
+	if e.networked() {
 		e.network(network.Spec{Name: "lan"})
 		spec.Networks = []compute.NetworkAttachment{{Network: "lan"}}
 	}
 	return spec
+}
+
+// reachedByPort returns an instance of which a port can be reached, which cases may
+// share.
+func (e *env) reachedByPort() compute.Instance {
+	e.Helper()
+	return e.neighbourOr(func() compute.Instance { return e.listening("web") })
 }
 
 // listening makes an instance of which a port can be reached.
@@ -180,21 +198,21 @@ func (e *env) echoes(conn io.ReadWriter) {
 }
 
 func dialNumber(e *env) {
-	conn, err := compute.Dial(e.ctx, e.listening("web"), fmt.Sprint(dialPort))
+	conn, err := compute.Dial(e.ctx, e.reachedByPort(), fmt.Sprint(dialPort))
 	require.NoError(e, err)
 	e.echoes(conn)
 	require.NoError(e, conn.Close())
 }
 
 func dialName(e *env) {
-	conn, err := compute.Dial(e.ctx, e.listening("web"), "echo")
+	conn, err := compute.Dial(e.ctx, e.reachedByPort(), "echo")
 	require.NoError(e, err)
 	e.echoes(conn)
 	require.NoError(e, conn.Close())
 }
 
 func dialNothing(e *env) {
-	inst := e.running("web")
+	inst := e.neighbourOr(func() compute.Instance { return e.running("web") })
 	err := e.returns("Dial", func() error { _, err := compute.Dial(e.ctx, inst, "9"); return err })
 	e.fails(err, errdefs.ErrUnavailable)
 }
@@ -210,7 +228,7 @@ func dialMalformed(e *env) {
 }
 
 func dialContext(e *env) {
-	inst := e.listening("web")
+	inst := e.reachedByPort()
 	ctx, cancel := context.WithCancel(e.ctx)
 	conn, err := compute.Dial(ctx, inst, fmt.Sprint(dialPort))
 	cancel()

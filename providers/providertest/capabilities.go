@@ -59,8 +59,11 @@ func declaredIsThere(e *env, o operation) {
 	for _, n := range o.needs {
 		missing += e.missing(n)
 	}
-	e.idle = missing != "" || !o.answered()
-	inst := e.running("web")
+	begin := waysInto[compute.Running].make
+	if missing == "" && o.answered() {
+		begin = (*env).reachable
+	}
+	inst := begin(e)
 	err := e.returns(o.name, func() error { return o.do(e.ctx, e, inst) })
 	if missing == "" {
 		require.False(e, isUnsupported(err), "it is declared: %v", err)

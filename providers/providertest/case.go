@@ -80,8 +80,7 @@ func groups() []caseGroup {
 type traits struct {
 	// fleeting: nothing that an instance keeps has to outlast its run.
 	fleeting bool
-	// idle: it does not matter what happens within an instance that does nothing, or
-	// only ends.
+	// idle: nothing is asked of an instance but what its program says, and to end.
 	idle bool
 }
 
@@ -99,14 +98,14 @@ var traitsOf = sync.OnceValue(func() map[string]traits {
 	return all
 })
 
-// fleeting are the groups of such cases, and awake those in which an instance that does
-// nothing has to take notice of what is done to it.
+// fleeting are the groups of such cases, and awake those in which an instance has to
+// take notice of what is done to it.
 var (
 	fleeting = []string{
 		"stop", "transitions", "identity", "concurrency", "errors", "lists", "watch", "wait", "wait for",
 		"supervision", "update", "lifetime", "describe", "close", "stats", "networks",
 	}
-	awake = []string{"stop", "wait for", "update", "effects", "rates", "networks"}
+	awake = []string{"effects", "rates"}
 )
 
 // scope says of what a need speaks.

@@ -50,12 +50,18 @@ func (e *env) take(inst compute.Instance, name string) compute.SnapshotInfo {
 	return info
 }
 
-// written makes a stopped instance with a file of some content.
+// written makes a stopped instance with a file of some content, of the worker's disk
+// where that can be copied.
 func (e *env) written(name, content string) compute.Instance {
 	e.Helper()
-	inst := e.running(name)
+	inst := e.worker(name)
 	e.output(inst, "write", "/state", content)
-	e.kill(inst)
+	if !e.lent() || !e.offers(compute.FeatureClone) {
+		e.kill(inst)
+		return inst
+	}
+	inst, err := compute.Clone(e.ctx, inst, compute.CloneOptions{Name: name})
+	require.NoError(e, err, "copy the worker")
 	return inst
 }
 
@@ -107,7 +113,13 @@ func snapshotNames(e *env) {
 }
 
 func snapshotDelete(e *env) {
-	inst := e.written("web", "first")
+	if e.offers(compute.FeatureSnapshotMemory) {
+		snapshotDeleteRunning(e)
+		if e.lent() {
+			return // it would boot each time
+		}
+	}
+	inst := e.written("stopped", "first")
 	e.take(inst, "one")
 	e.take(inst, "two")
 	require.NoError(e, e.snapshots(inst).DeleteSnapshot(e.ctx, "one"))
@@ -116,6 +128,30 @@ func snapshotDelete(e *env) {
 	e.reads(inst, "first")
 	require.NoError(e, e.snapshots(inst).DeleteSnapshot(e.ctx, "two"))
 	e.reads(inst, "first")
+}
+
+// snapshotDeleteRunning is snapshotDelete where a revert leads back to a run.
+func snapshotDeleteRunning(e *env) {
+	inst := e.worker("web")
+	holds := func(content string) {
+		e.Helper()
+		e.inState(inst, compute.Running)
+		e.forgets(inst)
+		require.Equal(e, content, e.output(inst, "read", "/state"))
+	}
+	e.output(inst, "write", "/state", "first")
+	e.forgets(inst)
+	e.take(inst, "one")
+	_, err := e.snapshots(inst).CreateSnapshot(e.ctx, compute.SnapshotSpec{Name: "two", Memory: true})
+	require.NoError(e, err)
+	require.NoError(e, e.snapshots(inst).DeleteSnapshot(e.ctx, "one"))
+	holds("first")
+	e.output(inst, "write", "/state", "second")
+	require.NoError(e, e.snapshots(inst).RevertSnapshot(e.ctx, "two", compute.RevertOptions{Force: true}))
+	holds("first")
+	e.output(inst, "write", "/state", "third")
+	require.NoError(e, e.snapshots(inst).DeleteSnapshot(e.ctx, "two"))
+	holds("third")
 }
 
 func snapshotRunning(e *env) {
@@ -153,6 +189,7 @@ func cloneContent(e *env) {
 	e.output(clone, "write", "/state", "changed")
 	e.reads(inst, "first")
 	require.NoError(e, inst.Delete(e.ctx, compute.DeleteOptions{}))
+	e.forgets(clone)
 	require.Equal(e, "changed", e.output(clone, "read", "/state"), "the copy after its original was deleted")
 }
 
@@ -164,9 +201,9 @@ func cloneNameTaken(e *env) {
 }
 
 func cloneSnapshot(e *env) {
-	inst := e.written("web", "first")
+	inst := e.worker("web")
+	e.output(inst, "write", "/state", "first")
 	e.take(inst, "one")
-	e.start(inst)
 	e.output(inst, "write", "/state", "second")
 	clone, err := compute.Clone(e.ctx, inst, compute.CloneOptions{Name: "copy", Snapshot: "one"})
 	require.NoError(e, err)
@@ -176,9 +213,10 @@ func cloneSnapshot(e *env) {
 }
 
 func attachVolume(e *env) {
+	e.visit()
 	_, err := e.p.Volumes().Create(e.ctx, storage.Spec{Name: "data"})
 	require.NoError(e, err)
-	inst := e.running("web")
+	inst := e.worker("web")
 	mount := compute.Mount{Type: compute.MountVolume, Source: "data", Path: "/data"}
 	require.NoError(e, compute.AttachVolume(e.ctx, inst, mount))
 	// A guest that mounts its disks needs a moment to see them come and go.
@@ -196,9 +234,10 @@ func attachVolume(e *env) {
 }
 
 func attachNetwork(e *env) {
+	e.visit()
 	_, err := e.p.Networks().Create(e.ctx, network.Spec{Name: "lan"})
 	require.NoError(e, err)
-	inst := e.running("web")
+	inst := e.worker("web")
 	before := len(e.info(inst).Endpoints)
 	require.NoError(e, compute.AttachNetwork(e.ctx, inst, compute.NetworkAttachment{Network: "lan"}))
 	endpoints := e.info(inst).Endpoints

@@ -45,9 +45,10 @@ func tolerated(err error) error {
 // middle, and after it.
 func cutOperation(e *env, o operation) {
 	var before compute.Info
+	var there []string
 	prepare := func(int) compute.Instance {
-		inst := cutFrom(o).make(e)
-		before = e.info(inst)
+		inst := subject(o)(e)
+		before, there = e.info(inst), e.names(e.instances(), compute.Filter{})
 		return inst
 	}
 	clean := e.vacate
@@ -80,7 +81,7 @@ func cutOperation(e *env, o operation) {
 				after := e.info(inst)
 				require.Equal(e, before.Spec, after.Spec)
 				require.Equal(e, before.Endpoints, after.Endpoints)
-				require.Equal(e, []string{"web"}, e.names(e.instances(), compute.Filter{}))
+				require.Equal(e, there, e.names(e.instances(), compute.Filter{}))
 				e.noSnapshots(inst)
 			}
 		})

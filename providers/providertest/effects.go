@@ -229,7 +229,7 @@ func effectReadOnlyRoot(e *env) {
 }
 
 func effectRootKept(e *env) {
-	inst := e.running("web")
+	inst := e.worker("web")
 	if spec := e.info(inst).Spec; spec.Image == "" {
 		panic(leftOut{"the harness's instances have no image"})
 	}
@@ -240,10 +240,17 @@ func effectRootKept(e *env) {
 }
 
 func effectRootsApart(e *env) {
-	a, b := e.running("a"), e.running("b")
-	e.output(a, "write", "/etc/passwd", "changed")
-	require.NotEqual(e, "changed", e.output(b, "read", "/etc/passwd"))
-	require.NotEqual(e, "changed", e.output(e.running("c"), "read", "/etc/passwd"))
+	const users = "/etc/passwd"
+	a := e.worker("a")
+	before := e.output(a, "read", users)
+	own := before + "\n# of a"
+	e.output(a, "write", users, own+"\n")
+	b := e.running("b")
+	require.NotContains(e, e.output(b, "read", users), "# of a", "in what was made afterwards")
+	e.output(b, "write", users, "changed")
+	e.forgets(a)
+	require.Equal(e, own, e.output(a, "read", users), "in what ran meanwhile")
+	e.output(a, "write", users, before+"\n")
 }
 
 func effectHosts(e *env) {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"sync"
 
@@ -26,6 +25,8 @@ type env struct {
 	cancel context.CancelFunc
 	// p is a provider value of the case's own.
 	p univirt.Provider
+	// shop is where the case works by now, if it has a worker that others have too.
+	shop *workshop
 	// traits are the case's.
 	traits
 	// label marks the goroutines of the case.
@@ -136,7 +137,7 @@ func (e *env) spec(name string, program ...string) compute.Spec {
 		Pull:    compute.PullNever,
 		Process: compute.Process{Command: append([]string{GuestPath}, program...)},
 	}
-	if e.idle && e.s.h.AdaptIdle != nil && (slices.Equal(program, inert) || len(program) > 0 && program[0] == "exit") {
+	if e.idle && e.s.h.AdaptIdle != nil {
 		if idle, ok := e.s.h.AdaptIdle(spec); ok {
 			return idle
 		}

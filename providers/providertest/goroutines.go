@@ -18,6 +18,18 @@ func (e *env) labelled(run func()) {
 	pprof.Do(e.ctx, pprof.Labels(labelKey, e.label), func(context.Context) { run() })
 }
 
+// unlabelled runs a function such that the goroutines that come of it are those of no
+// case.
+func unlabelled(run func()) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		pprof.SetGoroutineLabels(context.Background())
+		run()
+	}()
+	<-done
+}
+
 // checkGoroutines fails the case where goroutines of it go on. They are given
 // time: ending is the last thing that a goroutine does, behind all that tells.
 func (e *env) checkGoroutines() {

@@ -37,6 +37,7 @@ func guestTells(e *env) {
 }
 
 func guestStopped(e *env) {
+	e.idle = true
 	inst := e.stopped("web")
 	_, err := compute.Guest(e.ctx, inst)
 	e.fails(err, errdefs.ErrFailedPrecondition)

@@ -43,13 +43,15 @@ type Harness struct {
 	// outlast its run, and of which no snapshot is taken; nil means Adapt. Instances
 	// without a disk may be made and boot sooner.
 	AdaptFleeting func(spec compute.Spec) (adapted compute.Spec, ok bool)
-	// AdaptIdle is Adapt for cases to which it does not matter what happens within an
-	// instance: "sleep 1h" may stand still, and "exit" with any code only end. Where it
-	// is false or nil, Adapt is asked. What boots for nothing takes the processors from
-	// others.
+	// AdaptIdle is Adapt for cases that ask nothing of an instance but what its program
+	// says, and to end: "sleep 1h" may stand still, "exit" with any code only end, and
+	// what says something do so without a system around it. Where it is false or nil,
+	// Adapt is asked. What boots for nothing takes the processors from others.
 	AdaptIdle func(spec compute.Spec) (adapted compute.Spec, ok bool)
 	// Shared has cases that only execute something in a running instance share one,
-	// where instances take long until they answer.
+	// and those that only look at what instances reach on networks; and those that look
+	// at the content of disks and volumes have one after the other, where instances take
+	// long until they answer.
 	Shared bool
 	// Kind is the kind of instance to test; empty means the provider's default.
 	Kind compute.Kind

@@ -150,17 +150,18 @@ func hostileMounts(e *env) {
 }
 
 func hostileArguments(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	got := report[[]string](e, inst, append([]string{"args"}, hostileTexts...)...)
 	require.Equal(e, hostileTexts, got)
 }
 
 func hostileOutput(e *env) {
-	inst := e.running("web")
+	inst := e.reachable()
 	for _, text := range hostileTexts {
 		require.Equal(e, text, e.exec(inst, "printf", text).stdout)
 	}
 	text := strings.Join(hostileTexts, "\n")
+	e.idle = true
 	job := e.ended("job", "printf", text)
 	require.Equal(e, text, strings.Join(texts(e.logs(job, compute.LogOptions{Follow: true})), "\n"))
 }

@@ -25,6 +25,8 @@ type lane struct {
 	janitor univirt.Provider
 	// images are the IDs of the images that were there from the start.
 	images []string
+	// worker is the ID of the instance that stays, where the lane is a workshop's.
+	worker string
 	// spoilt lanes are not used again: a failed case may have left anything.
 	spoilt bool
 }
@@ -81,6 +83,7 @@ func (ls *lanes) close() error {
 	defer ls.mu.Unlock()
 	var errs []error
 	for _, l := range ls.all {
+		l.worker = ""
 		errs = append(errs, l.clean(context.Background(), nil), l.janitor.Close())
 	}
 	ls.all, ls.idle = nil, nil
@@ -120,13 +123,16 @@ func (s *suite) prepare(ctx context.Context, p univirt.Provider) error {
 	return nil
 }
 
-// clean deletes everything of the lane but the images to keep.
+// clean deletes everything of the lane but the worker and the images to keep.
 func (l *lane) clean(ctx context.Context, keep []string) error {
 	ctx, cancel := context.WithTimeout(ctx, l.s.h.Patience)
 	defer cancel()
 	return errors.Join(
 		sweepAll(ctx, "instance", l.janitor.Instances().List(ctx, compute.Filter{}),
 			func(i compute.Info) error {
+				if i.Ref.ID == l.worker {
+					return l.tidy(ctx, i)
+				}
 				return l.janitor.Instances().Handle(i.Ref.ID).Delete(ctx, compute.DeleteOptions{Force: true})
 			}),
 		l.cleanNetworks(ctx),
@@ -181,10 +187,15 @@ func sweepAll[T any](_ context.Context, what string, list func(func(T, error) bo
 
 // inventory lists what the backend holds of the lane, sorted.
 func (l *lane) inventory(ctx context.Context) ([]string, error) {
-	if l.s.h.Inventory == nil {
+	return l.s.inventory(ctx, l.namespace)
+}
+
+// inventory lists what the backend holds of a namespace, sorted.
+func (s *suite) inventory(ctx context.Context, namespace string) ([]string, error) {
+	if s.h.Inventory == nil {
 		return nil, nil
 	}
-	items, err := l.s.h.Inventory(ctx, l.namespace)
+	items, err := s.h.Inventory(ctx, namespace)
 	slices.Sort(items)
 	return items, err
 }

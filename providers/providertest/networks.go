@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"net/netip"
 	"slices"
 	"strings"
@@ -21,7 +20,8 @@ import (
 
 func networkCases() []testCase {
 	networks := hasNetworks(network.FeatureNetworks)
-	plugged := all(networks, has(compute.FeatureExec, compute.FeatureLogs), fields("networks[].network"))
+	attached := all(networks, fields("networks[].network"))
+	plugged := all(attached, has(compute.FeatureExec, compute.FeatureLogs))
 	cases := []testCase{
 		{"Create makes a network, and Info tells of it", networks, networkCreate},
 		{"A network's name is unique, and its handle is bound to its ID", networks, networkIdentity},
@@ -42,15 +42,15 @@ func networkCases() []testCase {
 		{"Instances on one network reach each other by address", plugged, instancesTalk},
 		{"Instances on one network find each other by name and alias", all(plugged, hasNetworks(network.FeatureDNS)), instancesResolve},
 		{"Instances on different networks do not reach each other", plugged, instancesIsolated},
-		{"An address lasts from Create to Delete", all(plugged, hasNetworks(network.FeatureStableAddress)), addressStable},
+		{"An address lasts from Create to Delete", all(attached, hasNetworks(network.FeatureStableAddress)), addressStable},
 		{"WaitFor an address returns when there is one on each network", plugged, waitForAddress},
-		{"A network that is not there is NotFound at Create and named", plugged, networkMissing},
-		{"A port is published on the host, by choice or not", all(plugged, hasNetworks(network.FeaturePublish)), publish},
-		{"A published port that is taken is AlreadyExists at Start", all(plugged, hasNetworks(network.FeaturePublish)), publishTaken},
-		{"Of many Starts that publish one port of the host one succeeds", all(plugged, hasNetworks(network.FeaturePublish)), publishRace},
+		{"A network that is not there is NotFound at Create and named", attached, networkMissing},
+		{"A port is published on the host, by choice or not", all(attached, hasNetworks(network.FeaturePublish)), publish},
+		{"A published port that is taken is AlreadyExists at Start", all(attached, hasNetworks(network.FeaturePublish)), publishTaken},
+		{"Of many Starts that publish one port of the host one succeeds", all(attached, hasNetworks(network.FeaturePublish)), publishRace},
 		{"Of many Creates with one address one succeeds",
-			all(plugged, hasNetworks(network.FeatureFixedAddress), fields("networks[].addresses")), addressRace},
-		{"Create on a network without an address left is ResourceExhausted and leaves nothing behind", all(plugged, hasNetworks(network.FeatureIPv4)), addressesGone},
+			all(attached, hasNetworks(network.FeatureFixedAddress), fields("networks[].addresses")), addressRace},
+		{"Create on a network without an address left is ResourceExhausted and leaves nothing behind", all(attached, hasNetworks(network.FeatureIPv4)), addressesGone},
 	}
 	for feature, external := range map[resource.Feature]network.External{
 		network.FeatureNAT: network.NAT, network.FeatureRouted: network.Routed,
@@ -145,14 +145,6 @@ func (e *env) plugged(name, net string, program ...string) compute.Instance {
 	inst := e.create(spec)
 	e.start(inst)
 	return inst
-}
-
-// talks sends a line from an instance to an address, and reports whether it
-// comes back.
-func (e *env) talks(from compute.Instance, address string) bool {
-	e.Helper()
-	r := e.exec(from, "dial", address, "hello")
-	return r.exit.Code == 0 && r.stdout == "hello\n"
 }
 
 func networkCreate(e *env) {
@@ -450,59 +442,71 @@ func (e *env) server(name, net string) (compute.Instance, string) {
 	e.Helper()
 	inst := e.plugged(name, net, "listen", "0.0.0.0:80")
 	e.awaitListening(inst)
-	info := e.info(inst)
-	require.NotEmpty(e, info.Endpoints)
-	require.Equal(e, net, info.Endpoints[0].Network.Name)
-	require.True(e, info.Address().IsValid(), "the server's address")
-	return inst, info.Address().String()
+	return inst, e.addressOn(inst, net)
 }
 
 func instancesTalk(e *env) {
-	e.network(network.Spec{Name: "lan"})
-	_, address := e.server("server", "lan")
-	require.True(e, e.talks(e.plugged("client", "lan", "sleep", "1h"), net.JoinHostPort(address, "80")))
+	n := e.neighbours()
+	e.reaches(n.client, e.addressOn(n.server, "lan"))
+	e.reaches(n.server, e.addressOn(n.client, "lan"))
 }
 
 func instancesResolve(e *env) {
-	e.network(network.Spec{Name: "lan"})
-	_, address := e.server("server", "lan")
-	client := e.plugged("client", "lan", "sleep", "1h")
-	require.Contains(e, strings.Split(e.output(client, "resolve", "server"), "\n"), address)
-	require.True(e, e.talks(client, "server:80"))
-	require.NotZero(e, e.exec(client, "resolve", "no-such-host").exit.Code)
+	n := e.neighbours()
+	address := e.addressOn(n.server, "lan")
+	names := []string{"server"}
+	if e.aliased() {
+		names = append(names, serverAlias)
+	}
+	for _, name := range names {
+		e.resolves(n.client, name, address)
+		e.reaches(n.client, name)
+	}
+	require.NotZero(e, e.exec(n.client, "resolve", "no-such-host").exit.Code)
+}
+
+// resolves requires a name to be found, and an address to be among its own.
+func (e *env) resolves(from compute.Instance, name, address string) {
+	e.Helper()
+	var r execResult
+	e.eventually(name+" is found", func() bool {
+		r = e.exec(from, "resolve", name)
+		return r.exit.Code == 0
+	})
+	require.Contains(e, strings.Split(r.stdout, "\n"), address, name)
 }
 
 func instancesIsolated(e *env) {
-	e.network(network.Spec{Name: "a"})
-	e.network(network.Spec{Name: "b"})
-	_, address := e.server("server", "a")
-	require.False(e, e.talks(e.plugged("client", "b", "sleep", "1h"), net.JoinHostPort(address, "80")))
+	n := e.neighbours()
+	e.reaches(n.stranger, e.addressOn(n.stranger, "away"))
+	require.False(e, e.answers(n.stranger, e.addressOn(n.server, "lan")))
 }
 
 func addressStable(e *env) {
 	e.network(network.Spec{Name: "lan"})
-	inst, address := e.server("server", "lan")
+	spec := e.spec("server", "sleep", "1h")
+	spec.Networks = []compute.NetworkAttachment{{Network: "lan"}}
+	inst := e.create(spec)
+	address := e.addressOn(inst, "lan")
+	e.start(inst)
+	require.Equal(e, address, e.addressOn(inst, "lan"), "of the first run")
 	e.kill(inst)
-	require.Equal(e, address, e.info(inst).Address().String(), "of a stopped instance")
+	require.Equal(e, address, e.addressOn(inst, "lan"), "of a stopped instance")
 	e.plugged("other", "lan", "sleep", "1h")
 	e.start(inst)
-	require.Equal(e, address, e.info(inst).Address().String(), "of another run")
+	require.Equal(e, address, e.addressOn(inst, "lan"), "of another run")
 }
 
 func waitForAddress(e *env) {
-	e.network(network.Spec{Name: "lan"})
-	info, err := e.waitFor(e.plugged("web", "lan", "sleep", "1h"), compute.LevelAddress)
+	info, err := e.waitFor(e.neighbours().server, compute.LevelAddress)
 	require.NoError(e, err)
 	require.True(e, info.Address().IsValid())
 }
 
-// awaitListening waits until the program listen of the run has said where.
+// awaitListening is listens, which must return.
 func (e *env) awaitListening(inst compute.Instance) {
 	e.Helper()
-	e.eventually("the program listens", func() bool {
-		// A machine says more than its program does.
-		return slices.ContainsFunc(texts(e.logs(inst, compute.LogOptions{})), func(line string) bool { return strings.HasPrefix(line, "listening ") })
-	})
+	require.NoError(e, e.returns("what waits for the program to listen", func() error { return listens(e.ctx, inst) }))
 }
 
 func networkMissing(e *env) {
@@ -513,9 +517,10 @@ func networkMissing(e *env) {
 	require.Empty(e, e.names(e.instances(), compute.Filter{}))
 }
 
-// publishing returns the spec of a server with a published port.
+// publishing returns the spec of an instance with a published port, behind which nothing
+// need listen.
 func (e *env) publishing(name string, host uint16) compute.Spec {
-	spec := e.spec(name, "listen", "0.0.0.0:80")
+	spec := e.spec(name, "sleep", "1h")
 	spec.Networks = []compute.NetworkAttachment{{Network: "lan"}}
 	spec.Ports = []network.Port{{Name: "http", Instance: 80, Publish: true, Host: host}}
 	return spec
@@ -529,6 +534,10 @@ func publish(e *env) {
 	require.Len(e, ports, 1)
 	require.NotZero(e, ports[0].Host, "the port that was chosen")
 	require.Equal(e, uint16(80), ports[0].Instance)
+	e.kill(inst)
+	chosen := e.create(e.publishing("chosen", ports[0].Host))
+	e.start(chosen)
+	require.Equal(e, ports, e.info(chosen).Ports)
 }
 
 func publishTaken(e *env) {

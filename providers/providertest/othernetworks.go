@@ -1,7 +1,7 @@
 package providertest
 
 import (
-	"net"
+	"fmt"
 
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
@@ -36,22 +36,23 @@ func (e *env) openBeside(others ...network.Networks) univirt.Provider {
 }
 
 // beside makes a network of another value, and has the case go on with a value that may
-// plug in its endpoints. It returns the other value and the network.
-func (e *env) beside() (univirt.Provider, network.Network) {
+// plug in its endpoints.
+func (e *env) beside() network.Network {
 	e.Helper()
 	other := e.otherNamespace()
 	n, err := other.Networks().Create(e.ctx, network.Spec{Name: "lan"})
 	require.NoError(e, err)
 	e.p = e.openBeside(other.Networks())
-	return other, n
+	return n
 }
 
 func plugOther(e *env) {
 	alone := e.p
-	other, n := e.beside()
-	endpoint := e.reserve(n, network.EndpointSpec{Name: "host"})
+	n := e.neighboursIn(e.otherNamespace)
+	e.p = e.openBeside(n.p.Networks())
+	endpoint := e.reserve(n.lan, network.EndpointSpec{Name: "beside"})
 	promised := e.endpointInfo(endpoint)
-	inst := e.create(e.plugging("web", endpoint.ID(), "listen", "0.0.0.0:80"))
+	inst := e.create(e.plugging("web", endpoint.ID(), "listen", fmt.Sprintf("0.0.0.0:%d", dialPort)))
 	require.Equal(e, []network.EndpointInfo{promised}, e.info(inst).Endpoints)
 	e.start(inst)
 	have := e.info(inst).Endpoints
@@ -62,13 +63,7 @@ func plugOther(e *env) {
 	require.Equal(e, promised.MAC, have[0].MAC)
 	require.Equal(e, promised.Addresses, have[0].Addresses)
 
-	spec := e.spec("client", "sleep", "1h")
-	spec.Networks = []compute.NetworkAttachment{{Network: "lan"}}
-	client, err := other.Instances().Create(e.ctx, spec)
-	require.NoError(e, err)
-	e.start(client)
-	address := net.JoinHostPort(promised.Addresses[0].Addr().String(), "80")
-	e.eventually("the server answers on the other value's network", func() bool { return e.talks(client, address) })
+	e.reaches(n.client, promised.Addresses[0].Addr().String())
 
 	same := alone.Instances().Handle(inst.ID())
 	told := e.info(same).Endpoints
@@ -80,7 +75,7 @@ func plugOther(e *env) {
 }
 
 func plugOtherRefused(e *env) {
-	_, n := e.beside()
+	n := e.beside()
 	e.refusesEndpoint(absentID, errdefs.ErrNotFound)
 	meant := e.reserve(n, network.EndpointSpec{For: resource.Ref{Name: "web"}})
 	e.refusesEndpoint(meant.ID(), errdefs.ErrFailedPrecondition)
@@ -92,6 +87,6 @@ func plugOtherRefused(e *env) {
 }
 
 func plugOtherRace(e *env) {
-	_, n := e.beside()
+	n := e.beside()
 	e.raceFor(e.reserve(n, network.EndpointSpec{}))
 }

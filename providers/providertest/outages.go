@@ -49,13 +49,19 @@ const (
 
 // severed makes calls with a backend that dies in their middle, each time at a
 // later point, until it does not die before the call has returned. The call is
-// told a provider value that loses its backend; check sees what came of it. What is
-// prepared before each, and cleaned up behind it, happens while all is well.
-func (e *env) severed(prepare, clean func(), call func(p univirt.Provider) error, check func(err error)) {
+// told a provider value, on a namespace, that loses its backend; check sees what came
+// of it. What is prepared before each, and cleaned up behind it, happens while all is
+// well.
+func (e *env) severed(namespace string, prepare, clean func(), call func(p univirt.Provider) error, check func(err error)) {
 	e.Helper()
-	p := e.open(OpenOptions{})
-	before, err := e.lane.inventory(e.ctx)
-	require.NoError(e, err)
+	p := e.open(OpenOptions{Namespace: namespace})
+	held := func() []string {
+		e.Helper()
+		items, err := e.s.inventory(e.ctx, namespace)
+		require.NoError(e, err)
+		return items
+	}
+	before := held()
 	var trail []string
 	defer func() {
 		if e.Failed() {
@@ -78,7 +84,7 @@ func (e *env) severed(prepare, clean func(), call func(p univirt.Provider) error
 			trail = append(trail, fmt.Sprintf("died at call %d: %t, which took effect: %t: %v", n, struck, taken, err))
 			check(err)
 			clean()
-			e.nothingLeft(p, before, err)
+			e.nothingLeft(p, held, before, err)
 			died = died || struck
 		}
 		if !died {
@@ -90,13 +96,11 @@ func (e *env) severed(prepare, clean func(), call func(p univirt.Provider) error
 
 // nothingLeft requires the backend to hold what it held, or the error to say what
 // else, and Sweep to remove that.
-func (e *env) nothingLeft(p univirt.Provider, before []string, err error) {
+func (e *env) nothingLeft(p univirt.Provider, held func() []string, before []string, err error) {
 	e.Helper()
 	var after []string
 	same := func() bool {
-		var err error
-		after, err = e.lane.inventory(e.ctx)
-		require.NoError(e, err)
+		after = held()
 		return slices.Equal(before, after)
 	}
 	if len(leftovers(err)) > 0 && e.missing(canSweep()[0]) == "" {
@@ -129,10 +133,19 @@ func (e *env) empty() {
 
 // reading are the operations that leave the instance as it is, so that one is enough
 // for all calls. A console that was opened is not given back by whoever lost it.
-var reading = []string{"info", "wait", "logs", "screenshot", "guest", "copy in", "copy out", "files", "dial"}
+var reading = []string{"info", "wait", "logs", "screenshot", "guest", "copy in", "copy out", "files", "dial", "exec"}
+
+// subject returns the way to an instance in which an operation has something to do: one
+// that cases share, where something within answers.
+func subject(o operation) func(*env) compute.Instance {
+	if o.answered() {
+		return (*env).reachable
+	}
+	return cutFrom(o).make
+}
 
 func outage(e *env, o operation) {
-	begin, after := cutFrom(o).make, func() {}
+	begin, after := subject(o), func() {}
 	switch o.name {
 	case "wait":
 		begin = func(e *env) compute.Instance {
@@ -158,13 +171,14 @@ func outage(e *env, o operation) {
 	anyhow := o.do(e.ctx, e, inst)
 	after()
 	var before compute.Info
-	prepare, clean := func() { before = e.info(begin(e)) }, e.empty
+	prepare, clean := func() { inst = begin(e); before = e.info(inst) }, e.empty
 	if slices.Contains(reading, o.name) {
 		before = e.info(inst)
 		prepare, clean = func() {}, func() {}
 	}
+	namespace := e.info(inst).Ref.Namespace
 	clean()
-	e.severed(prepare, clean,
+	e.severed(namespace, prepare, clean,
 		func(p univirt.Provider) error { return o.do(e.ctx, e, p.Instances().Handle(before.Ref.ID)) },
 		func(err error) {
 			after()
@@ -173,7 +187,6 @@ func outage(e *env, o operation) {
 			if !inTable {
 				t.To = before.State
 			}
-			inst := e.instances().Handle(before.Ref.ID)
 			if _, infoErr := inst.Info(e.ctx); isNotFound(infoErr) {
 				require.Equal(e, compute.Gone, t.To, "the instance is gone")
 				if err != nil {
@@ -213,7 +226,7 @@ func providerOutage(e *env, o providerOperation) {
 	anyhow := o.do(e.ctx, e, e.p)
 	e.empty()
 	before := e.everything()
-	e.severed(func() {}, e.empty,
+	e.severed(e.lane.namespace, func() {}, e.empty,
 		func(p univirt.Provider) error { return o.do(e.ctx, e, p) },
 		func(err error) {
 			e.unavailable(err, anyhow)

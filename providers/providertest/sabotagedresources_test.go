@@ -325,7 +325,8 @@ func withVolumes(create volumeCreation) func(*saboteur, *leftThings, <-chan stru
 
 type reservation func(ctx context.Context, real network.Network, spec network.EndpointSpec) (network.Endpoint, error)
 
-// wrongNetworks creates networks otherwise, or endpoints of those that it created.
+// wrongNetworks creates networks otherwise, or endpoints of those that it created or has
+// handles on.
 type wrongNetworks struct {
 	network.Networks
 	create  func(ctx context.Context, real network.Networks, spec network.Spec) (network.Network, error)
@@ -344,6 +345,13 @@ func (n *wrongNetworks) Create(ctx context.Context, spec network.Spec) (network.
 		return made, err
 	}
 	return wrongNetwork{made, n.reserve}, nil
+}
+
+func (n *wrongNetworks) Handle(id string) network.Network {
+	if n.reserve == nil {
+		return n.Networks.Handle(id)
+	}
+	return wrongNetwork{n.Networks.Handle(id), n.reserve}
 }
 
 type wrongNetwork struct {

@@ -399,6 +399,13 @@ func wrongRest() []sabotage {
 		{"a clone that has its original's labels", "copies", "A clone has the content under another identity", within(func(real compute.Instance) compute.Instance {
 			return wrongCloner{real}
 		}), ""},
+		{"a deleted snapshot that takes along what was written since", "copies", "Deleting a snapshot never deletes the content", within(func(real compute.Instance) compute.Instance {
+			s, err := compute.Snapshots(real)
+			if err != nil {
+				return real
+			}
+			return wrongSnapshotter{s}
+		}), ""},
 		{"an attachment that ends the run when it is closed", "attach", "Closing an attachment leaves the run alone", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.attach = func(ctx context.Context, real compute.Instance, opts compute.AttachOptions) (compute.Attachment, error) {
 				a, err := compute.Attach(ctx, real, opts)
@@ -468,10 +475,21 @@ func (c wrongCloner) Clone(ctx context.Context, opts compute.CloneOptions) (comp
 	return compute.Clone(ctx, c.Instance, opts)
 }
 
+type wrongSnapshotter struct{ compute.Snapshotter }
+
+func (s wrongSnapshotter) Unwrap() compute.Instance { return s.Snapshotter }
+
+func (s wrongSnapshotter) DeleteSnapshot(ctx context.Context, name string) error {
+	_ = s.RevertSnapshot(ctx, name, compute.RevertOptions{Force: true})
+	return s.Snapshotter.DeleteSnapshot(ctx, name)
+}
+
 var (
 	_ compute.Filer  = wrongFiles{}
 	_ compute.Dialer = wrongDialer{}
 	_ compute.Cloner = wrongCloner{}
+
+	_ compute.Snapshotter = wrongSnapshotter{}
 )
 
 // withFeatures changes what is declared of each kind of instance.

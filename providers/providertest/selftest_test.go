@@ -15,6 +15,7 @@ import (
 	univirt "github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/network"
+	"github.com/univirt/univirt/storage"
 )
 
 // sabotage is one thing that a wrong provider does, and the case that must see
@@ -64,11 +65,17 @@ func TestTheSuiteSeesWhatIsWrong(t *testing.T) {
 			r := record(honest, c)
 			require.False(t, r.Failed(), "the case fails without the saboteur: %s", r.text())
 
-			wrong, end := sabotaged(t, s, kind)
-			defer end()
-			r = record(wrong, c)
-			require.True(t, r.Failed(), "the case %q does not see it", s.name)
-			assert.Contains(t, r.text(), s.seen)
+			for _, shared := range []bool{false, true} {
+				if shared && s.group != "networks" && s.group != "dial" {
+					continue
+				}
+				wrong, end := sabotaged(t, s, kind)
+				defer end()
+				wrong.h.Shared = shared
+				r = record(wrong, c)
+				require.True(t, r.Failed(), "the case %q does not see it, shared: %t", s.name, shared)
+				assert.Contains(t, r.text(), s.seen)
+			}
 		})
 	}
 }
@@ -154,6 +161,46 @@ func sabotaged(t *testing.T, s sabotage, kind compute.Kind) (*suite, func()) {
 		close(over)
 		// What the saboteur left may be what cannot be cleaned up.
 		wrong.close(&recorder{name: "clean-up"})
+	}
+}
+
+// TestTheSuiteSeesWhatIsLeftWithAWorker holds that a case leaves nothing where it worked,
+// and that the next has another worker if it did.
+func TestTheSuiteSeesWhatIsLeftWithAWorker(t *testing.T) {
+	c := findCase(t, "volumes", "A volume's use is told")
+	for _, leaves := range []bool{false, true} {
+		left := &leftThings{}
+		h := fakeHarness(t, compute.VM)
+		h.Shared, h.Patience = true, 2*time.Second
+		open, inventory := h.Open, h.Inventory
+		h.Open = func(ctx context.Context, opts OpenOptions) (univirt.Provider, error) {
+			p, err := open(ctx, opts)
+			wrong := &saboteur{Provider: p, namespace: opts.Namespace}
+			withVolumes(func(ctx context.Context, real storage.Volumes, spec storage.Spec) (storage.Volume, error) {
+				if leaves {
+					left.add(opts.Namespace, "content")
+				}
+				return real.Create(ctx, spec)
+			})(wrong, left, nil)
+			return wrong, err
+		}
+		h.Inventory = func(ctx context.Context, namespace string) ([]string, error) {
+			items, err := inventory(ctx, namespace)
+			return append(items, left.in(namespace)...), err
+		}
+		s, err := newSuite(t.Context(), h)
+		require.NoError(t, err)
+		var workers []string
+		for range 2 {
+			r := record(s, c)
+			require.Equal(t, leaves, r.Failed(), r.text())
+			if leaves {
+				assert.Contains(t, r.text(), "left something at the backend")
+			}
+			workers = append(workers, s.workshop.lane.worker)
+		}
+		assert.Equal(t, leaves, workers[0] != workers[1])
+		s.close(t)
 	}
 }
 

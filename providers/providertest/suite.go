@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"runtime/pprof"
 	"strings"
 	"sync"
 
@@ -21,11 +20,14 @@ type suite struct {
 	offer offer
 	// id makes the namespaces of this run differ from those of others on the
 	// same backend.
-	id    string
-	lanes *lanes
+	id string
+	// neighbours returns instances on networks that cases share.
+	neighbours func() (neighbourhood, error)
+	lanes      *lanes
 	// shared, told and talking return instances that cases share: one that answers,
 	// one whose program has ended, and one whose program waits.
 	shared, told, talking func() (resource.Ref, error)
+	workshop              *workshop
 }
 
 // newSuite asks the provider what it offers. What it opens is closed by close.
@@ -51,56 +53,60 @@ func newSuite(ctx context.Context, h Harness) (*suite, error) {
 	if _, ok := desc.Kinds[kind]; !ok {
 		return nil, fmt.Errorf("the provider declares nothing for the kind %q", kind)
 	}
+	s.neighbours = s.shareNeighbours()
 	s.offer = offer{kind: kind, desc: desc, hooks: h.hooks(), extensions: extensionsOf(p)}
 	s.lanes = newLanes(s)
-	s.shared = s.share(func(ctx context.Context, inst compute.Instance) error {
-		_, err := compute.WaitFor(ctx, inst, compute.LevelAgent)
-		return err
-	}, "sleep", "1h")
-	s.told = s.share(func(ctx context.Context, inst compute.Instance) error {
+	s.workshop = newWorkshop(s)
+	s.shared = s.share(traits{}, s.answers, "sleep", "1h")
+	s.told = s.share(traits{idle: true}, func(ctx context.Context, inst compute.Instance) error {
 		_, err := inst.Wait(ctx, compute.WaitOptions{})
 		return err
 	}, "lines", "10", "0s")
-	s.talking = s.share(func(context.Context, compute.Instance) error { return nil }, "signals")
+	s.talking = s.share(traits{idle: true}, func(context.Context, compute.Instance) error { return nil }, "signals")
 	return s, nil
 }
 
-// unlabelledLane makes a lane whose goroutines are those of no case.
-func (s *suite) unlabelledLane(ctx context.Context) (l *lane, err error) {
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		pprof.SetGoroutineLabels(context.Background())
-		l, err = s.newLane(ctx)
-	}()
-	<-done
-	return l, err
+// answers waits until an instance answers.
+func (s *suite) answers(ctx context.Context, inst compute.Instance) error {
+	_, err := compute.WaitFor(ctx, inst, compute.LevelAgent)
+	return err
 }
 
 // share makes an instance that cases share, in a namespace of its own, when the
 // first asks for it.
-func (s *suite) share(ready func(context.Context, compute.Instance) error, program ...string) func() (resource.Ref, error) {
+func (s *suite) share(t traits, ready func(context.Context, compute.Instance) error, program ...string) func() (resource.Ref, error) {
 	return sync.OnceValues(func() (resource.Ref, error) {
-		ctx, cancel := context.WithTimeout(context.Background(), s.h.Patience)
-		defer cancel()
-		l, err := s.unlabelledLane(ctx)
-		if err != nil {
-			return resource.Ref{}, err
-		}
-		s.lanes.add(l)
-		inst, err := l.janitor.Instances().Create(ctx, (&env{s: s}).spec("shared", program...))
-		if err == nil {
-			err = inst.Start(ctx, compute.StartOptions{})
-		}
-		if err == nil {
-			err = ready(ctx, inst)
-		}
-		if err != nil {
-			return resource.Ref{}, err
-		}
-		info, err := inst.Info(ctx)
-		return info.Ref, err
+		_, ref, err := s.inhabited(t, ready, program...)
+		return ref, err
 	})
+}
+
+// inhabited makes a namespace with an instance that runs, which are of no case.
+func (s *suite) inhabited(t traits, ready func(context.Context, compute.Instance) error, program ...string) (l *lane, ref resource.Ref, err error) {
+	unlabelled(func() { l, ref, err = s.inhabit(t, ready, program...) })
+	return l, ref, err
+}
+
+func (s *suite) inhabit(t traits, ready func(context.Context, compute.Instance) error, program ...string) (*lane, resource.Ref, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), s.h.Patience)
+	defer cancel()
+	l, err := s.newLane(ctx)
+	if err != nil {
+		return nil, resource.Ref{}, err
+	}
+	s.lanes.add(l)
+	inst, err := l.janitor.Instances().Create(ctx, (&env{s: s, traits: t}).spec("shared", program...))
+	if err == nil {
+		err = inst.Start(ctx, compute.StartOptions{})
+	}
+	if err == nil {
+		err = ready(ctx, inst)
+	}
+	if err != nil {
+		return nil, resource.Ref{}, err
+	}
+	info, err := inst.Info(ctx)
+	return l, info.Ref, err
 }
 
 // close ends the suite: what the lanes hold.
@@ -149,6 +155,9 @@ func (s *suite) run(t T, c testCase) (left string) {
 	defer func() {
 		e.finish()
 		l.check(t, before)
+		if e.shop != nil {
+			e.shop.leave(t)
+		}
 		if t.Failed() {
 			l.spoilt = true
 		}

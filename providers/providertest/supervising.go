@@ -320,7 +320,26 @@ func restartOrphaned(e *env) {
 // a file at wellFile.
 func (e *env) checked(name string, change func(*compute.Spec)) compute.Instance {
 	e.Helper()
-	spec := e.spec(name, "sleep", "1h")
+	return e.checkedOf(e.spec(name, "sleep", "1h"), change)
+}
+
+// ill is checked of an instance that need not answer: its checks fail, and never pass.
+func (e *env) ill(name string, change func(*compute.Spec)) compute.Instance {
+	e.Helper()
+	return e.checkedOf(e.inert(name), change)
+}
+
+// inert is the spec of an instance of which it does not matter what happens within.
+func (e *env) inert(name string) compute.Spec {
+	e.Helper()
+	was := e.idle
+	e.idle = true
+	defer func() { e.idle = was }()
+	return e.spec(name, inert...)
+}
+
+func (e *env) checkedOf(spec compute.Spec, change func(*compute.Spec)) compute.Instance {
+	e.Helper()
 	spec.Health = &compute.Probe{Exec: []string{GuestPath, "read", wellFile}, Interval: soon, Timeout: e.s.h.Patience}
 	if change != nil {
 		change(&spec)
@@ -341,7 +360,7 @@ func (e *env) awaitHealth(inst compute.Instance, health compute.Health) {
 // others fail in.
 func (e *env) othersIll(failures int) {
 	e.Helper()
-	e.awaitHealth(e.checked("other", func(s *compute.Spec) { s.Health.Failures = failures }), compute.HealthUnhealthy)
+	e.awaitHealth(e.ill("other", func(s *compute.Spec) { s.Health.Failures = failures }), compute.HealthUnhealthy)
 }
 
 func healthFollows(e *env) {
@@ -364,7 +383,8 @@ func healthFollows(e *env) {
 }
 
 func healthNone(e *env) {
-	inst := e.running("web")
+	inst := e.create(e.inert("web"))
+	e.start(inst)
 	require.Empty(e, e.info(inst).Health)
 	e.othersIll(1)
 	require.Empty(e, e.info(inst).Health)
@@ -372,8 +392,8 @@ func healthNone(e *env) {
 }
 
 func healthFailures(e *env) {
-	e.awaitHealth(e.checked("few", func(s *compute.Spec) { s.Health.Failures = 1 }), compute.HealthUnhealthy)
-	many := e.checked("many", func(s *compute.Spec) { s.Health.Failures = 1_000_000 })
+	e.awaitHealth(e.ill("few", func(s *compute.Spec) { s.Health.Failures = 1 }), compute.HealthUnhealthy)
+	many := e.ill("many", func(s *compute.Spec) { s.Health.Failures = 1_000_000 })
 	e.othersIll(10)
 	require.Equal(e, compute.HealthStarting, e.info(many).Health)
 }
@@ -387,13 +407,19 @@ func healthStartPeriod(e *env) {
 }
 
 func healthTimeout(e *env) {
-	e.awaitHealth(e.checked("web", func(s *compute.Spec) {
-		s.Health.Exec, s.Health.Timeout, s.Health.Failures = []string{GuestPath, "sleep", "1h"}, 50*time.Millisecond, 1
-	}), compute.HealthUnhealthy)
+	// What is given the time passes.
+	inst := e.checked("web", func(s *compute.Spec) {
+		s.Health.Exec, s.Health.Timeout, s.Health.Failures = []string{GuestPath, "sleep", "100ms"}, 50*time.Millisecond, 1
+	})
+	e.awaitHealth(inst, compute.HealthUnhealthy)
+	_, err := e.waitFor(inst, compute.LevelAgent)
+	require.NoError(e, err)
+	e.othersIll(30)
+	require.Equal(e, compute.HealthUnhealthy, e.info(inst).Health)
 }
 
 func healthPort(e *env) {
-	listening, silent := e.listener("web"), e.spec("silent", "sleep", "1h")
+	listening, silent := e.listener("web"), e.inert("silent")
 	silent.Networks = listening.Networks
 	probed := func(spec compute.Spec) compute.Instance {
 		spec.Health = &compute.Probe{TCP: fmt.Sprint(dialPort), Interval: soon, Failures: 1_000_000}

@@ -177,6 +177,7 @@ const (
 )
 
 func updateStopped(e *env) {
+	e.hasMemoryLimit()
 	inst := e.stopped("web")
 	require.NoError(e, inst.Update(e.ctx, memoryOf(smallMemory, "")))
 	info := e.info(inst)
@@ -204,6 +205,7 @@ func updateLive(e *env) {
 }
 
 func updateNextStart(e *env) {
+	e.hasMemoryLimit()
 	spec := e.spec("web", "sleep", "1h")
 	spec.Resources.Memory = largeMemory
 	inst := e.create(spec)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 	"time"
 
@@ -42,6 +43,9 @@ func volumeCases() []testCase {
 		{"A snapshot of a volume keeps its content", all(used, hasVolumes(storage.FeatureSnapshot)), volumeSnapshot},
 		{"A volume may be a clone of another", all(used, hasVolumes(storage.FeatureClone)), volumeClone},
 		{"A volume's content is exported and imported as a stream", all(used, hasVolumes(storage.FeatureTransfer)), volumeTransfer},
+		{"An import replaces a volume's content, and an export tells what the archive said of it", hasVolumes(storage.FeatureTransfer), volumeTransferWhole},
+		{"An import that fails leaves a volume empty or as it was, and writes nothing outside of it", hasVolumes(storage.FeatureTransfer), volumeTransferFailing},
+		{"An import of more than a volume has room for is ResourceExhausted", hasVolumes(storage.FeatureTransfer, storage.FeatureQuota), volumeTransferTooLarge},
 		{"A volume whose operation is cancelled in its middle is as it was or as it was to be", volumes, volumeCancelled},
 		{"A transfer that is cancelled in its middle ends, and the volume can be used on", hasVolumes(storage.FeatureTransfer), volumeTransferCancelled},
 		{"A transfer whose stream blocks ends with its context, and the volume can be used on", hasVolumes(storage.FeatureTransfer), volumeTransferStuck},
@@ -110,11 +114,16 @@ func (e *env) volumeNames(filter storage.Filter) []string {
 // mounting makes a running instance with a volume at /data.
 func (e *env) mounting(name, volume string, readOnly bool) compute.Instance {
 	e.Helper()
-	spec := e.spec(name, "sleep", "1h")
-	spec.Mounts = []compute.Mount{{Type: compute.MountVolume, Source: volume, Path: "/data", ReadOnly: readOnly}}
-	inst := e.create(spec)
+	inst := e.create(e.withMount(name, compute.Mount{Type: compute.MountVolume, Source: volume, Path: "/data", ReadOnly: readOnly}))
 	e.start(inst)
 	return inst
+}
+
+// withMount is the spec of an instance that has a volume.
+func (e *env) withMount(name string, mount compute.Mount) compute.Spec {
+	spec := e.spec(name, "sleep", "1h")
+	spec.Mounts = []compute.Mount{mount}
+	return spec
 }
 
 func volumeCreate(e *env) {
@@ -240,14 +249,16 @@ func volumeFields(e *env) {
 }
 
 func volumeContent(e *env) {
+	e.visit()
 	v := e.volume(storage.Spec{Name: "data"})
-	a := e.mounting("a", "data", false)
+	a := e.holding("a", "data", "/data", false)
 	e.output(a, "write", "/data/x", "here")
-	e.delete(a)
+	e.letsGo(a, "/data")
 	require.Equal(e, "here", e.output(e.mounting("b", v.ID(), false), "read", "/data/x"))
 }
 
 func volumeInUse(e *env) {
+	e.idle = true // as nothing looks at the volume
 	v := e.volume(storage.Spec{Name: "data"})
 	inst := e.mounting("web", "data", false)
 	for _, force := range []bool{false, true} {
@@ -270,8 +281,9 @@ func volumeMissing(e *env) {
 }
 
 func volumeReadOnly(e *env) {
+	e.visit()
 	e.volume(storage.Spec{Name: "data"})
-	inst := e.mounting("web", "data", true)
+	inst := e.holding("web", "data", "/data", true)
 	require.Equal(e, 1, e.exec(inst, "write", "/data/x", "here").exit.Code)
 }
 
@@ -303,9 +315,10 @@ func volumeBlock(e *env) {
 }
 
 func volumeQuota(e *env) {
+	e.visit()
 	// A filesystem takes something for itself, and a program's argument has its bounds.
 	e.volume(storage.Spec{Name: "data", Size: resource.MiB})
-	inst := e.mounting("web", "data", false)
+	inst := e.holding("web", "data", "/data", false)
 	text := strings.Repeat("x", 32<<10)
 	refused := 0
 	for n := 0; n < 2<<20/len(text) && refused == 0; n++ {
@@ -316,10 +329,11 @@ func volumeQuota(e *env) {
 }
 
 func volumeUsage(e *env) {
+	e.visit()
 	v := e.volume(storage.Spec{Name: "data"})
 	before := e.volumeInfo(v)
 	require.True(e, before.UsedKnown)
-	e.output(e.mounting("web", "data", false), "write", "/data/x", strings.Repeat("x", 32<<10))
+	e.output(e.holding("web", "data", "/data", false), "write", "/data/x", strings.Repeat("x", 32<<10))
 	require.GreaterOrEqual(e, e.volumeInfo(v).Used, before.Used+32<<10)
 }
 
@@ -336,8 +350,9 @@ func volumeResize(e *env) {
 }
 
 func volumeSnapshot(e *env) {
+	e.visit()
 	v := e.volume(storage.Spec{Name: "data"})
-	inst := e.mounting("web", "data", false)
+	inst := e.holding("web", "data", "/data", false)
 	e.output(inst, "write", "/data/x", "first")
 	s, err := storage.Snapshots(v)
 	require.NoError(e, err)
@@ -348,26 +363,32 @@ func volumeSnapshot(e *env) {
 	e.fails(err, errdefs.ErrAlreadyExists)
 	e.output(inst, "write", "/data/x", "second")
 	e.fails(s.RevertSnapshot(e.ctx, "one"), errdefs.ErrFailedPrecondition)
-	e.kill(inst)
+	e.letsGo(inst, "/data")
+	// One that does not run may have the volume.
+	rests := e.create(e.withMount("rests", compute.Mount{Type: compute.MountVolume, Source: "data", Path: "/data"}))
 	e.fails(s.RevertSnapshot(e.ctx, "none"), errdefs.ErrNotFound)
 	require.NoError(e, s.RevertSnapshot(e.ctx, "one"))
-	e.start(inst)
+	e.delete(rests)
+	inst = e.holding("web", "data", "/data", false)
 	require.Equal(e, "first", e.output(inst, "read", "/data/x"))
 	all, err := resource.Collect(s.Snapshots(e.ctx))
 	require.NoError(e, err)
 	require.Len(e, all, 1)
 	require.NoError(e, s.DeleteSnapshot(e.ctx, "one"))
+	e.forgets(inst)
 	require.Equal(e, "first", e.output(inst, "read", "/data/x"))
 }
 
 func volumeClone(e *env) {
+	e.visit()
 	e.volume(storage.Spec{Name: "data"})
-	inst := e.mounting("a", "data", false)
+	inst := e.holding("a", "data", "/data", false)
 	e.output(inst, "write", "/data/x", "first")
 	e.volume(storage.Spec{Name: "copy", Source: storage.Source{Volume: "data"}})
-	other := e.mounting("b", "copy", false)
-	require.Equal(e, "first", e.output(other, "read", "/data/x"))
-	e.output(other, "write", "/data/x", "second")
+	other := e.holding("b", "copy", "/copy", false)
+	require.Equal(e, "first", e.output(other, "read", "/copy/x"))
+	e.output(other, "write", "/copy/x", "second")
+	e.forgets(inst)
 	require.Equal(e, "first", e.output(inst, "read", "/data/x"))
 }
 
@@ -475,6 +496,108 @@ func volumeTransferStuck(e *env) {
 	})
 	require.NoError(e, storage.Import(e.ctx, v, bytes.NewReader(archive), opts))
 	require.NoError(e, v.Delete(e.ctx, storage.DeleteOptions{}))
+}
+
+// importTar imports an archive of entries into a volume.
+func (e *env) importTar(v storage.Volume, entries ...tarEntry) error {
+	e.Helper()
+	return e.returns("Import", func() error {
+		return storage.Import(e.ctx, v, bytes.NewReader(tarOf(entries)), storage.TransferOptions{Format: storage.Tar})
+	})
+}
+
+// exportTar returns what an export of a volume has, by its names, without the folder that
+// it is itself.
+func (e *env) exportTar(v storage.Volume) map[string]tarEntry {
+	e.Helper()
+	var out bytes.Buffer
+	require.NoError(e, storage.Export(e.ctx, v, &out, storage.TransferOptions{Format: storage.Tar}))
+	all := map[string]tarEntry{}
+	for archive := tar.NewReader(&out); ; {
+		header, err := archive.Next()
+		if errors.Is(err, io.EOF) {
+			return all
+		}
+		require.NoError(e, err)
+		content, err := io.ReadAll(archive)
+		require.NoError(e, err)
+		if name := path.Clean(header.Name); name != "." {
+			all[name] = tarEntry{*header, string(content)}
+		}
+	}
+}
+
+func volumeTransferWhole(e *env) {
+	v := e.volume(storage.Spec{Name: "data"})
+	require.Empty(e, e.exportTar(v), "a new volume")
+	require.NoError(e, e.importTar(v, file("old", "before")))
+	when := time.Unix(1_000_000_000, 0)
+	own := func(kind byte, name, to string, mode int64, content string) tarEntry {
+		return tarEntry{tar.Header{Name: name, Typeflag: kind, Linkname: to, Mode: mode, Uid: GuestUserID, Gid: GuestUserID + 1, ModTime: when}, content}
+	}
+	entries := []tarEntry{
+		own(tar.TypeDir, "folder/", "", 0o2750, ""), own(tar.TypeReg, "folder/x", "", 0o4711, "here"), own(tar.TypeReg, "line\nbreak", "", 0o600, ""),
+		own(tar.TypeLink, "folder/y", "folder/x", 0o4711, ""), own(tar.TypeSymlink, "link", "/etc/passwd", 0o777, ""),
+	}
+	require.NoError(e, e.importTar(v, entries...))
+	all := e.exportTar(v)
+	require.Len(e, all, len(entries))
+	for _, want := range entries {
+		name := path.Clean(want.header.Name)
+		got, ok := all[name]
+		require.True(e, ok, "%q is missing", name)
+		require.Equal(e, want.header.Typeflag, got.header.Typeflag, "the type of %q", name)
+		require.Equal(e, want.header.Linkname, got.header.Linkname, "where %q leads", name)
+		require.Equal(e, want.content, got.content, "the content of %q", name)
+		require.Equal(e, []int{want.header.Uid, want.header.Gid}, []int{got.header.Uid, got.header.Gid}, "the owners of %q", name)
+		require.True(e, when.Equal(got.header.ModTime), "the time of %q is %s", name, got.header.ModTime)
+		if want.header.Typeflag != tar.TypeSymlink {
+			require.Equal(e, want.header.Mode, got.header.Mode, "the mode of %q", name)
+		}
+	}
+	require.NoError(e, e.importTar(v))
+	require.Empty(e, e.exportTar(v), "after an archive of nothing")
+}
+
+func volumeTransferFailing(e *env) {
+	v := e.volume(storage.Spec{Name: "data"})
+	link := func(kind byte, name, to string) tarEntry {
+		return tarEntry{tar.Header{Name: name, Typeflag: kind, Linkname: to}, ""}
+	}
+	whole := tarOf([]tarEntry{file("new", strings.Repeat("x", 4096))})
+	for i, archive := range [][]byte{
+		whole[:1000], whole[:len(whole)-1024], bytes.Repeat([]byte("no archive "), 100),
+		tarOf([]tarEntry{file("new", "x"), file("../escaped", "x")}),
+		tarOf([]tarEntry{file("new", "x"), file("/escaped", "x")}),
+		tarOf([]tarEntry{file("new", "x"), file("a/../../escaped", "x")}),
+		tarOf([]tarEntry{file("new", "x"), link(tar.TypeSymlink, "out", "../.."), file("out/escaped", "x")}),
+		tarOf([]tarEntry{file("new", "x"), link(tar.TypeSymlink, "out", "/etc"), file("out/escaped", "x")}),
+		tarOf([]tarEntry{file("new", "x"), link(tar.TypeLink, "hard", "../../etc/passwd")}),
+		tarOf([]tarEntry{file("new", "x"), link(tar.TypeLink, "hard", "none-such")}),
+	} {
+		require.NoError(e, e.importTar(v, file("old", "before")))
+		err := e.returns("Import", func() error {
+			return storage.Import(e.ctx, v, bytes.NewReader(archive), storage.TransferOptions{Format: storage.Tar})
+		})
+		all := e.exportTar(v)
+		if err == nil && all["out"].header.Typeflag == tar.TypeSymlink {
+			continue // The volume's root is what the link leads to.
+		}
+		e.fails(err, errdefs.ErrInvalidArgument)
+		if len(all) > 0 {
+			require.Len(e, all, 1, "after the archive %d", i)
+			require.Equal(e, "before", all["old"].content, "after the archive %d", i)
+		}
+	}
+}
+
+func volumeTransferTooLarge(e *env) {
+	v := e.volume(storage.Spec{Name: "data", Size: resource.MiB})
+	e.fails(e.importTar(v, file("x", strings.Repeat("x", 2<<20))), errdefs.ErrResourceExhausted)
+	require.Empty(e, e.exportTar(v))
+	require.Equal(e, resource.MiB, e.volumeInfo(v).Capacity)
+	require.NoError(e, e.importTar(v, file("x", strings.Repeat("x", 64<<10))))
+	require.Len(e, e.exportTar(v), 1)
 }
 
 func volumePools(e *env) {

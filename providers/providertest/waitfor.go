@@ -104,6 +104,7 @@ func waitForNoProbe(e *env) {
 // neverReady makes a running instance whose readiness probe never passes.
 func (e *env) neverReady(program ...string) compute.Instance {
 	e.Helper()
+	e.idle = true // as a probe fails in one that does not answer
 	spec := e.spec("web", program...)
 	spec.Readiness = readiness("exit", "1")
 	inst := e.create(spec)
