@@ -139,7 +139,7 @@ func (b *booting) raw(ctx context.Context, alter func(*compute.Spec)) error {
 			return err
 		}
 	}
-	return errors.Join(d.Destroy(), d.Undefine())
+	return errors.Join(d.Destroy(), d.UndefineFlags(lv.DOMAIN_UNDEFINE_NVRAM))
 }
 
 func TestSpeedBoot(t *testing.T) {

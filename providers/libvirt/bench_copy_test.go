@@ -20,7 +20,7 @@ import (
 // The bounds for snapshots and clones: medians of times relative to those of the binding
 // alone. A snapshot takes libvirt so short that a question more shows.
 const (
-	worstSnapshot = 1.4
+	worstSnapshot = 1.35
 	worstClone    = 1.2
 )
 

@@ -16,6 +16,11 @@ import (
 // has ended or the connection is lost. Libvirt knows no contexts: a call that is
 // left alone goes on, and its outcome is not known.
 func call[T any](ctx context.Context, p *Provider, do func(*lv.Connect) (T, error)) (T, error) {
+	return onLane(ctx, p, func(l *lane) (T, error) { return do(l.conn) })
+}
+
+// onLane is call for what makes use of more than the connection.
+func onLane[T any](ctx context.Context, p *Provider, do func(*lane) (T, error)) (T, error) {
 	var none T
 	if err := ctx.Err(); err != nil {
 		return none, ended(ctx)
@@ -31,28 +36,15 @@ func call[T any](ctx context.Context, p *Provider, do func(*lv.Connect) (T, erro
 	if p.line != nil {
 		do = broken(p.line, do)
 	}
-	conn, err := s.lane(ctx)
+	l, err := s.lane(ctx)
 	if err != nil {
 		leave()
 		return none, err
 	}
-	type answer struct {
-		value T
-		err   error
-	}
-	answered := make(chan answer, 1)
+	answered := make(chan answer[T], 1)
 	p.detached.Go(func() {
 		defer leave()
-		if conn == nil {
-			if conn, err = p.link.another(); err != nil {
-				s.leave(nil)
-				answered <- answer{none, err}
-				return
-			}
-		}
-		value, err := do(conn)
-		s.leave(conn)
-		answered <- answer{value, err}
+		answered <- use(p, s, l, do)
 	})
 	select {
 	case a := <-answered:
@@ -75,12 +67,53 @@ func call[T any](ctx context.Context, p *Provider, do func(*lv.Connect) (T, erro
 	}
 }
 
+// answer is what came of a call.
+type answer[T any] struct {
+	value T
+	err   error
+}
+
+// use makes a call on a lane of a session, which is opened where it is nil, and gives
+// the lane back.
+func use[T any](p *Provider, s *session, l *lane, do func(*lane) (T, error)) (a answer[T]) {
+	defer func() { s.leave(l) }()
+	if l == nil {
+		conn, err := p.link.another()
+		if err != nil {
+			a.err = err
+			return a
+		}
+		l = &lane{session: s, conn: conn}
+	}
+	a.value, a.err = do(l)
+	return a
+}
+
+// beside makes a call while another is under way, on a lane of its own; where all have
+// calls, which may wait for further ones too, when the answer is wanted, on the one that
+// asks. What it returns gives the answer, and must be called.
+func beside[T any](p *Provider, l *lane, do func(*lane) (T, error)) func() (T, error) {
+	other, ok := l.session.vacant()
+	if !ok {
+		return func() (T, error) { return do(l) }
+	}
+	if p.line != nil {
+		do = broken(p.line, do)
+	}
+	answered := make(chan answer[T], 1)
+	p.detached.Go(func() { answered <- use(p, l.session, other, do) })
+	return func() (T, error) {
+		a := <-answered
+		return a.value, a.err
+	}
+}
+
 // line is a connection that breaks where a test says so: whether the next call is
 // made, and whether it is answered.
 type line interface{ next() (made, answered bool) }
 
-func broken[T any](l line, do func(*lv.Connect) (T, error)) func(*lv.Connect) (T, error) {
-	return func(c *lv.Connect) (value T, err error) {
+func broken[A, T any](l line, do func(A) (T, error)) func(A) (T, error) {
+	return func(c A) (value T, err error) {
 		made, answered := l.next()
 		if made {
 			value, err = do(c)
@@ -99,49 +132,47 @@ func act(ctx context.Context, p *Provider, do func(*lv.Connect) error) error {
 	return err
 }
 
-// onDomain makes a call on the domain of an ID. It is looked up each time: a
-// domain's handle does not outlive its connection.
+// onDomain makes a call on the domain of an ID. Its handle is the lane's.
 func onDomain[T any](ctx context.Context, p *Provider, id string, do func(*lv.Domain) (T, error)) (T, error) {
-	return call(ctx, p, func(c *lv.Connect) (T, error) {
-		var none T
-		d, err := c.LookupDomainByUUIDString(id)
+	return onLane(ctx, p, func(l *lane) (T, error) {
+		d, err := l.lookUp(id)
 		if err != nil {
+			var none T
 			return none, err
 		}
-		defer d.Free()
 		return do(d)
 	})
 }
 
-// onOwned makes a call on the domain of an instance that may be changed, with what its
-// description says of it: all in one go, where each question for itself would take as
+// inOneGo makes calls for an instance in one go, where each for itself would take as
 // long as the next.
-func onOwned[T any](ctx context.Context, i *instance, do func(*lv.Domain, *facts) (T, error)) (T, error) {
-	return call(ctx, i.p, func(c *lv.Connect) (out T, err error) {
+func inOneGo[T any](ctx context.Context, i *instance, do func(*lane) (T, error)) (T, error) {
+	return onLane(ctx, i.p, func(l *lane) (out T, err error) {
 		defer func() {
 			if errors.Is(err, lv.ERR_NO_DOMAIN) {
 				err = errNotFound()
 			}
 		}()
-		d, err := c.LookupDomainByUUIDString(i.id)
-		if err != nil {
-			return out, err
-		}
-		defer d.Free()
-		description, err := d.GetXMLDesc(lv.DOMAIN_XML_INACTIVE)
-		if err != nil {
-			return out, err
-		}
-		f, err := readFacts(description)
-		if err == nil {
-			err = i.meet(f)
-		}
-		if err == nil {
-			err = f.owned()
-		}
-		if err != nil {
-			return out, err
-		}
-		return do(d, f)
+		return do(l)
 	})
+}
+
+// owned reads the domain of an instance that may be changed.
+func (i *instance) owned(l *lane, flags lv.DomainXMLFlags) (*lv.Domain, *facts, error) {
+	d, err := l.lookUp(i.id)
+	if err != nil {
+		return nil, nil, err
+	}
+	description, err := d.GetXMLDesc(flags)
+	if err != nil {
+		return nil, nil, err
+	}
+	f, err := readFacts(description)
+	if err == nil {
+		err = i.meet(f)
+	}
+	if err == nil {
+		err = f.owned()
+	}
+	return d, f, err
 }

@@ -39,14 +39,24 @@ func (i *instance) Clone(ctx context.Context, opts compute.CloneOptions) (comput
 	return i.p.handle(id, opts.Name), nil
 }
 
-// resting finds whether a domain is in a state in which its disk can be copied. That a
-// memory image is kept makes no difference.
-func resting(d *lv.Domain, f *facts) (*domain, error) {
+// resting reads a domain that may be changed if it is in a state in which its disk can
+// be copied. That a memory image is kept makes no difference.
+func (i *instance) resting(l *lane) (*domain, error) {
+	d, f, err := i.owned(l, 0)
+	if err != nil {
+		return nil, err
+	}
+	now := &domain{id: f.uuid, facts: f, state: compute.Stopped}
+	if !f.active {
+		return now, nil
+	}
+	if d, now.facts, err = i.owned(l, lv.DOMAIN_XML_INACTIVE); err != nil {
+		return nil, err
+	}
 	number, detail, err := d.GetState()
 	if err != nil {
 		return nil, err
 	}
-	now := &domain{id: f.uuid, facts: f}
 	switch now.state, _ = stateOf(number, detail); now.state {
 	case compute.Stopped, compute.Running, compute.Paused:
 		return now, nil
@@ -55,7 +65,7 @@ func resting(d *lv.Domain, f *facts) (*domain, error) {
 }
 
 func (i *instance) clone(ctx context.Context, id string, opts compute.CloneOptions) error {
-	d, err := onOwned(ctx, i, resting)
+	d, err := inOneGo(ctx, i, func(l *lane) (*domain, error) { return i.resting(l) })
 	if err != nil {
 		return err
 	}

@@ -58,11 +58,13 @@ func (s instances) create(ctx context.Context, id string, spec compute.Spec) err
 // place makes an instance with all that it needs; its own disks as it is told.
 func (s instances) place(ctx context.Context, id string, r record, disks func(context.Context, *record) error) error {
 	var made record
+	s.p.feed.making(id)
 	err := s.p.withMounts(ctx, id, r.spec.Mounts, mountField, func(volumes []volumeDisk) (err error) {
 		made, err = s.assemble(ctx, id, r.mounting(volumes), disks)
 		return err
 	})
 	if err != nil {
+		s.p.feed.notMade(id)
 		return err
 	}
 	if r.spec.Lifetime.Ephemeral {
@@ -149,12 +151,12 @@ func (p *Provider) define(ctx context.Context, id, description string) error {
 	through, cancel := outlive.Context(ctx, answerTime)
 	defer cancel()
 	defer p.changed(id)
-	err := act(through, p, func(c *lv.Connect) error {
-		d, err := c.DomainDefineXMLFlags(description, p.defineFlags())
-		if err != nil {
-			return err
+	_, err := onLane(through, p, func(l *lane) (struct{}, error) {
+		d, err := l.conn.DomainDefineXMLFlags(description, p.defineFlags())
+		if err == nil {
+			l.keep(id, d)
 		}
-		return d.Free()
+		return struct{}{}, err
 	})
 	if err == nil && ctx.Err() == nil {
 		return nil

@@ -48,6 +48,9 @@ type feed struct {
 	news []happening
 	wake chan struct{}
 	over sync.WaitGroup
+	// made are the domains that this value is making. It tells of them itself when all
+	// is there.
+	made map[string]bool
 
 	// known is what the picture was made of. It is the goroutine's.
 	known map[string]*seen
@@ -153,6 +156,34 @@ func (h happening) same(other happening) bool {
 		h.reason == other.reason && h.look == other.look && h.record == nil && other.record == nil
 }
 
+// making says that this value is about to make a domain, of which wrote or notMade tell.
+func (f *feed) making(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.made == nil {
+		f.made = map[string]bool{}
+	}
+	f.made[id] = true
+}
+
+func (f *feed) isMaking(id string) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.made[id]
+}
+
+func (f *feed) noMore(id string) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	delete(f.made, id)
+}
+
+// notMade has a domain looked for that was not made as it should.
+func (f *feed) notMade(id string) {
+	f.noMore(id)
+	f.tell(happening{id: id, at: time.Now().UTC()})
+}
+
 // reconnected has everything read again by a new session.
 func (f *feed) reconnected() { f.tell(happening{all: true, at: time.Now().UTC()}) }
 
@@ -170,6 +201,7 @@ func (f *feed) reread(ctx context.Context, id string) error {
 // change that follows is told by itself then.
 func (f *feed) wrote(ctx context.Context, id string, r *record) {
 	_ = f.await(ctx, happening{id: id, record: r})
+	f.noMore(id)
 }
 
 func (f *feed) await(ctx context.Context, h happening) error {
@@ -264,7 +296,7 @@ func (f *feed) take(h happening) error {
 			f.p.board.Change(func(p *watching.Picture) { p.Set(s.subject, h.reason, h.at) })
 		}
 		return nil
-	case s != nil && h.made:
+	case s != nil && h.made, h.made && f.isMaking(h.id):
 		// What is read now may be ahead of events that follow.
 		return nil
 	case s != nil && h.state != "":

@@ -246,7 +246,7 @@ func (i *instance) Delete(ctx context.Context, opts compute.DeleteOptions) error
 }
 
 func (i *instance) delete(ctx context.Context, opts compute.DeleteOptions) error {
-	d, err := i.load(ctx)
+	d, err := i.loadForDelete(ctx)
 	if isNotFound(err) && resource.IsID(i.id) {
 		// An earlier call may have got no further. One of another namespace keeps what
 		// it has.
@@ -290,6 +290,36 @@ func (i *instance) delete(ctx context.Context, opts compute.DeleteOptions) error
 		err = i.p.unplugAny(ctx, i.id)
 	}
 	return errors.Join(err, i.removeFiles(ctx, d.facts.record))
+}
+
+// loadForDelete is load for what makes no difference between the states in which nothing
+// runs.
+func (i *instance) loadForDelete(ctx context.Context) (*domain, error) {
+	if !resource.IsID(i.id) {
+		return nil, errNotFound()
+	}
+	d, err := onLane(ctx, i.p, func(l *lane) (*domain, error) {
+		d, err := l.lookUp(i.id)
+		if err != nil {
+			return nil, err
+		}
+		description, err := d.GetXMLDesc(0)
+		if err != nil {
+			return nil, err
+		}
+		f, err := readFacts(description)
+		if err != nil || !f.active {
+			return &domain{id: i.id, facts: f, state: compute.Stopped, live: -1}, err
+		}
+		return l.read(i.id)
+	})
+	if isNotFound(err) {
+		err = errNotFound()
+	}
+	if err == nil {
+		err = i.meet(d.facts)
+	}
+	return d, err
 }
 
 // removeFiles removes what is left of an instance when its domain is gone; of one

@@ -51,9 +51,11 @@ const (
 // (seen on 9.0.0, with "g_main_loop_quit: assertion 'loop != NULL' failed").
 type session struct {
 	conn *lv.Connect
-	// free are the connections without a call, and spare is how many more may be
-	// opened. Within the process there is one for all calls, and free is nil.
-	free  chan *lv.Connect
+	// idle are the connections without a call, of which the last one used is the last,
+	// free has a token for each, and spare is how many more may be opened. Within the
+	// process there is one for all calls, and free is nil.
+	idle  []*lane
+	free  chan struct{}
 	spare int
 	lost  chan struct{}
 	// transfers is a connection of a transfer that is over.
@@ -81,27 +83,13 @@ func (s *session) enter() (leave func(), ok bool) {
 }
 
 // lane returns a connection without a call, or nil where one may be opened.
-func (s *session) lane(ctx context.Context) (*lv.Connect, error) {
-	if s.free == nil {
-		return s.conn, nil
+func (s *session) lane(ctx context.Context) (*lane, error) {
+	if l, ok := s.vacant(); ok {
+		return l, nil
 	}
 	select {
-	case c := <-s.free:
-		return c, nil
-	default:
-	}
-	s.mu.Lock()
-	more := s.spare > 0
-	if more {
-		s.spare--
-	}
-	s.mu.Unlock()
-	if more {
-		return nil, nil
-	}
-	select {
-	case c := <-s.free:
-		return c, nil
+	case <-s.free:
+		return s.pop(), nil
 	case <-ctx.Done():
 		return nil, ended(ctx)
 	case <-s.lost:
@@ -109,24 +97,54 @@ func (s *session) lane(ctx context.Context) (*lv.Connect, error) {
 	}
 }
 
-// leave gives a connection back after a call; nil where none could be opened.
-func (s *session) leave(c *lv.Connect) {
+// vacant is lane for a call that need not be made: it does not wait for one.
+func (s *session) vacant() (_ *lane, ok bool) {
 	if s.free == nil {
-		return
+		return &lane{session: s, conn: s.conn}, true
 	}
-	if c != nil && c != s.conn {
-		if alive, err := c.IsAlive(); err != nil || !alive {
-			_, _ = c.Close()
-			c = nil
-		}
-	}
-	if c != nil {
-		s.free <- c
-		return
+	select {
+	case <-s.free:
+		return s.pop(), true
+	default:
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.spare++
+	if s.spare == 0 {
+		return nil, false
+	}
+	s.spare--
+	return nil, true
+}
+
+func (s *session) pop() *lane {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	last := len(s.idle) - 1
+	l := s.idle[last]
+	s.idle = s.idle[:last]
+	return l
+}
+
+// leave gives a connection back after a call; nil where none could be opened.
+func (s *session) leave(l *lane) {
+	if s.free == nil {
+		l.forget()
+		return
+	}
+	if l != nil && l.conn != s.conn {
+		if alive, err := l.conn.IsAlive(); err != nil || !alive {
+			l.close()
+			l = nil
+		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if l == nil {
+		s.spare++
+		return
+	}
+	s.idle = append(s.idle, l)
+	s.free <- struct{}{} // has room for all
 }
 
 // takeSpare returns the connection of a transfer before; nil where there is none that
@@ -347,8 +365,8 @@ func (l *link) dial() (*session, error) {
 	s := &session{conn: conn, lost: make(chan struct{}), transfers: make(chan *lv.Connect, 1)}
 	if !strings.HasPrefix(l.uri, "test:") {
 		s.spare = atOnce - 1
-		s.free = make(chan *lv.Connect, atOnce)
-		s.free <- conn
+		s.free = make(chan struct{}, atOnce)
+		s.leave(&lane{session: s, conn: conn})
 	}
 	err = conn.RegisterCloseCallback(func(_ *lv.Connect, reason lv.ConnectCloseReason) {
 		s.lose(errors.Join(errLost, errors.New(closeReasons[reason])))
@@ -398,9 +416,10 @@ func (l *link) end(s *session) {
 		_ = s.conn.DomainEventDeregister(hook)
 	}
 	_ = s.conn.UnregisterCloseCallback()
-	for len(s.free) > 0 {
-		if c := <-s.free; c != s.conn {
-			_, _ = c.Close()
+	for _, l := range s.idle {
+		l.forget()
+		if l.conn != s.conn {
+			l.close()
 		}
 	}
 	if c := s.takeSpare(); c != nil {

@@ -77,18 +77,41 @@ func (p *Provider) read(ctx context.Context, id string) (*domain, error) {
 	if !resource.IsID(id) {
 		return nil, errNotFound()
 	}
-	d, err := call(ctx, p, func(c *lv.Connect) (*domain, error) {
-		d, err := c.LookupDomainByUUIDString(id)
-		if err != nil {
-			return nil, err
-		}
-		defer d.Free()
-		return readDomain(d, nil)
-	})
+	d, err := onLane(ctx, p, func(l *lane) (*domain, error) { return l.read(id) })
 	if isNotFound(err) {
 		return nil, errNotFound()
 	}
 	return d, err
+}
+
+// read reads the domain of an ID.
+func (l *lane) read(id string) (*domain, error) {
+	before := l.domain
+	d, err := l.lookUp(id)
+	if err != nil {
+		return nil, err
+	}
+	out, err := readDomain(d, nil)
+	if err != nil || d != before || !out.state.Active() {
+		return out, err
+	}
+	// The number of its run is in a new handle only.
+	l.forget()
+	if d, err = l.lookUp(id); err != nil {
+		return nil, err
+	}
+	out.live = runOf(d)
+	return out, nil
+}
+
+// runOf is libvirt's number of the run of a domain at the time of its look-up, -1 for
+// none.
+func runOf(d *lv.Domain) int {
+	number, err := d.GetID()
+	if err != nil {
+		return -1
+	}
+	return int(number)
 }
 
 func errNotFound() error { return resource.Errorf(errdefs.ErrNotFound, "no such instance") }
@@ -140,8 +163,8 @@ func readDomain(d *lv.Domain, saved map[string]bool) (*domain, error) {
 			}
 		}
 	}
-	if number, err := d.GetID(); err == nil && out.state.Active() {
-		out.live = int(number)
+	if out.state.Active() {
+		out.live = runOf(d)
 	}
 	if out.state == compute.Running {
 		err = out.readLive(d)

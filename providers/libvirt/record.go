@@ -194,6 +194,8 @@ type facts struct {
 	stop       stopRecord
 	reset      resetRecord
 	found      foundRecord
+	// active says that the description is of a machine that runs.
+	active bool
 	// fault says why the record could not be read; only lists go on then.
 	fault error
 }
@@ -218,6 +220,8 @@ func readFacts(description string) (*facts, error) {
 		case xml.StartElement:
 			depth++
 			switch {
+			case depth == 1:
+				f.active = slices.ContainsFunc(t.Attr, func(a xml.Attr) bool { return a.Name.Space == "" && a.Name.Local == "id" })
 			case depth == 2 && t.Name.Local == "name":
 				err = decoder.DecodeElement(&f.name, &t)
 				depth--

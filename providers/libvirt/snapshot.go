@@ -52,8 +52,8 @@ func (i *instance) CreateSnapshot(ctx context.Context, spec compute.SnapshotSpec
 // createSnapshot takes a snapshot in one go. Whether there is one of its name libvirt
 // says; why it refused is found out then.
 func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec) (compute.SnapshotInfo, error) {
-	k, err := onOwned(ctx, i, func(d *lv.Domain, f *facts) (kept, error) {
-		k, err := newKept(d, f, spec)
+	k, err := inOneGo(ctx, i, func(l *lane) (kept, error) {
+		k, err := i.newKept(l, spec)
 		if err != nil {
 			return k, err
 		}
@@ -61,6 +61,10 @@ func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec
 		if err == nil {
 			err = givenUp(ctx)
 		}
+		if err != nil {
+			return k, err
+		}
+		d, err := l.lookUp(i.id)
 		if err != nil {
 			return k, err
 		}
@@ -83,14 +87,15 @@ func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec
 }
 
 // newKept is what is to be kept of a domain, if its state allows it.
-func newKept(d *lv.Domain, f *facts, spec compute.SnapshotSpec) (kept, error) {
-	now, err := resting(d, f)
+func (i *instance) newKept(l *lane, spec compute.SnapshotSpec) (kept, error) {
+	now, err := i.resting(l)
 	if err != nil {
 		return kept{}, err
 	}
 	if spec.Memory && now.state == compute.Stopped {
 		return kept{}, &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "memory", Err: errors.New("an instance that does not run has no memory to keep")}
 	}
+	f := now.facts
 	return kept{name: spec.Name, keptState: keptState{
 		ID: resource.NewID(), Memory: spec.Memory, Labels: spec.Labels, Created: time.Now().UTC(), Resources: f.record.live(now.lastRun()),
 		Idle: f.record.idle(now.lastRun()),
@@ -123,8 +128,11 @@ func whyRefused(d *lv.Domain, k kept, err error) error {
 // parentOf is the name of the snapshot before; empty for the first.
 func parentOf(s *lv.DomainSnapshot) (string, error) {
 	parent, err := s.GetParent(0)
-	if err != nil {
+	if errors.Is(err, lv.ERR_NO_DOMAIN_SNAPSHOT) {
 		return "", nil
+	}
+	if err != nil {
+		return "", err
 	}
 	defer parent.Free()
 	return parent.GetName()
@@ -411,28 +419,61 @@ func (i *instance) DeleteSnapshot(ctx context.Context, name string) error {
 
 // deleteSnapshot deletes a snapshot in one go.
 func (i *instance) deleteSnapshot(ctx context.Context, name string) error {
-	_, err := onOwned(ctx, i, func(d *lv.Domain, _ *facts) (struct{}, error) {
-		s, err := d.SnapshotLookupByName(name, 0)
-		if errors.Is(err, lv.ERR_NO_DOMAIN_SNAPSHOT) {
-			err = errNoSnapshot(name)
-		}
+	_, err := inOneGo(ctx, i, func(l *lane) (struct{}, error) {
+		s, err := i.ownSnapshot(l, name)
 		if err != nil {
 			return struct{}{}, err
 		}
 		defer s.Free()
-		text, err := s.GetXMLDesc(0)
-		if err != nil {
-			return struct{}{}, err
-		}
-		if _, ok := readKept(text); !ok {
-			return struct{}{}, errNoSnapshot(name)
-		}
 		if err := givenUp(ctx); err != nil {
 			return struct{}{}, err
 		}
 		changes(ctx)
 		defer i.p.changed(i.id)
-		return struct{}{}, s.Delete(0)
+		err = s.Delete(0)
+		if errors.Is(err, lv.ERR_NO_DOMAIN_SNAPSHOT) {
+			err = errNoSnapshot(name)
+		}
+		return struct{}{}, err
 	})
 	return err
+}
+
+// ownSnapshot finds a snapshot of ours, of a domain that may be changed.
+func (i *instance) ownSnapshot(l *lane, name string) (_ *lv.DomainSnapshot, err error) {
+	owned := beside(i.p, l, func(other *lane) (struct{}, error) {
+		_, _, err := i.owned(other, lv.DOMAIN_XML_INACTIVE)
+		return struct{}{}, err
+	})
+	s, err := l.snapshot(i.id, name)
+	if _, refused := owned(); refused != nil {
+		err = refused
+	}
+	if err != nil && s != nil {
+		_ = s.Free()
+	}
+	return s, err
+}
+
+// snapshot finds a snapshot of ours.
+func (l *lane) snapshot(id, name string) (*lv.DomainSnapshot, error) {
+	d, err := l.lookUp(id)
+	if err != nil {
+		return nil, err
+	}
+	s, err := d.SnapshotLookupByName(name, 0)
+	if err == nil {
+		var text string
+		if text, err = s.GetXMLDesc(0); err == nil {
+			if _, ok := readKept(text); ok {
+				return s, nil
+			}
+			err = errNoSnapshot(name)
+		}
+		_ = s.Free()
+	}
+	if errors.Is(err, lv.ERR_NO_DOMAIN_SNAPSHOT) {
+		err = errNoSnapshot(name)
+	}
+	return nil, err
 }

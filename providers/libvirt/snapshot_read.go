@@ -2,6 +2,10 @@ package libvirt
 
 import (
 	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"io"
+	"strings"
 	"time"
 
 	"libvirt.org/go/libvirtxml"
@@ -30,18 +34,51 @@ type kept struct {
 	state string
 }
 
-// readKept reads the description of a snapshot, which anybody may have written.
+// readKept reads the description of a snapshot, which anybody may have written, as far
+// as the domain that is kept with it, which is long.
 func readKept(text string) (kept, bool) {
-	var s libvirtxml.DomainSnapshot
-	if err := s.Unmarshal(text); err != nil {
+	var k kept
+	var description string
+	var parent libvirtxml.DomainSnapshotParent
+	wanted := map[string]any{"name": &k.name, "description": &description, "state": &k.state, "parent": &parent}
+	decoder := xml.NewDecoder(strings.NewReader(text))
+	t, err := nextElement(decoder)
+	if err != nil || t.Name.Local != "domainsnapshot" {
 		return kept{}, false
 	}
-	k := kept{name: s.Name, state: s.State}
-	if err := json.Unmarshal([]byte(s.Description), &k.keptState); err != nil || !resource.IsID(k.ID) || resource.CheckName(k.name) != "" {
-		return kept{}, false
+	for {
+		t, err := nextElement(decoder)
+		if errors.Is(err, io.EOF) || err == nil && t.Name.Local == "domain" {
+			break
+		}
+		if err == nil && wanted[t.Name.Local] != nil {
+			err = decoder.DecodeElement(wanted[t.Name.Local], &t)
+		} else if err == nil {
+			err = decoder.Skip()
+		}
+		if err != nil {
+			return kept{}, false
+		}
 	}
-	if s.Parent != nil {
-		k.parent = s.Parent.Name
+	k.parent = parent.Name
+	if err := json.Unmarshal([]byte(description), &k.keptState); err != nil || !resource.IsID(k.ID) || resource.CheckName(k.name) != "" {
+		return kept{}, false
 	}
 	return k, true
+}
+
+// nextElement returns the next element; io.EOF at the end of the one that it is in.
+func nextElement(decoder *xml.Decoder) (xml.StartElement, error) {
+	for {
+		token, err := decoder.Token()
+		if err != nil {
+			return xml.StartElement{}, err
+		}
+		switch t := token.(type) {
+		case xml.StartElement:
+			return t, nil
+		case xml.EndElement:
+			return xml.StartElement{}, io.EOF
+		}
+	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	lv "libvirt.org/go/libvirt"
 	"libvirt.org/go/libvirtxml"
 
 	"github.com/univirt/univirt/compute"
@@ -65,6 +66,13 @@ func (s scratch) disk(spec compute.Spec) compute.Spec {
 		return nil
 	}}}
 	return spec
+}
+
+// TestAParentThatCannotBeReadIsAnError holds that only what libvirt says to be the first
+// snapshot has none before it.
+func TestAParentThatCannotBeReadIsAnError(t *testing.T) {
+	_, err := parentOf(&lv.DomainSnapshot{})
+	require.ErrorIs(t, err, lv.ERR_INVALID_DOMAIN_SNAPSHOT)
 }
 
 func TestSnapshotsOfADisk(t *testing.T) {
