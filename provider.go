@@ -37,7 +37,8 @@ type Provider interface {
 	// Describe says what the provider is, how it is, and what it can do.
 	Describe(ctx context.Context) (Description, error)
 	// Close ends what the value does on its own: streams, supervision, reconciling.
-	// Ephemeral resources that it made are deleted; others stay. Closing twice is
+	// Ephemeral resources that it made are deleted; others stay. What cannot be deleted
+	// in about compute.CleanupTimeout the error names, and a sweep takes. Closing twice is
 	// nil. It waits for no code of the caller's, so it may be called from within the
 	// body of a loop, a hook or a report of progress.
 	Close() error

@@ -166,7 +166,7 @@ type Attachment struct {
 	// Bridge is the host's bridge to put a link's far end on; empty where the
 	// network is not made of one.
 	Bridge string
-	// MTU is the link's.
+	// MTU is the link's, in bytes; 0 means what the host takes by itself.
 	MTU int
 }
 
