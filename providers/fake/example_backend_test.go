@@ -201,6 +201,34 @@ func ExampleProvider_Break() {
 	// Output: start instance "web": the instance is failed, and must be stopped or suspended
 }
 
+// A watch whose daemon is gone for a while.
+func ExampleProvider_Interrupt() {
+	p := fake.New(fake.Options{})
+	defer p.Close()
+	if _, err := p.Instances().Create(context.Background(), compute.Spec{Name: "web", Image: "nginx"}); err != nil {
+		log.Fatal(err)
+	}
+	synced := 0
+	for event, err := range p.Watch(context.Background(), resource.WatchOptions{Kinds: []resource.Kind{resource.KindInstance}}) {
+		if err != nil {
+			log.Fatal(err)
+		}
+		fmt.Println(event.Type, event.Ref.Name, event.Err)
+		if event.Type == resource.EventSynced {
+			if synced++; synced == 2 {
+				break
+			}
+			p.Interrupt("the daemon was started anew")
+		}
+	}
+	// Output:
+	// added web <nil>
+	// synced  <nil>
+	// gap  the daemon was started anew
+	// added web <nil>
+	// synced  <nil>
+}
+
 // What a program does when a pull takes longer than it is willing to wait.
 func ExampleLatency() {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)

@@ -97,10 +97,10 @@ type watch struct {
 	selector resource.Selector
 	buffer   int
 
-	// pending are the events that wait for the reader, and lost says that there
-	// were too many. The backend's lock guards both.
+	// pending are the events that wait for the reader, and gap says why it missed
+	// some; nil where it did not. The backend's lock guards both.
 	pending []numbered
-	lost    bool
+	gap     error
 	// wake has room for one: the writer never waits.
 	wake chan struct{}
 }
@@ -114,7 +114,7 @@ type numbered struct {
 
 // offer puts an event into the watch's buffer, as what it is to its reader.
 func (w *watch) offer(number uint64, t *told) {
-	if w.lost {
+	if w.gap != nil {
 		return
 	}
 	event, ok := w.view(t)
@@ -127,11 +127,24 @@ func (w *watch) offer(number uint64, t *told) {
 	}
 	for range times {
 		if len(w.pending) >= w.buffer {
-			w.pending, w.lost = nil, true
-			break
+			w.miss(errSlow)
+			return
 		}
 		w.pending = append(w.pending, numbered{number, event})
 	}
+	w.rouse()
+}
+
+// errSlow is why events were replaced by a Gap.
+var errSlow = resource.Errorf(nil, "the reader was too slow")
+
+// miss has the reader miss what waits for it, and all until it is told so.
+func (w *watch) miss(why error) {
+	w.pending, w.gap = nil, why
+	w.rouse()
+}
+
+func (w *watch) rouse() {
 	select {
 	case w.wake <- struct{}{}:
 	default:

@@ -85,7 +85,7 @@ func (r *reader) run(ctx context.Context, after resource.Cursor) error {
 		var first uint64
 		if first, known = h.after(after); known {
 			r.believe(first)
-			for number := first; number < h.next && !w.lost; number++ {
+			for number := first; number < h.next && w.gap == nil; number++ {
 				w.offer(number, h.at(number))
 			}
 		}
@@ -105,7 +105,7 @@ func (r *reader) run(ctx context.Context, after resource.Cursor) error {
 		b.mu.Unlock()
 	}()
 	if !known {
-		if after != "" && !r.tell(gap("the cursor is not known any more")) {
+		if after != "" && !r.tell(gap(errNoCursor)) {
 			return nil
 		}
 		if !r.tellAll(there, synced) {
@@ -117,9 +117,9 @@ func (r *reader) run(ctx context.Context, after resource.Cursor) error {
 			return err
 		}
 		b.mu.Lock()
-		pending, lost := w.pending, w.lost
-		w.pending, w.lost = nil, false
-		if lost {
+		pending, missed := w.pending, w.gap
+		w.pending, w.gap = nil, nil
+		if missed != nil {
 			there, synced = p.space.present(w), h.cursor(h.next-1)
 		}
 		b.mu.Unlock()
@@ -134,10 +134,10 @@ func (r *reader) run(ctx context.Context, after resource.Cursor) error {
 				return nil
 			}
 		}
-		if lost && (!r.tell(gap("the reader was too slow")) || !r.tellAll(there, synced)) {
+		if missed != nil && (!r.tell(gap(missed)) || !r.tellAll(there, synced)) {
 			return nil
 		}
-		if lost || len(pending) > 0 {
+		if missed != nil || len(pending) > 0 {
 			continue
 		}
 		select {
@@ -171,8 +171,11 @@ func (r *reader) believe(first uint64) {
 
 func shownKey(ref resource.Ref) string { return string(ref.Kind) + "/" + ref.ID }
 
-func gap(reason string) resource.Event {
-	return resource.Event{Type: resource.EventGap, Time: time.Now(), Err: resource.Errorf(nil, "%s", reason)}
+// errNoCursor is why a watch does not continue where it was asked to.
+var errNoCursor = resource.Errorf(nil, "the cursor is not known any more")
+
+func gap(why error) resource.Event {
+	return resource.Event{Type: resource.EventGap, Time: time.Now(), Err: why}
 }
 
 // tell yields an event, and keeps in mind what the reader believes.
