@@ -42,7 +42,7 @@ func (i *instance) Clone(ctx context.Context, opts compute.CloneOptions) (comput
 // resting reads a domain that may be changed if it is in a state in which its disk can
 // be copied. That a memory image is kept makes no difference.
 func (i *instance) resting(l *lane) (*domain, error) {
-	d, f, err := i.owned(l, 0)
+	_, f, err := i.owned(l, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -50,6 +50,7 @@ func (i *instance) resting(l *lane) (*domain, error) {
 	if !f.active {
 		return now, nil
 	}
+	var d *lv.Domain
 	if d, now.facts, err = i.owned(l, lv.DOMAIN_XML_INACTIVE); err != nil {
 		return nil, err
 	}
