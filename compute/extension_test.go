@@ -239,3 +239,18 @@ func TestAbsentImages(t *testing.T) {
 	_, err := compute.EnsureImage(ctx, images, "a", compute.PullOptions{})
 	assert.ErrorIs(t, err, errors.ErrUnsupported)
 }
+
+// known is a handle that knows more of its instance than the ID.
+type known struct{ silent }
+
+func (known) Ref() resource.Ref {
+	return resource.Ref{Provider: "test", Kind: resource.KindInstance, Namespace: "default", Name: "web", ID: someID}
+}
+
+func TestWhatIsNotOfferedNamesTheInstance(t *testing.T) {
+	_, err := compute.Screenshot(t.Context(), wrapped{known{}}, compute.ScreenshotOptions{})
+	assert.EqualError(t, err, `screenshot instance "web": screenshot is not supported`)
+	e, ok := errors.AsType[*resource.Error](err)
+	require.True(t, ok)
+	assert.Equal(t, known{}.Ref(), e.Ref)
+}

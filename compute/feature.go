@@ -54,8 +54,10 @@ const (
 	// be changed while running.
 	FeatureStats      resource.Feature = "stats"
 	FeatureUpdateLive resource.Feature = "update.live"
-	// FeatureExitCode says that Exit has the main process's code;
-	// FeatureExitOOM that it says when memory ran out.
+	// FeatureExitCode says that Exit has the main process's code; FeatureExitOOM that it
+	// says when memory ran out. Without the first the code says how the run ended: 0 for
+	// a machine that was switched off from within, 137 for one that was ended by force,
+	// and 1 for one that crashed.
 	FeatureExitCode resource.Feature = "exit.code"
 	FeatureExitOOM  resource.Feature = "exit.oom"
 )

@@ -37,7 +37,9 @@ type Instances interface {
 //
 // What each method does in each state is the table of [Transitions].
 type Instance interface {
-	// ID returns the instance's identity. It makes no call.
+	// ID returns the instance's identity. It makes no call. Where the type has a method
+	// Ref() resource.Ref too, which makes none either, errors of this package's functions
+	// name the instance as that does.
 	ID() string
 	// Info reads the instance. One that is gone is NotFound.
 	Info(ctx context.Context) (Info, error)

@@ -44,6 +44,10 @@ func extension[T any](inst Instance, op Operation) (T, error) {
 	return none, resource.Fail(string(op), instanceRef(inst), resource.Unsupported(string(op), ""))
 }
 
+// instanceRef names an instance as far as its handle knows it.
 func instanceRef(inst Instance) resource.Ref {
+	if known, ok := resource.As[interface{ Ref() resource.Ref }](inst); ok {
+		return known.Ref()
+	}
 	return resource.Ref{Kind: resource.KindInstance, ID: inst.ID()}
 }

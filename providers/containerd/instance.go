@@ -44,7 +44,8 @@ func (i *instance) ID() string { return i.id }
 // Handle implements compute.Instances.
 func (s instances) Handle(id string) compute.Instance { return s.p.handle(id, "") }
 
-func (i *instance) ref() resource.Ref {
+// Ref names the instance in errors, with its name where that is known without a call.
+func (i *instance) Ref() resource.Ref {
 	name := ""
 	if known := i.name.Load(); known != nil {
 		name = *known
@@ -52,7 +53,7 @@ func (i *instance) ref() resource.Ref {
 	return i.p.ref(resource.KindInstance, name, i.id)
 }
 
-func (i *instance) fail(op string, err error) error { return resource.Fail(op, i.ref(), err) }
+func (i *instance) fail(op string, err error) error { return resource.Fail(op, i.Ref(), err) }
 
 // known is all that containerd knows of an instance: its container, the record
 // in it, and the task, which is nil where there is none.

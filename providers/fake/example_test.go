@@ -147,7 +147,7 @@ func ExampleProvider_Crash() {
 		fmt.Println("removed", ref.Name)
 	}
 	// Output:
-	// create instance "half-made": the value is closed
+	// create instance "half-made": the provider is closed
 	// removed half-made
 }
 

@@ -80,7 +80,7 @@ type Provider struct {
 var _ univirt.Provider = (*Provider)(nil)
 
 // errClosed is the bare error of every call after Close.
-var errClosed = resource.Errorf(resource.ErrClosed, "the value is closed")
+var errClosed = resource.Errorf(resource.ErrClosed, "the provider is closed")
 
 // New makes a value, on a backend of its own unless the options name one. On
 // options with faults the value answers every call with them.
