@@ -96,11 +96,11 @@ func waitForHealthy(e *env) {
 }
 
 func waitForNoProbe(e *env) {
-	inst := e.running("web")
+	begin := waysInto[compute.Running].make
 	if e.s.kind() == compute.VM {
-		inst = e.reachable()
+		begin = (*env).reachable
 	}
-	info, err := e.waitFor(inst, compute.LevelHealthy)
+	info, err := e.waitFor(begin(e), compute.LevelHealthy)
 	require.NoError(e, err)
 	require.Equal(e, compute.Running, info.State)
 }
