@@ -97,7 +97,7 @@ func waitForHealthy(e *env) {
 
 func waitForNoProbe(e *env) {
 	begin := waysInto[compute.Running].make
-	if e.s.kind() == compute.VM {
+	if e.s.kind() == compute.VM && e.offers(compute.FeatureExec) {
 		begin = (*env).reachable
 	}
 	info, err := e.waitFor(begin(e), compute.LevelHealthy)
