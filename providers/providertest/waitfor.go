@@ -61,7 +61,8 @@ func waitForRunning(e *env) {
 }
 
 func waitForAgent(e *env) {
-	inst := e.running("web")
+	// Whoever makes it waits in the same way.
+	inst := e.reachable()
 	info, err := e.waitFor(inst, compute.LevelAgent)
 	require.NoError(e, err)
 	require.GreaterOrEqual(e, info.Level, compute.LevelAgent)
