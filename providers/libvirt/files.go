@@ -173,6 +173,7 @@ func (a qemuAgent) scriptError(ctx context.Context, exit compute.ExecExit, field
 	return scriptError(exit, field, name, complaint)
 }
 
+// scriptError is the error of a script whose end is known, or that its guest took along.
 func scriptError(exit compute.ExecExit, field, name string, complaint *complaint) error {
 	var kind error = errdefs.ErrFailedPrecondition
 	text := complaint.String()

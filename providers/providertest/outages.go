@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -83,13 +84,20 @@ func (e *env) severed(namespace string, outlasts bool, prepare, clean func(), ca
 			prepare()
 			mend, err := e.s.h.Sever(p, n, taken)
 			require.NoError(e, err, "sever the provider value")
-			back := time.AfterFunc(backAfter, func() {
-				if outlasts {
-					mend()
-				}
-			})
+			returned := make(chan struct{})
+			var back sync.WaitGroup
+			if outlasts {
+				back.Go(func() {
+					select {
+					case <-time.After(backAfter):
+						mend()
+					case <-returned:
+					}
+				})
+			}
 			err = e.returns("a call without a backend", func() error { return call(p) })
-			back.Stop()
+			close(returned)
+			back.Wait() // so that it mends nothing of the next
 			struck := mend()
 			trail = append(trail, fmt.Sprintf("died at call %d: %t, which took effect: %t: %v", n, struck, taken, err))
 			check(err)
