@@ -31,7 +31,7 @@ func (i *instance) Info(ctx context.Context) (compute.Info, error) {
 	outOfMemory := false
 	if killedTask(k) {
 		var known bool
-		if outOfMemory, known = i.p.ranOut(ctx, i.id); !known {
+		if outOfMemory, known = i.p.outOfMemory(ctx, map[string]string{i.id: runOf(k.task)})[i.id]; !known {
 			// The task was reaped meanwhile, and its record says it.
 			if k, err = i.p.loadWhole(ctx, i.id); err != nil {
 				return compute.Info{}, i.fail("info", err)

@@ -18,7 +18,7 @@ import (
 )
 
 // List implements compute.Instances. It makes two calls, whatever the number of
-// instances, and a third where one was killed and nobody has asked why.
+// instances, and two more where one was killed and nobody has asked why.
 func (s instances) List(ctx context.Context, filter compute.Filter) iter.Seq2[compute.Info, error] {
 	return func(yield func(compute.Info, error) bool) {
 		all, err := s.list(ctx, filter)
@@ -47,19 +47,23 @@ func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.I
 	if err != nil {
 		return nil, err
 	}
-	dead := make(map[string]bool)
+	dead := make(map[string]string)
 	for _, k := range all {
 		if killedTask(k) {
-			dead[k.container.ID] = true
+			dead[k.container.ID] = runOf(k.task)
 		}
 	}
 	outOfMemory := s.p.outOfMemory(ctx, dead)
 	infos := make([]compute.Info, 0, len(all))
 	for _, k := range all {
 		yes, known := outOfMemory[k.container.ID]
-		if dead[k.container.ID] && !known {
+		if dead[k.container.ID] != "" && !known {
 			// The task was reaped meanwhile, and its record says it.
-			if again, err := s.p.loadWhole(ctx, k.container.ID); err == nil {
+			again, err := s.p.loadWhole(ctx, k.container.ID)
+			if errors.Is(err, errdefs.ErrNotFound) {
+				continue
+			}
+			if err == nil {
 				k = again
 			}
 		}

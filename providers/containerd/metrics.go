@@ -2,6 +2,8 @@ package containerd
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"strconv"
 
 	stats1 "github.com/containerd/cgroups/v3/cgroup1/stats"
@@ -24,48 +26,54 @@ func (p *Provider) metrics(ctx context.Context, ids ...string) ([]*types.Metric,
 	return answer.Metrics, nil
 }
 
-// ranOut reports whether a process of the instance was killed for want of
-// memory, and whether that could be asked: its cgroup is there until its task is
-// deleted.
-func (p *Provider) ranOut(ctx context.Context, id string) (yes, known bool) {
-	yes, known = p.outOfMemory(ctx, map[string]bool{id: true})[id]
-	return yes, known
-}
-
-// outOfMemory is ranOut for several at once. It has those of which it is known.
-func (p *Provider) outOfMemory(ctx context.Context, ids map[string]bool) map[string]bool {
-	if len(ids) == 0 {
+// outOfMemory reports for each of these runs, by container, whether a process of
+// it was killed for want of memory. It has those of which it is known: counters name
+// only the container, and are those of the run if its task is still there afterwards.
+func (p *Provider) outOfMemory(ctx context.Context, runs map[string]string) map[string]bool {
+	if len(runs) == 0 {
 		return nil
 	}
-	var list []string
-	for id := range ids {
-		list = append(list, id)
+	out := p.ranOut(ctx, slices.Collect(maps.Keys(runs))...)
+	tasks, err := p.loadTasks(ctx)
+	if err != nil {
+		return nil
 	}
-	counters, err := p.metrics(ctx, list...)
+	maps.DeleteFunc(out, func(id string, _ bool) bool { return runOf(tasks[id]) != runs[id] })
+	return out
+}
+
+// ranOut is outOfMemory for the tasks that are there, whose cgroups are until they
+// are deleted.
+func (p *Provider) ranOut(ctx context.Context, ids ...string) map[string]bool {
+	counters, err := p.metrics(ctx, ids...)
 	if err != nil {
 		return nil // it is a detail: nothing fails for want of it
 	}
 	out := make(map[string]bool)
 	for _, m := range counters {
-		out[m.ID] = kills(m) > 0
+		if n, known := kills(m); known {
+			out[m.ID] = n > 0
+		}
 	}
 	return out
 }
 
-// kills counts the processes that were killed for want of memory.
-func kills(m *types.Metric) int64 {
+// kills counts the processes that were killed for want of memory, and reports
+// whether there was a counter: of a cgroup that is being deleted, a shim tells what
+// files it still finds.
+func kills(m *types.Metric) (n int64, known bool) {
 	if m.Data == nil {
-		return 0
+		return 0, false
 	}
 	decoded, err := typeurl.UnmarshalAny(m.Data)
 	if err != nil {
-		return 0
+		return 0, false
 	}
 	switch c := decoded.(type) {
 	case *stats1.Metrics:
-		return int64(c.GetMemoryOomControl().GetOomKill())
+		return int64(c.GetMemoryOomControl().GetOomKill()), c.GetMemoryOomControl() != nil
 	case *stats2.Metrics:
-		return int64(c.GetMemoryEvents().GetOomKill())
+		return int64(c.GetMemoryEvents().GetOomKill()), c.GetMemoryEvents() != nil
 	}
-	return 0
+	return 0, false
 }

@@ -23,8 +23,8 @@ func (p *Provider) exitOf(ctx context.Context, t *task.Process) exitRecord {
 	if t.ExitStatus != killed {
 		return exitFrom(t, false)
 	}
-	outOfMemory, _ := p.ranOut(ctx, taskID(t))
-	return exitFrom(t, outOfMemory)
+	id := taskID(t)
+	return exitFrom(t, p.ranOut(ctx, id)[id])
 }
 
 // exitFrom is exitOf where it is known whether memory ran out.
