@@ -1,7 +1,6 @@
 package providertest
 
 import (
-	"net/netip"
 
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
@@ -228,7 +227,7 @@ func (e *env) raceFor(endpoint network.Endpoint) {
 }
 
 func dhcpLease(e *env) {
-	cidr := netip.MustParsePrefix("10.213.1.0/24")
+	cidr := subnet(24)
 	n := e.network(network.Spec{Name: "lan", Subnets: []network.Subnet{{CIDR: cidr, DHCP: true}}})
 	endpoint := e.reserve(n, network.EndpointSpec{})
 	promised := e.endpointInfo(endpoint)

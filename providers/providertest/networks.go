@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/containerd/errdefs"
@@ -69,7 +70,7 @@ func networkCases() []testCase {
 			require.Equal(e, 1400, e.networkInfo(e.network(network.Spec{Name: "lan", MTU: 1400})).MTU)
 		}},
 		testCase{"A subnet may have DHCP", hasNetworks(network.FeatureDHCP), func(e *env) {
-			n := e.network(network.Spec{Name: "lan", Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix("10.213.1.0/24"), DHCP: true}}})
+			n := e.network(network.Spec{Name: "lan", Subnets: []network.Subnet{{CIDR: subnet(24), DHCP: true}}})
 			require.True(e, e.networkInfo(n).Subnets[0].DHCP)
 		}},
 		testCase{"A network that is bridged to an interface that is not there fails and leaves nothing behind", hasNetworks(network.FeatureBridged), func(e *env) {
@@ -110,6 +111,23 @@ var badNetworks = []struct {
 	{"a malformed domain", "domain", func(s *network.Spec) { s.Domain = "a b" }},
 	{"an MTU of 10", "mtu", func(s *network.Spec) { s.MTU = 10 }},
 	{"a malformed label", "labels[tier]", func(s *network.Spec) { s.Labels = resource.Labels{"tier": "a b"} }},
+}
+
+// subnets counts what subnet has given.
+var subnets atomic.Uint32
+
+// subnet is one that no other case has: cases run beside one another, on hosts that
+// have one space of addresses.
+func subnet(bits int) netip.Prefix {
+	n := subnets.Add(1) % (1 << 10)
+	return netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 208 + byte(n>>6), byte(n << 2), 0}), bits)
+}
+
+// someAddress is one of a subnet that has 78 or more.
+func someAddress(cidr netip.Prefix) netip.Addr {
+	four := cidr.Addr().As4()
+	four[3] += 77
+	return netip.AddrFrom4(four)
 }
 
 func (e *env) network(spec network.Spec) network.Network {
@@ -235,12 +253,13 @@ func networkEnsure(e *env) {
 }
 
 func networkOverlap(e *env) {
-	subnet := func(cidr string) []network.Subnet { return []network.Subnet{{CIDR: netip.MustParsePrefix(cidr)}} }
-	e.network(network.Spec{Name: "a", Subnets: subnet("10.213.0.0/16")})
-	_, err := e.p.Networks().Create(e.ctx, network.Spec{Name: "b", Subnets: subnet("10.213.7.0/24")})
+	only := func(cidr netip.Prefix) []network.Subnet { return []network.Subnet{{CIDR: cidr}} }
+	wide := subnet(22)
+	e.network(network.Spec{Name: "a", Subnets: only(wide)})
+	_, err := e.p.Networks().Create(e.ctx, network.Spec{Name: "b", Subnets: only(netip.PrefixFrom(wide.Addr(), 24))})
 	e.fails(err, errdefs.ErrAlreadyExists)
 	require.Equal(e, []string{"a"}, e.networkNames(network.Filter{}))
-	e.network(network.Spec{Name: "b", Subnets: subnet("10.214.0.0/16")})
+	e.network(network.Spec{Name: "b", Subnets: only(subnet(22))})
 }
 
 func networkIPv6(e *env) {
@@ -380,16 +399,18 @@ func endpointReserve(e *env) {
 }
 
 func endpointFixed(e *env) {
-	n := e.network(network.Spec{Name: "lan", Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix("10.213.2.0/24")}}})
+	cidr := subnet(24)
+	address := someAddress(cidr)
+	n := e.network(network.Spec{Name: "lan", Subnets: []network.Subnet{{CIDR: cidr}}})
 	spec := network.EndpointSpec{
-		MAC: network.HardwareAddr{2, 0, 0, 1, 2, 3}, Addresses: []netip.Addr{netip.MustParseAddr("10.213.2.77")},
+		MAC: network.HardwareAddr{2, 0, 0, 1, 2, 3}, Addresses: []netip.Addr{address},
 	}
 	endpoint, err := n.Reserve(e.ctx, spec)
 	require.NoError(e, err)
 	info, err := endpoint.Info(e.ctx)
 	require.NoError(e, err)
 	require.Equal(e, spec.MAC, info.MAC)
-	require.Equal(e, []netip.Prefix{netip.MustParsePrefix("10.213.2.77/24")}, info.Addresses)
+	require.Equal(e, []netip.Prefix{netip.PrefixFrom(address, cidr.Bits())}, info.Addresses)
 	_, err = n.Reserve(e.ctx, network.EndpointSpec{Addresses: spec.Addresses})
 	e.fails(err, errdefs.ErrAlreadyExists)
 	_, err = n.Reserve(e.ctx, network.EndpointSpec{Addresses: []netip.Addr{netip.MustParseAddr("10.9.9.9")}})
@@ -401,7 +422,7 @@ func endpointFixed(e *env) {
 
 func endpointExhausted(e *env) {
 	// A /29 has six addresses, one of which is the gateway's.
-	n := e.network(network.Spec{Name: "lan", Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix("10.213.3.0/29")}}})
+	n := e.network(network.Spec{Name: "lan", Subnets: []network.Subnet{{CIDR: subnet(29)}}})
 	var all []network.Endpoint
 	for range 5 {
 		endpoint, err := n.Reserve(e.ctx, network.EndpointSpec{})
@@ -574,8 +595,9 @@ func publishRace(e *env) {
 }
 
 func addressRace(e *env) {
-	n := e.network(network.Spec{Name: "lan", Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix("10.213.4.0/24")}}})
-	address := netip.MustParseAddr("10.213.4.77")
+	cidr := subnet(24)
+	address := someAddress(cidr)
+	n := e.network(network.Spec{Name: "lan", Subnets: []network.Subnet{{CIDR: cidr}}})
 	other := e.open(OpenOptions{})
 	made := 0
 	for _, err := range e.together(crowd, func(i int) error {
@@ -605,7 +627,7 @@ func addressRace(e *env) {
 
 func addressesGone(e *env) {
 	// A /30 has two addresses, one of which is the gateway's.
-	n := e.network(network.Spec{Name: "lan", Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix("10.213.5.0/30")}}})
+	n := e.network(network.Spec{Name: "lan", Subnets: []network.Subnet{{CIDR: subnet(30)}}})
 	spec := e.spec("first", "sleep", "1h")
 	spec.Networks = []compute.NetworkAttachment{{Network: "lan"}}
 	first := e.create(spec)

@@ -162,8 +162,8 @@ func networkParts() []part {
 			return err
 		}
 	}
-	subnet := func(cidr string, dhcp bool) attempt {
-		return create(network.Spec{Subnets: []network.Subnet{{CIDR: netip.MustParsePrefix(cidr), DHCP: dhcp}}})
+	within := func(cidr netip.Prefix, dhcp bool) attempt {
+		return create(network.Spec{Subnets: []network.Subnet{{CIDR: cidr, DHCP: dhcp}}})
 	}
 	reserve := func(spec network.EndpointSpec) attempt {
 		return func(ctx context.Context, e *env) error {
@@ -177,9 +177,9 @@ func networkParts() []part {
 		field   string
 		do      attempt
 	}{
-		{network.FeatureIPv4, "subnets[0].cidr", subnet("10.213.9.0/24", false)},
-		{network.FeatureIPv6, "subnets[0].cidr", subnet("fd00:213:9::/64", false)},
-		{network.FeatureDHCP, "subnets[0].dhcp", subnet("10.213.9.0/24", true)},
+		{network.FeatureIPv4, "subnets[0].cidr", within(subnet(24), false)},
+		{network.FeatureIPv6, "subnets[0].cidr", within(netip.MustParsePrefix("fd00:213:9::/64"), false)},
+		{network.FeatureDHCP, "subnets[0].dhcp", within(subnet(24), true)},
 		{network.FeatureNAT, "external", create(network.Spec{External: network.NAT})},
 		{network.FeatureRouted, "external", create(network.Spec{External: network.Routed})},
 		{network.FeatureBridged, "bridge", create(network.Spec{External: network.Bridged, Bridge: "no-such-bridge"})},
