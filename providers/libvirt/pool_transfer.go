@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"time"
 
 	"github.com/containerd/errdefs"
 	lv "libvirt.org/go/libvirt"
@@ -14,9 +15,9 @@ import (
 )
 
 // transfer makes a call that takes as long as a stream does: on a connection of its
-// own, so that others do not wait; the last one that was of use is kept for the next. It
-// returns when the context ends; the call goes on until it has seen that, and Close
-// waits for it.
+// own, so that others do not wait; the last one that was of use is kept for the next.
+// When the context ends, the call goes on until it has seen that: the file is in use
+// until then, so that is awaited for a moment, and Close waits for it.
 func transfer[T any](ctx context.Context, p *Provider, do func(context.Context, *lv.Connect) (T, error)) (T, error) {
 	var none T
 	if ctx.Err() != nil {
@@ -59,8 +60,14 @@ func transfer[T any](ctx context.Context, p *Provider, do func(context.Context, 
 		}
 		return a.value, translate(a.err)
 	case <-ctx.Done():
-		return none, ended(ctx)
 	}
+	patience := time.NewTimer(settleTime)
+	defer patience.Stop()
+	select {
+	case <-answered:
+	case <-patience.C:
+	}
+	return none, ended(ctx)
 }
 
 // lookupFile finds a file of a pool that is there.
