@@ -90,14 +90,32 @@ func verify(path string, content []byte) error {
 	if !info.Mode().IsRegular() || info.Mode().Perm() != 0o755 || !owned(info) {
 		return fmt.Errorf("keeper: %s: mode %s or owner: %w", path, info.Mode(), ErrUntrusted)
 	}
-	got, err := io.ReadAll(io.LimitReader(f, int64(len(content))+1))
+	same, err := holds(f, content)
 	if err != nil {
 		return err
 	}
-	if !bytes.Equal(got, content) {
+	if !same {
 		return fmt.Errorf("keeper: %s: altered or truncated: %w", path, ErrUntrusted)
 	}
 	return nil
+}
+
+// holds reports whether that content is all that a reader has.
+func holds(r io.Reader, content []byte) (bool, error) {
+	part := make([]byte, 64<<10)
+	for {
+		n, err := io.ReadFull(r, part)
+		if n > len(content) || !bytes.Equal(part[:n], content[:n]) {
+			return false, nil
+		}
+		content = content[n:]
+		switch {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return len(content) == 0, nil
+		case err != nil:
+			return false, err
+		}
+	}
 }
 
 // replace puts content at path in one step.

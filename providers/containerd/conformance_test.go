@@ -54,6 +54,8 @@ func harness(t *testing.T) providertest.Harness {
 			return p, nil
 		},
 		Image: guestName,
+		// An instance of its own for each execution is for those who have the time.
+		Shared: testing.Short(),
 		Prepare: func(_ context.Context, p univirt.Provider) error {
 			importGuest(t, p.(*Provider))
 			return nil

@@ -213,15 +213,24 @@ func cgroupsOf(space string) ([]string, error) {
 
 // processes finds those whose command line has a text.
 func processes(text string) ([]string, error) {
-	files, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	// filepath.Glob would list each process' folder, which takes most of the time.
+	proc, err := os.Open("/proc")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = proc.Close() }()
+	names, err := proc.Readdirnames(-1)
 	if err != nil {
 		return nil, err
 	}
 	var found []string
-	for _, file := range files {
-		line, err := os.ReadFile(file)
+	for _, name := range names {
+		if name[0] < '0' || name[0] > '9' {
+			continue
+		}
+		line, err := os.ReadFile("/proc/" + name + "/cmdline")
 		if err == nil && strings.Contains(string(line), text) {
-			found = append(found, strings.Split(file, "/")[2])
+			found = append(found, name)
 		}
 	}
 	return found, nil

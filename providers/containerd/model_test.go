@@ -11,7 +11,7 @@ import (
 )
 
 func TestModel(t *testing.T) {
-	providertest.Model(t, harness(t), providertest.ModelOptions{Sequences: modelSequences(200, 20)})
+	providertest.Model(t, harness(t), providertest.ModelOptions{Sequences: modelSequences(200, 8)})
 }
 
 // TestDifferential holds that tests on the fake speak of containerd.
@@ -27,7 +27,7 @@ func TestDifferential(t *testing.T) {
 			return fake.New(fake.Options{Backend: b, Namespace: opts.Namespace, Owner: opts.Owner}), nil
 		},
 	}
-	providertest.Differential(t, harness(t), inMemory, providertest.DifferentialOptions{Programs: modelSequences(60, 10)})
+	providertest.Differential(t, harness(t), inMemory, providertest.DifferentialOptions{Programs: modelSequences(60, 5)})
 }
 
 // modelSequences are fewer with -short.

@@ -2,6 +2,8 @@ package providertest
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/stretchr/testify/require"
@@ -89,8 +91,11 @@ func hostileEnv(e *env) {
 	}
 	inst := e.create(spec)
 	e.start(inst)
-	for name, value := range spec.Process.Env {
-		require.Equal(e, value, e.output(inst, "env", name), "%q", name)
+	names := slices.Sorted(maps.Keys(spec.Process.Env))
+	values := report[[]string](e, inst, append([]string{"env"}, names...)...)
+	require.Len(e, values, len(names))
+	for i, name := range names {
+		require.Equal(e, spec.Process.Env[name], values[i], "%q", name)
 	}
 	require.Equal(e, spec.Process.Env, e.info(inst).Spec.Process.Env)
 }
@@ -117,9 +122,11 @@ func hostilePaths(e *env) {
 	}
 	inst := e.create(spec)
 	e.start(inst)
+	read := []string{"read"}
 	for _, name := range names {
-		require.Equal(e, name, e.output(inst, "read", "/odd/"+name))
+		read = append(read, "/odd/"+name)
 	}
+	require.Equal(e, strings.Join(names, ""), e.exec(inst, read...).stdout)
 }
 
 func hostileMounts(e *env) {
@@ -139,13 +146,14 @@ func hostileMounts(e *env) {
 	require.Greater(e, len(names), 10)
 	inst := e.create(spec)
 	e.start(inst)
+	read := []string{"read"}
 	for _, name := range names {
-		path := "/odd/" + name
-		e.output(inst, "write", path+"/x", name)
-		x := guestExec("read", "x")
-		x.Process.Dir = path
-		require.Equal(e, name, e.execSpec(inst, x).stdout, "%q", path)
+		x := guestExec("write", "x", name)
+		x.Process.Dir = "/odd/" + name
+		require.Zero(e, e.execSpec(inst, x).exit.Code, "%q", name)
+		read = append(read, x.Process.Dir+"/x")
 	}
+	require.Equal(e, strings.Join(names, ""), e.exec(inst, read...).stdout)
 	require.Equal(e, spec.Mounts, e.info(inst).Spec.Mounts)
 }
 
@@ -156,11 +164,8 @@ func hostileArguments(e *env) {
 }
 
 func hostileOutput(e *env) {
-	inst := e.reachable()
-	for _, text := range hostileTexts {
-		require.Equal(e, text, e.exec(inst, "printf", text).stdout)
-	}
 	text := strings.Join(hostileTexts, "\n")
+	require.Equal(e, text, e.exec(e.reachable(), "printf", text).stdout)
 	e.idle = true
 	job := e.ended("job", "printf", text)
 	require.Equal(e, text, strings.Join(texts(e.logs(job, compute.LogOptions{Follow: true})), "\n"))

@@ -29,7 +29,12 @@ func leakCases() []testCase {
 }
 
 // repeats is how often something is repeated to make a leak show.
-const repeats = 10
+func repeats() int {
+	if flagSet("test.short") {
+		return 4
+	}
+	return 10
+}
 
 // constant requires the backend to hold no more after many repetitions than after
 // the first.
@@ -38,7 +43,7 @@ func (e *env) constant(repeat func(i int)) {
 	repeat(0)
 	before, err := e.lane.inventory(e.ctx)
 	require.NoError(e, err)
-	for i := range repeats {
+	for i := range repeats() {
 		repeat(i + 1)
 	}
 	var after []string
@@ -99,7 +104,7 @@ func manyExecs(e *env) {
 
 func unawaitedExecs(e *env) {
 	inst := e.running("web")
-	for range repeats {
+	for range repeats() {
 		_, err := e.launch(e.ctx, inst, guestExec("exit", "0"))
 		require.NoError(e, err)
 	}
@@ -108,7 +113,7 @@ func unawaitedExecs(e *env) {
 
 func leftStreams(e *env) {
 	e.running("web")
-	for range repeats {
+	for range repeats() {
 		for _, err := range e.p.Watch(e.ctx, resource.WatchOptions{}) {
 			require.NoError(e, err)
 			break
@@ -130,7 +135,7 @@ func manyValues(e *env) {
 
 func idleInstances(e *env) {
 	before := countGoroutines(e.label)
-	for i := range repeats {
+	for i := range repeats() {
 		e.stopped(fmt.Sprintf("web-%d", i))
 	}
 	e.eventually("the number of goroutines is as before", func() bool {

@@ -11,8 +11,8 @@ import (
 var fileCommands = map[string]command{
 	"write": {args: "PATH TEXT", min: 2, max: 2, run: write,
 		help: "makes TEXT the content of a file"},
-	"read": {args: "PATH", min: 1, max: 1, run: read,
-		help: "prints the content of a file"},
+	"read": {args: "PATH...", min: 1, max: -1, run: read,
+		help: "prints the content of files, one behind the other"},
 	"fill": {args: "PATH BYTES", min: 2, max: 2, run: fill,
 		help: "makes a file that long, and waits until it is on the disk"},
 	"drain": {args: "PATH", min: 1, max: 1, run: drain,
@@ -37,11 +37,13 @@ func read(_ context.Context, p *process, args []string) int {
 	if p.env.Files == nil {
 		return p.unsupported()
 	}
-	data, err := p.env.Files.ReadFile(p.path(args[0]))
-	if err != nil {
-		return p.fail(err)
+	for _, name := range args {
+		data, err := p.env.Files.ReadFile(p.path(name))
+		if err != nil {
+			return p.fail(err)
+		}
+		p.printf("%s", data)
 	}
-	p.printf("%s", data)
 	return 0
 }
 

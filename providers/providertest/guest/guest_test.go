@@ -126,6 +126,9 @@ var programs = []struct {
 	{name: "tty", args: "tty", want: outcome{0, "stdin=false stdout=false stderr=false\nsize=0x0\n", ""}},
 	{name: "tty badly", args: "tty|x", want: outcome{2, "", "guest tty: bad argument \"x\"\n"}},
 
+	{name: "env several", args: "env|C|A", environ: []string{"A=b", "C=", "CA=x"}, want: outcome{0, `["","b"]` + "\n", ""}},
+	{name: "env several, one not set", args: "env|A|D", environ: []string{"A=b", "C="}, want: outcome{code: 1}},
+	{name: "read several", args: "read|greeting|greeting", want: outcome{0, "hello\nhello\n", ""}},
 	{name: "read", args: "read|greeting", want: outcome{0, "hello\n", ""}},
 	{name: "read through the root", args: "read|/../..$DIR/./greeting", want: outcome{0, "hello\n", ""}},
 	{name: "read what is absent", args: "read|none", want: outcome{1, "", "~guest read: "}},

@@ -3,6 +3,7 @@ package guest
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -11,8 +12,8 @@ import (
 var selfCommands = map[string]command{
 	"args": {args: "[ARGUMENT...]", max: -1, run: arguments,
 		help: "prints its arguments as a JSON array of strings"},
-	"env": {args: "[NAME]", max: 1, run: environ,
-		help: "prints the environment, or one value and a newline; 1 if it is not set"},
+	"env": {args: "[NAME...]", max: -1, run: environ,
+		help: "prints the environment, or one value and a newline, or several as a JSON array; 1 if one is not set"},
 	"id": {args: "", max: 0, run: id,
 		help: `prints "uid=N gid=N groups=N,N"`},
 	"pid": {args: "", max: 0, run: pid,
@@ -37,18 +38,24 @@ func arguments(_ context.Context, p *process, args []string) int {
 	return 0
 }
 
-func environ(_ context.Context, p *process, args []string) int {
+func environ(ctx context.Context, p *process, args []string) int {
 	if len(args) == 0 {
 		p.printf("%s", strings.Join(append(p.env.Environ[:len(p.env.Environ):len(p.env.Environ)], ""), "\n"))
 		return 0
 	}
-	for _, pair := range p.env.Environ {
-		if name, value, ok := strings.Cut(pair, "="); ok && name == args[0] {
-			p.printf("%s\n", value)
-			return 0
+	values := make([]string, len(args))
+	for i, wanted := range args {
+		at := slices.IndexFunc(p.env.Environ, func(pair string) bool { return strings.HasPrefix(pair, wanted+"=") })
+		if at < 0 {
+			return 1
 		}
+		values[i] = p.env.Environ[at][len(wanted)+1:]
 	}
-	return 1
+	if len(values) > 1 {
+		return arguments(ctx, p, values)
+	}
+	p.printf("%s\n", values[0])
+	return 0
 }
 
 func id(_ context.Context, p *process, _ []string) int {
