@@ -87,7 +87,7 @@ func doneBefore(e *env, o operation) {
 // cancel it in each.
 func parts() int {
 	if flagSet("test.short") {
-		return 3
+		return 2
 	}
 	return 6
 }

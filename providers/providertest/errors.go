@@ -30,8 +30,7 @@ func errorCases() []testCase {
 			name:  fmt.Sprintf("%s is InvalidArgument and names %s", b.says, b.field),
 			needs: b.needs,
 			run: func(e *env) {
-				e.idle = true // as nothing is done
-				inst := e.running("web")
+				inst := e.bystander()
 				before := e.info(inst)
 				e.failsField(b.do(e.ctx, e, inst), errdefs.ErrInvalidArgument, b.field)
 				after := e.info(inst)

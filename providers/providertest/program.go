@@ -75,6 +75,17 @@ func (e *env) reachable() compute.Instance {
 	return e.open(OpenOptions{Namespace: ref.Namespace}).Instances().Handle(ref.ID)
 }
 
+// bystander returns an instance that runs and to which nothing happens: the one that
+// cases share, or one that need not answer.
+func (e *env) bystander() compute.Instance {
+	e.Helper()
+	if e.s.h.Shared && e.offers(compute.FeatureExecSignal) {
+		return e.reachable()
+	}
+	e.idle = true
+	return e.running("web")
+}
+
 // reachableBy is reachable by a further provider value.
 func (e *env) reachableBy() (univirt.Provider, compute.Instance) {
 	e.Helper()
