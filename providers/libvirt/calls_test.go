@@ -29,9 +29,9 @@ var procedures = map[uint32]string{
 	84: "StoragePoolLookupByName", 87: "StoragePoolGetInfo", 88: "StoragePoolGetXMLDesc", 93: "StorageVolCreateXML",
 	94: "StorageVolDelete", 95: "StorageVolLookupByName", 99: "StorageVolGetXMLDesc", 100: "StorageVolGetPath",
 	125: "StorageVolCreateXMLFrom", 152: "NetworkIsActive", 154: "StoragePoolIsActive", 183: "DomainHasManagedSaveImage",
-	185: "DomainSnapshotCreateXML", 186: "DomainSnapshotGetXMLDesc", 189: "DomainSnapshotLookupByName", 192: "DomainRevertToSnapshot",
+	185: "DomainSnapshotCreateXML", 186: "DomainSnapshotGetXMLDesc", 189: "DomainSnapshotLookupByName", 191: "DomainSnapshotCurrent", 192: "DomainRevertToSnapshot",
 	193: "DomainSnapshotDelete", 196: "DomainCreateWithFlags", 208: "StorageVolUpload", 209: "StorageVolDownload",
-	212: "DomainGetState", 231: "DomainUndefineFlags", 244: "DomainSnapshotGetParent", 264: "DomainSetMetadata",
+	212: "DomainGetState", 231: "DomainUndefineFlags", 264: "DomainSetMetadata",
 	271: "DomainSnapshotIsCurrent", 274: "DomainListAllSnapshots", 282: "StoragePoolListAllVolumes", 291: "NetworkUpdate",
 	350: "DomainDefineXMLFlags",
 }

@@ -53,7 +53,12 @@ func (i *instance) CreateSnapshot(ctx context.Context, spec compute.SnapshotSpec
 // says; why it refused is found out then.
 func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec) (compute.SnapshotInfo, error) {
 	k, err := inOneGo(ctx, i, func(l *lane) (kept, error) {
+		before := beside(i.p, l, func(other *lane) (string, error) { return other.current(i.id) })
 		k, err := i.newKept(l, spec)
+		parent, unread := before()
+		if err == nil {
+			k.parent, err = parent, unread
+		}
 		if err != nil {
 			return k, err
 		}
@@ -75,10 +80,10 @@ func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec
 			return k, whyRefused(d, k, err)
 		}
 		defer s.Free()
-		if k.parent, err = parentOf(s); err != nil || !k.Memory {
-			return k, err
+		if k.Memory {
+			err = settleKept(d, s)
 		}
-		return k, settleKept(d, s)
+		return k, err
 	})
 	if err != nil {
 		return compute.SnapshotInfo{}, err
@@ -125,17 +130,25 @@ func whyRefused(d *lv.Domain, k kept, err error) error {
 	return &resource.Error{Kind: errdefs.ErrAlreadyExists, Field: "name", Err: errors.New("a snapshot of this name exists")}
 }
 
-// parentOf is the name of the snapshot before; empty for the first.
-func parentOf(s *lv.DomainSnapshot) (string, error) {
-	parent, err := s.GetParent(0)
+// current is the name of the snapshot that the next one will follow; empty for none.
+func (l *lane) current(id string) (string, error) {
+	d, err := l.lookUp(id)
+	if err != nil {
+		return "", err
+	}
+	return nameOfSnapshot(d.SnapshotCurrent(0))
+}
+
+// nameOfSnapshot is the name of a snapshot that was asked for; empty where there is none.
+func nameOfSnapshot(s *lv.DomainSnapshot, err error) (string, error) {
 	if errors.Is(err, lv.ERR_NO_DOMAIN_SNAPSHOT) {
 		return "", nil
 	}
 	if err != nil {
 		return "", err
 	}
-	defer parent.Free()
-	return parent.GetName()
+	defer s.Free()
+	return s.GetName()
 }
 
 // settleKept makes a snapshot that was just taken one that can be gone back to where

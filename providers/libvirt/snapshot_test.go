@@ -71,8 +71,8 @@ func (s scratch) disk(spec compute.Spec) compute.Spec {
 // TestAParentThatCannotBeReadIsAnError holds that only what libvirt says to be the first
 // snapshot has none before it.
 func TestAParentThatCannotBeReadIsAnError(t *testing.T) {
-	_, err := parentOf(&lv.DomainSnapshot{})
-	require.ErrorIs(t, err, lv.ERR_INVALID_DOMAIN_SNAPSHOT)
+	_, err := nameOfSnapshot((&lv.Domain{}).SnapshotCurrent(0))
+	require.ErrorIs(t, err, lv.ERR_INVALID_DOMAIN)
 }
 
 func TestSnapshotsOfADisk(t *testing.T) {

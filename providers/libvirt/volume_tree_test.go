@@ -164,7 +164,7 @@ func TestAFilesystemThatAGuestWroteIsExported(t *testing.T) {
 	}
 }
 
-func TestAnImportInUseIsRefusedAndASnapshotStays(t *testing.T) {
+func TestASnapshotOutlivesAnImport(t *testing.T) {
 	p := open(t, "kept")
 	ctx := t.Context()
 	v := makeVolume(t, p, storage.Spec{Name: "data", Size: 16 * resource.MiB})
