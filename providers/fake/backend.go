@@ -31,6 +31,8 @@ type Backend struct {
 	waited        sync.Once
 	// broken is what is wrong with the options, or nil.
 	broken error
+	// report is told of a fault that makes no sense, or nil.
+	report func(error)
 
 	// files guards the content of all file trees, and host is the host's, of which
 	// bind mounts show a part. Where both locks are held, mu was locked first.
@@ -180,15 +182,24 @@ func (b *Backend) spreadOf(op Op, at target) time.Duration {
 	return spread.Min + time.Duration(chance%uint64(spread.Max-spread.Min+1))
 }
 
-// Fail injects a fault into the calls of every value on the backend. A fault
-// that makes no sense is not injected, and Injection.Err says why.
+// Fail injects a fault into the calls of every value on the backend. A fault that
+// makes no sense or can never strike is not injected; Injection.Err says why, and the
+// test fails to which Test gave a value on the backend that it made.
 func (b *Backend) Fail(f Fault) *Injection {
 	b.ruled.Store(true)
-	return b.inject(&b.faults, f)
+	return b.inject(&b.faults, f, b.report)
 }
 
-func (b *Backend) inject(in *injections, f Fault) *Injection {
-	if err := f.validate(); err != nil {
+// inject refuses what makes no sense, and reports it where there is whom to.
+func (b *Backend) inject(in *injections, f Fault, report func(error)) *Injection {
+	err := f.validate()
+	if err == nil && f.event && !b.opts.Supervised && slices.Equal(slices.Compact(slices.Clone(f.site.ops)), []Op{resource.ReasonHealth}) {
+		err = resource.Faults{{Field: "event", Reason: unsupervised}}
+	}
+	if err != nil {
+		if report != nil {
+			report(fmt.Errorf("fake: %s: %w", f, err))
+		}
 		return &Injection{fault: f, from: in, err: err}
 	}
 	if f.event {

@@ -14,7 +14,10 @@ import (
 
 // Site says at which calls a fault strikes: all calls of some operations, unless
 // it is narrowed down. Its methods return a narrower site and leave the receiver
-// alone; those that return a [Fault] say what happens there.
+// alone; those that return a [Fault] say what happens there. All that narrows a site
+// down must hold; Of, Kind and InstanceKind add to what they were given before. A site
+// at which no call can be, such as On(OpStart).Kind(resource.KindVolume) or
+// First(2).Nth(5), makes no sense: see [Provider.Fail].
 //
 //	fake.On(fake.OpStart).Of("web").Nth(2).With(errdefs.ErrUnavailable)
 //	fake.On(fake.OpPull).With(errdefs.ErrUnauthenticated)
@@ -27,12 +30,20 @@ type Site struct {
 	ops      []Op
 	names    []string
 	selector resource.Selector
-	kinds    []string
-	first    int
-	last     int
-	chance   float64
-	after    bool
-	faults   resource.Faults
+	kinds    []resource.Kind
+	guests   []compute.Kind
+	// first and last count from 1, and are 0 where nothing bounds them.
+	first, last int
+	chance      float64
+	after       bool
+	faults      resource.Faults
+}
+
+// wrong is the site with one more fault.
+func (s Site) wrong(field, format string, args ...any) Site {
+	s.faults = slices.Clone(s.faults)
+	s.faults.Add(field, format, args...)
+	return s
 }
 
 // On is the site of every call of these operations; of every operation where
@@ -50,7 +61,7 @@ func On(ops ...Op) Site {
 func (s Site) Of(names ...string) Site {
 	s.names = append(slices.Clone(s.names), names...)
 	if len(names) == 0 {
-		s.faults = append(slices.Clone(s.faults), resource.Fault{Field: "of", Reason: "needs a name"})
+		return s.wrong("of", "needs a name")
 	}
 	return s
 }
@@ -60,60 +71,68 @@ func (s Site) Of(names ...string) Site {
 // has no labels.
 func (s Site) Labelled(selector string) Site {
 	parsed, err := resource.ParseSelector(selector)
-	if err != nil {
-		s.faults = append(slices.Clone(s.faults), resource.FaultsOf(err)...)
+	for _, f := range resource.FaultsOf(err) {
+		s = s.wrong(f.Field, "%s", f.Reason)
 	}
-	s.selector = parsed
+	s.selector = resource.Select(append(s.selector.Requirements(), parsed.Requirements()...)...)
 	return s
 }
 
 // Kind narrows the site to a kind of resource, such as resource.KindVolume. What is
 // done with a snapshot is about the instance or the volume.
 func (s Site) Kind(kind resource.Kind) Site {
-	return s.kind(string(kind), checkWord("kind of resource with calls of its own", kind, targetKinds))
+	s.kinds = append(slices.Clone(s.kinds), kind)
+	if reason := checkWord("kind of resource with calls of its own", kind, targetKinds); reason != "" {
+		return s.wrong("kind", "%s", reason)
+	}
+	return s
 }
 
 var targetKinds = []resource.Kind{resource.KindInstance, resource.KindImage, resource.KindVolume, resource.KindNetwork, resource.KindEndpoint}
 
 // InstanceKind narrows the site to a kind of instance, such as compute.VM.
 func (s Site) InstanceKind(kind compute.Kind) Site {
-	return s.kind(string(kind), checkWord("kind of instance", kind, []compute.Kind{compute.Container, compute.VM}))
-}
-
-func (s Site) kind(kind, fault string) Site {
-	if fault != "" {
-		s.faults = append(slices.Clone(s.faults), resource.Fault{Field: "kind", Reason: fault})
+	s.guests = append(slices.Clone(s.guests), kind)
+	if reason := checkWord("kind of instance", kind, guestKinds); reason != "" {
+		return s.wrong("kind", "%s", reason)
 	}
-	s.kinds = append(slices.Clone(s.kinds), kind)
 	return s
 }
 
+var guestKinds = []compute.Kind{compute.Container, compute.VM}
+
 // Nth narrows the site to the n-th of the calls, counted from 1 since the fault
 // was injected.
-func (s Site) Nth(n int) Site { return s.between(n, n) }
+func (s Site) Nth(n int) Site { return s.between("nth", n, n, n) }
 
 // First narrows the site to the first n of the calls.
-func (s Site) First(n int) Site { return s.between(1, n) }
+func (s Site) First(n int) Site { return s.between("first", n, 1, n) }
 
 // From narrows the site to the n-th of the calls and all later ones.
-func (s Site) From(n int) Site { return s.between(n, 0) }
+func (s Site) From(n int) Site { return s.between("from", n, n, 0) }
 
-func (s Site) between(first, last int) Site {
-	if first < 1 || last < 0 {
-		s.faults = append(slices.Clone(s.faults), resource.Fault{Field: "nth", Reason: fmt.Sprintf("counts from 1, is %d", min(first, last))})
+func (s Site) between(field string, n, first, last int) Site {
+	if n < 1 {
+		return s.wrong(field, "counts from 1, is %d", n)
 	}
-	s.first, s.last = first, last
+	s.first = max(s.first, first)
+	if s.last == 0 || last > 0 && last < s.last {
+		s.last = last
+	}
+	if s.last > 0 && s.first > s.last {
+		return s.wrong(field, "leaves nothing of what was said before: from number %d to number %d", s.first, s.last)
+	}
 	return s
 }
 
 // Chance makes the fault strike with a probability from 0 to 1. Whether it
 // does depends on Options.Seed, on the operation and the resource, and on how many
-// such calls there were.
+// such calls there were. With 0 it never does.
 func (s Site) Chance(probability float64) Site {
-	if !(probability >= 0 && probability <= 1) {
-		s.faults = append(slices.Clone(s.faults), resource.Fault{Field: "chance", Reason: "must be from 0 to 1"})
-	}
 	s.chance = probability
+	if !(probability >= 0 && probability <= 1) {
+		return s.wrong("chance", "must be from 0 to 1")
+	}
 	return s
 }
 
@@ -151,7 +170,7 @@ const (
 // any error that carries one.
 func (s Site) With(kind error) Fault {
 	if kind == nil {
-		s.faults = append(slices.Clone(s.faults), resource.Fault{Field: "with", Reason: "needs an error"})
+		s = s.wrong("with", "needs an error")
 	}
 	return Fault{site: s, action: fails, kind: resource.KindOf(kind), err: kind}
 }
@@ -169,7 +188,7 @@ func (s Site) PoolEmpty() Fault {
 // Delayed makes the calls take longer.
 func (s Site) Delayed(by time.Duration) Fault {
 	if by <= 0 {
-		s.faults = append(slices.Clone(s.faults), resource.Fault{Field: "delayed", Reason: "must be more than 0"})
+		s = s.wrong("delayed", "must be more than 0")
 	}
 	return Fault{site: s, action: delays, delay: by}
 }
@@ -239,6 +258,17 @@ func (s EventSite) Dropped() Fault { return Fault{site: s.site, event: true, act
 // Duplicated makes the events arrive twice.
 func (s EventSite) Duplicated() Fault { return Fault{site: s.site, event: true, action: duplicates} }
 
+// opNames are the operations, or the reasons of events, in a sentence.
+func (s Site) opNames(events bool, separator string) string {
+	names := make([]string, len(s.ops))
+	for i, op := range s.ops {
+		if names[i] = string(op); !events {
+			names[i] = op.name()
+		}
+	}
+	return strings.Join(names, separator)
+}
+
 // String returns the fault as the sentence that it is.
 func (f Fault) String() string {
 	var b strings.Builder
@@ -247,13 +277,8 @@ func (f Fault) String() string {
 	} else {
 		b.WriteString("call")
 	}
-	for i, op := range f.site.ops {
-		b.WriteString([]string{" ", ", "}[min(i, 1)])
-		if f.event {
-			b.WriteString(string(op))
-		} else {
-			b.WriteString(op.name())
-		}
+	if len(f.site.ops) > 0 {
+		b.WriteString(" " + f.site.opNames(f.event, ", "))
 	}
 	if len(f.site.names) > 0 {
 		fmt.Fprintf(&b, " of %s", strings.Join(f.site.names, ", "))
@@ -262,7 +287,10 @@ func (f Fault) String() string {
 		fmt.Fprintf(&b, " labelled %s", f.site.selector)
 	}
 	if len(f.site.kinds) > 0 {
-		fmt.Fprintf(&b, " of kind %s", strings.Join(f.site.kinds, ", "))
+		fmt.Fprintf(&b, " of kind %s", joined(f.site.kinds))
+	}
+	if len(f.site.guests) > 0 {
+		fmt.Fprintf(&b, " of kind %s", joined(f.site.guests))
 	}
 	switch s := f.site; {
 	case s.first == 0:
@@ -296,10 +324,10 @@ func (f Fault) String() string {
 	return b.String()
 }
 
-func (f Fault) validate() error {
-	faults := f.site.faults
-	if f.action == none {
-		faults.Add("fault", "was not made by a site")
+func joined[W ~string](words []W) string {
+	texts := make([]string, len(words))
+	for i, word := range words {
+		texts[i] = string(word)
 	}
-	return faults.Err()
+	return strings.Join(texts, ", ")
 }

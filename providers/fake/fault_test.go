@@ -3,6 +3,7 @@ package fake_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -26,17 +27,21 @@ func TestFaultStrikesWhereTheSentenceSays(t *testing.T) {
 		// fails are the numbers, from 1, of the starts of web and of db that fail.
 		web, db []int
 	}{
-		"every start":        {fake.On(fake.OpStart).With(errdefs.ErrUnavailable), []int{1, 2, 3}, []int{1, 2, 3}},
-		"every operation":    {fake.On().With(errdefs.ErrUnavailable), []int{1, 2, 3}, []int{1, 2, 3}},
-		"another operation":  {fake.On(fake.OpPause).With(errdefs.ErrUnavailable), nil, nil},
-		"of a name":          {fake.On(fake.OpStart).Of("web").With(errdefs.ErrUnavailable), []int{1, 2, 3}, nil},
-		"of a label":         {fake.On(fake.OpStart).Labelled("tier=web").With(errdefs.ErrUnavailable), []int{1, 2, 3}, nil},
-		"of a kind":          {fake.On(fake.OpStart).InstanceKind(compute.VM).With(errdefs.ErrUnavailable), nil, []int{1, 2, 3}},
-		"of a resource":      {fake.On(fake.OpStart).Kind(resource.KindVolume).With(errdefs.ErrUnavailable), nil, nil},
-		"the second":         {fake.On(fake.OpStart).Of("web").Nth(2).With(errdefs.ErrUnavailable), []int{2}, nil},
-		"the first two":      {fake.On(fake.OpStart).Of("db").First(2).With(errdefs.ErrUnavailable), nil, []int{1, 2}},
-		"from the second on": {fake.On(fake.OpStart).Of("db").From(2).With(errdefs.ErrUnavailable), nil, []int{2, 3}},
-		"never by chance":    {fake.On(fake.OpStart).Chance(0).With(errdefs.ErrUnavailable), nil, nil},
+		"every start":         {fake.On(fake.OpStart).With(errdefs.ErrUnavailable), []int{1, 2, 3}, []int{1, 2, 3}},
+		"every operation":     {fake.On().With(errdefs.ErrUnavailable), []int{1, 2, 3}, []int{1, 2, 3}},
+		"another operation":   {fake.On(fake.OpPause).With(errdefs.ErrUnavailable), nil, nil},
+		"of a name":           {fake.On(fake.OpStart).Of("web").With(errdefs.ErrUnavailable), []int{1, 2, 3}, nil},
+		"of a label":          {fake.On(fake.OpStart).Labelled("tier=web").With(errdefs.ErrUnavailable), []int{1, 2, 3}, nil},
+		"of a kind":           {fake.On(fake.OpStart).InstanceKind(compute.VM).With(errdefs.ErrUnavailable), nil, []int{1, 2, 3}},
+		"of a resource":       {fake.On(fake.OpStart, fake.OpPull).Kind(resource.KindImage).With(errdefs.ErrUnavailable), nil, nil},
+		"of two labels":       {fake.On(fake.OpStart).Labelled("tier").Labelled("tier!=web").With(errdefs.ErrUnavailable), nil, nil},
+		"of kinds in kinds":   {fake.On(fake.OpStart).Kind(resource.KindInstance).InstanceKind(compute.VM).With(errdefs.ErrUnavailable), nil, []int{1, 2, 3}},
+		"the second":          {fake.On(fake.OpStart).Of("web").Nth(2).With(errdefs.ErrUnavailable), []int{2}, nil},
+		"the first two":       {fake.On(fake.OpStart).Of("db").First(2).With(errdefs.ErrUnavailable), nil, []int{1, 2}},
+		"from the second on":  {fake.On(fake.OpStart).Of("db").From(2).With(errdefs.ErrUnavailable), nil, []int{2, 3}},
+		"from one to another": {fake.On(fake.OpStart).Of("db").From(2).First(5).From(1).With(errdefs.ErrUnavailable), nil, []int{2, 3}},
+		"one of several":      {fake.On(fake.OpStart).Of("db").First(2).Nth(2).With(errdefs.ErrUnavailable), nil, []int{2}},
+		"never by chance":     {fake.On(fake.OpStart).Chance(0).With(errdefs.ErrUnavailable), nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := fake.Test(t, fake.Options{})
@@ -242,35 +247,135 @@ func TestEventsAreDroppedAndDuplicated(t *testing.T) {
 }
 
 func TestFaultsThatMakeNoSense(t *testing.T) {
-	for name, fault := range map[string]fake.Fault{
-		"zero value":      {},
-		"unknown op":      fake.On("instance/explode").Hanging(),
-		"unknown kind":    fake.On(fake.OpStart).Kind("instances").Hanging(),
-		"no call's kind":  fake.On(fake.OpRevertSnapshot).Kind(resource.KindSnapshot).Hanging(),
-		"unknown guest":   fake.On(fake.OpStart).InstanceKind("VM").Hanging(),
-		"unknown event":   fake.OnEvent("started").Dropped(),
-		"type of events":  fake.OnEvent("added").Dropped(),
-		"no name":         fake.On(fake.OpStart).Of().Hanging(),
-		"number 0":        fake.On(fake.OpStart).Nth(0).Hanging(),
-		"broken selector": fake.On(fake.OpStart).Labelled("a=b=c").Hanging(),
-		"chance above 1":  fake.On(fake.OpStart).Chance(2).Hanging(),
-		"no error":        fake.On(fake.OpStart).With(nil),
-		"no delay":        fake.On(fake.OpStart).Delayed(0),
+	start := fake.On(fake.OpStart)
+	for name, c := range map[string]struct {
+		fault fake.Fault
+		field string
+		// says is a part of the reason.
+		says string
+	}{
+		"zero value":      {fake.Fault{}, "fault", "was not made by a site"},
+		"unknown op":      {fake.On("instance/explode").Hanging(), "op", `is no operation: "instance/explode"`},
+		"unknown kind":    {start.Kind("instances").Hanging(), "kind", `did you mean "instance"?`},
+		"no call's kind":  {fake.On(fake.OpRevertSnapshot).Kind(resource.KindSnapshot).Hanging(), "kind", "with calls of its own"},
+		"unknown guest":   {start.InstanceKind("VM").Hanging(), "kind", `did you mean "vm"?`},
+		"unknown event":   {fake.OnEvent("started").Dropped(), "event", `did you mean "start"`},
+		"type of events":  {fake.OnEvent("added").Dropped(), "event", "is no reason of an event"},
+		"no name":         {start.Of().Hanging(), "of", "needs a name"},
+		"empty name":      {start.Of("").Hanging(), "of", `no call of start is about a resource with the name or ID ""`},
+		"one empty name":  {start.Of("web", "").Hanging(), "of", `the name or ID ""`},
+		"never ready":     {fake.NeverReady(""), "of", `no call of boot is about a resource with the name or ID ""`},
+		"no image's name": {fake.On(fake.OpPull).Of("Nginx").Hanging(), "of", `"Nginx"`},
+		"image's name":    {fake.On(fake.OpPause, fake.OpStart).Of("nginx:1.27").Hanging(), "of", `no call of pause or start is about a resource with the name or ID "nginx:1.27"`},
+		"name of a list":  {fake.On(fake.OpList, fake.OpSweep).Of("web").Hanging(), "of", "no call of list or provider/sweep is about a resource with a name"},
+		"name of a kind": {
+			fake.On().Kind(resource.KindVolume).Of("nginx:1.27").Hanging(), "of", `no call is about a resource with the name or ID "nginx:1.27"`,
+		},
+		"event's name":           {fake.OnEvent(resource.ReasonExit).Of("nginx:1.27").Dropped(), "of", `no event of exit is about`},
+		"event without a name":   {fake.OnEvent().Of("").Dropped(), "of", `""`},
+		"another kind":           {start.Kind(resource.KindVolume).Hanging(), "kind", `no call of start is about a resource of kind "volume"`},
+		"kind of a host's":       {fake.On(fake.OpDescribe).Kind(resource.KindInstance).Hanging(), "kind", `"instance"`},
+		"no instance's guest":    {fake.On(fake.OpResizeVolume).InstanceKind(compute.VM).Hanging(), "kind", `of kind "vm"`},
+		"guest of a list":        {fake.On(fake.OpList).Labelled("tier").Hanging(), "selector", "no call of list is about a resource with labels"},
+		"guest of another kind":  {fake.On().Kind(resource.KindVolume).InstanceKind(compute.VM).Hanging(), "kind", `of kind "vm"`},
+		"only of the other":      {fake.On(fake.OpConsole).InstanceKind(compute.Container).Hanging(), "kind", `of kind "container"`},
+		"labels of an image":     {fake.On(fake.OpPull).Labelled("tier=web").Hanging(), "selector", "no call of image/pull"},
+		"broken selector":        {start.Labelled("a=b=c").Hanging(), "selector", ""},
+		"two values":             {start.Labelled("tier=web,tier=db").Hanging(), "selector", "no labels match tier=web,tier=db"},
+		"there and not there":    {start.Labelled("tier").Labelled("!tier").Hanging(), "selector", "no labels match tier,!tier"},
+		"none that is left":      {start.Labelled("tier in (web,db)").Labelled("tier notin (db,web,lb)").Hanging(), "selector", "no labels match"},
+		"event of two values":    {fake.OnEvent().Labelled("tier=web,tier=db").Dropped(), "selector", "no labels match"},
+		"reserved label":         {start.Labelled("univirt.io/owner=me").Hanging(), "selector", "no labels match"},
+		"number 0":               {start.Nth(0).Hanging(), "nth", "counts from 1, is 0"},
+		"first 0":                {start.First(0).Hanging(), "first", "counts from 1, is 0"},
+		"from 0":                 {start.From(0).Hanging(), "from", "counts from 1, is 0"},
+		"number below 0":         {start.First(-1).Hanging(), "first", "counts from 1, is -1"},
+		"beyond the first":       {start.First(2).Nth(5).Hanging(), "nth", "leaves nothing of what was said before: from number 5 to number 2"},
+		"before what begins":     {start.From(3).First(2).Hanging(), "first", "from number 3 to number 2"},
+		"two numbers":            {start.Nth(1).Nth(2).Hanging(), "nth", "from number 2 to number 1"},
+		"event beyond the first": {fake.OnEvent().First(2).From(5).Dropped(), "from", "from number 5 to number 2"},
+		"chance above 1":         {start.Chance(2).Hanging(), "chance", "from 0 to 1"},
+		"no error":               {start.With(nil), "with", "needs an error"},
+		"no delay":               {start.Delayed(0), "delayed", "more than 0"},
+		"error of a boot":        {fake.On(fake.OpBoot).With(errdefs.ErrUnavailable), "op", "a boot can hang or be delayed"},
+		"crash of a boot":        {fake.On(fake.OpBoot).Crashing(), "op", "a boot can hang or be delayed"},
+		"after a boot":           {fake.On(fake.OpBoot).After().Hanging(), "op", "a boot can hang or be delayed"},
+		"unsupervised health":    {fake.OnEvent(resource.ReasonHealth).Dropped(), "event", "no supervisor runs"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := fake.New(fake.Options{})
 			defer p.Close()
-			injected := p.Fail(fault)
-			require.Error(t, injected.Err())
-			start(t, p, "web")
+			injected := p.Fail(c.fault)
+			require.ErrorIs(t, injected.Err(), errdefs.ErrInvalidArgument)
+			faults := resource.FaultsOf(injected.Err())
+			require.Len(t, faults, 1)
+			assert.Equal(t, c.field, faults[0].Field)
+			assert.Contains(t, faults[0].Reason, c.says)
+			inst := create(t, p, "web")
+			require.NoError(t, inst.Start(t.Context(), compute.StartOptions{}))
 			assert.Zero(t, injected.Struck())
 			injected.Remove()
 
-			r := &recorder{}
-			fake.Test(r, fake.Options{}).Fail(fault)
-			assert.Len(t, r.errors, 1, "the test fails")
-			r.end()
+			for _, inject := range []func(*fake.Provider) *fake.Injection{
+				func(p *fake.Provider) *fake.Injection { return p.Fail(c.fault) },
+				func(p *fake.Provider) *fake.Injection { return p.Backend().Fail(c.fault) },
+			} {
+				r := &recorder{}
+				inject(fake.Test(r, fake.Options{}))
+				assert.Len(t, r.errors, 1, "the test fails")
+				r.end()
+			}
 		})
+	}
+}
+
+// TestFaultsThatCanStrikeAreThoseThatDo narrows every operation in every way: what is
+// refused is what would not have struck.
+func TestFaultsThatCanStrikeAreThoseThatDo(t *testing.T) {
+	kind := func(kind resource.Kind) func(fake.Site) fake.Site {
+		return func(s fake.Site) fake.Site { return s.Kind(kind) }
+	}
+	ways := map[string]struct {
+		narrow func(fake.Site) fake.Site
+		// besides is an operation that can be narrowed so, and is not called.
+		besides fake.Op
+	}{
+		"kind instance": {kind(resource.KindInstance), fake.OpDetachVolume},
+		"kind image":    {kind(resource.KindImage), fake.OpDeleteImage},
+		"kind volume":   {kind(resource.KindVolume), fake.OpImportVolume},
+		"kind network":  {kind(resource.KindNetwork), fake.OpUpdateNetwork},
+		"kind endpoint": {kind(resource.KindEndpoint), fake.OpEndpointInfo},
+		"guest":         {func(s fake.Site) fake.Site { return s.InstanceKind(compute.VM) }, fake.OpScreenshot},
+		"labels":        {func(s fake.Site) fake.Site { return s.Labelled("tier=web") }, fake.OpScreenshot},
+		"names": {func(s fake.Site) fake.Site {
+			return s.Of("web", "other", "data", "lan", "printer", "app", "nginx", "theirs", "copy")
+		}, fake.OpScreenshot},
+	}
+	calls := maps.Clone(steps)
+	calls["of an instance that is managed"] = step{fake.OpAdopt, func(ctx context.Context, w *world) error {
+		return only(w.Adopt(ctx, info(t, w.inst).Ref, univirt.AdoptOptions{}))
+	}}
+	struck, refused := map[string]bool{}, map[string]bool{}
+	for method, s := range calls {
+		w := worldOf(t, fake.New)
+		alone, both := map[string]*fake.Injection{}, map[string]*fake.Injection{}
+		for way, c := range ways {
+			alone[way] = w.Backend().Fail(c.narrow(fake.On(s.op)).Delayed(time.Nanosecond))
+			if besides := c.besides; besides != s.op {
+				both[way] = w.Backend().Fail(c.narrow(fake.On(s.op, besides)).Delayed(time.Nanosecond))
+				require.NoError(t, both[way].Err(), "%s and %s by %s", s.op, besides, way)
+			}
+		}
+		require.NoError(t, s.call(t.Context(), w), method)
+		require.NoError(t, w.Close())
+		for way := range ways {
+			key := string(s.op) + " by " + way
+			refused[key] = alone[way].Err() != nil
+			struck[key] = struck[key] || alone[way].Struck() > 0 || both[way] != nil && both[way].Struck() > 0
+		}
+	}
+	for key := range refused {
+		assert.Equal(t, !struck[key], refused[key], key)
 	}
 }
 

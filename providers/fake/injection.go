@@ -28,7 +28,8 @@ type Injection struct {
 	err error
 }
 
-// Err says what is wrong with a fault that was therefore not injected, or is nil.
+// Err says what is wrong with a fault that was therefore not injected, or is nil. It is
+// resource.Faults, an InvalidArgument.
 func (i *Injection) Err() error { return i.err }
 
 // Struck returns how often the fault has struck.
@@ -69,7 +70,8 @@ func (i *Injection) strikes(what Op, at target) bool {
 	s := &i.fault.site
 	if len(s.ops) > 0 && !slices.Contains(s.ops, what) ||
 		len(s.names) > 0 && !slices.ContainsFunc(s.names, at.is) ||
-		len(s.kinds) > 0 && !slices.Contains(s.kinds, string(at.kind)) && !slices.Contains(s.kinds, string(at.ref.Kind)) ||
+		len(s.kinds) > 0 && !slices.Contains(s.kinds, at.ref.Kind) ||
+		len(s.guests) > 0 && !slices.Contains(s.guests, at.kind) ||
 		!s.selector.Matches(at.labels) {
 		return false
 	}

@@ -37,8 +37,9 @@ const (
 	OpCopyIn     Op = "instance/copy in"
 	OpCopyOut    Op = "instance/copy out"
 	OpFiles      Op = "instance/files"
-	OpClone      Op = "instance/clone"
-	OpPlan       Op = "instance/plan"
+	// OpClone is about the copy.
+	OpClone Op = "instance/clone"
+	OpPlan  Op = "instance/plan"
 
 	// What is done with what Exec and Attach returned is about the instance: Site.Of
 	// takes its name. A fault and a latency of a wait come before the wait.
@@ -93,6 +94,7 @@ const (
 	OpUpdateNetwork Op = "network/update"
 	OpDeleteNetwork Op = "network/delete"
 
+	// A reservation and a list are about the network: Site.Of takes its name.
 	OpReserve         Op = "endpoint/reserve"
 	OpEndpointInfo    Op = "endpoint/info"
 	OpListEndpoints   Op = "endpoint/list"

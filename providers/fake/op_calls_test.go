@@ -19,6 +19,9 @@ import (
 	"github.com/univirt/univirt/storage"
 )
 
+// tier are the labels of all that has labels.
+var tier = resource.Labels{"tier": "web"}
+
 // world is a provider with one of each.
 type world struct {
 	*fake.Provider
@@ -33,9 +36,14 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
+	return worldOf(t, func(opts fake.Options) *fake.Provider { return fake.Test(t, opts) })
+}
+
+func worldOf(t *testing.T, open func(fake.Options) *fake.Provider) *world {
+	t.Helper()
 	listening := make(chan struct{})
 	tell := sync.OnceFunc(func() { close(listening) })
-	w := &world{Provider: fake.Test(t, program(func(ctx context.Context, p *fake.Process) int {
+	w := &world{Provider: open(program(func(ctx context.Context, p *fake.Process) int {
 		if p.PID == 1 {
 			l, err := p.Listen("tcp", ":80")
 			if err != nil {
@@ -48,15 +56,15 @@ func newWorld(t *testing.T) *world {
 		return 0
 	}))}
 	ctx := t.Context()
-	w.inst = start(t, w.Provider, "web", vm, func(s *compute.Spec) { s.Process.TTY = true })
+	w.inst = start(t, w.Provider, "web", vm, func(s *compute.Spec) { s.Process.TTY, s.Labels = true, tier })
 	<-listening
 	var err error
 	w.execution, err = compute.Exec(ctx, w.inst, compute.ExecSpec{Process: compute.Process{Command: []string{"app"}, TTY: true}})
 	require.NoError(t, err)
 	w.attachment, err = compute.Attach(ctx, w.inst, compute.AttachOptions{})
 	require.NoError(t, err)
-	w.volume = createVolume(t, w.Provider, storage.Spec{Name: "data"})
-	w.network, err = w.Networks().Create(ctx, network.Spec{Name: "lan"})
+	w.volume = createVolume(t, w.Provider, storage.Spec{Name: "data", Labels: tier})
+	w.network, err = w.Networks().Create(ctx, network.Spec{Name: "lan", Labels: tier})
 	require.NoError(t, err)
 	w.endpoint, err = w.network.Reserve(ctx, network.EndpointSpec{Name: "printer"})
 	require.NoError(t, err)
@@ -96,7 +104,7 @@ type step struct {
 // steps are the calls of the contract by the interfaces' methods.
 var steps = map[string]step{
 	"compute.Instances.Create": {fake.OpCreate, func(ctx context.Context, w *world) error {
-		return only(w.Instances().Create(ctx, compute.Spec{Name: "other", Image: "app"}))
+		return only(w.Instances().Create(ctx, compute.Spec{Name: "other", Image: "app", Kind: compute.VM, Labels: tier}))
 	}},
 	"compute.Instances.Get": {fake.OpGet, func(ctx context.Context, w *world) error {
 		return only(w.Instances().Get(ctx, "web"))
@@ -108,7 +116,7 @@ var steps = map[string]step{
 		return all(w.Instances().Stats(ctx, compute.Filter{}))
 	}},
 	"compute.Planner.Plan": {fake.OpPlan, func(ctx context.Context, w *world) error {
-		return only(compute.PlanOf(ctx, w.Instances(), compute.Spec{Name: "web", Image: "app"}))
+		return only(compute.PlanOf(ctx, w.Instances(), compute.Spec{Name: "web", Image: "app", Kind: compute.VM, Labels: tier}))
 	}},
 	"compute.Instance.Info": {fake.OpInfo, func(ctx context.Context, w *world) error {
 		return only(w.inst.Info(ctx))
@@ -256,7 +264,7 @@ var steps = map[string]step{
 		if err := w.Images().Export(ctx, &archive, []string{"app"}, compute.ExportOptions{}); err != nil {
 			return err
 		}
-		return only(w.Images().Import(ctx, compute.ImageSource{Reader: &archive, Format: compute.OCIArchive}, compute.ImportOptions{}))
+		return only(w.Images().Import(ctx, compute.ImageSource{Reader: &archive, Format: compute.OCIArchive}, compute.ImportOptions{Name: "app"}))
 	}},
 	"compute.Images.Export": {fake.OpExport, func(ctx context.Context, w *world) error {
 		return w.Images().Export(ctx, io.Discard, []string{"app"}, compute.ExportOptions{})
@@ -275,7 +283,7 @@ var steps = map[string]step{
 	}},
 
 	"storage.Volumes.Create": {fake.OpCreateVolume, func(ctx context.Context, w *world) error {
-		return only(w.Volumes().Create(ctx, storage.Spec{Name: "other"}))
+		return only(w.Volumes().Create(ctx, storage.Spec{Name: "other", Labels: tier}))
 	}},
 	"storage.Volumes.Get": {fake.OpGetVolume, func(ctx context.Context, w *world) error {
 		return only(w.Volumes().Get(ctx, "data"))
@@ -326,7 +334,7 @@ var steps = map[string]step{
 	}},
 
 	"network.Networks.Create": {fake.OpCreateNetwork, func(ctx context.Context, w *world) error {
-		return only(w.Networks().Create(ctx, network.Spec{Name: "other"}))
+		return only(w.Networks().Create(ctx, network.Spec{Name: "other", Labels: tier}))
 	}},
 	"network.Networks.Get": {fake.OpGetNetwork, func(ctx context.Context, w *world) error {
 		return only(w.Networks().Get(ctx, "lan"))

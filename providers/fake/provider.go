@@ -2,7 +2,6 @@ package fake
 
 import (
 	"context"
-	"fmt"
 	"net/url"
 	"strconv"
 	"sync"
@@ -115,15 +114,11 @@ func New(opts Options) *Provider {
 func (p *Provider) Backend() *Backend { return p.backend }
 
 // Fail injects a fault into the calls of this value, and into what its watches
-// see. A fault that makes no sense is not injected; Injection.Err says why, and
-// with Test the test fails.
+// see. A fault that makes no sense or can never strike is not injected; Injection.Err
+// says why, and with Test the test fails.
 func (p *Provider) Fail(f Fault) *Injection {
-	i := p.backend.inject(&p.faults, f)
-	if i.err != nil && p.report != nil {
-		p.report(fmt.Errorf("fake: %s: %w", f, i.err))
-	}
 	p.ruled.Store(true)
-	return i
+	return p.backend.inject(&p.faults, f, p.report)
 }
 
 // watchful reports whether calls may be delayed or fail.

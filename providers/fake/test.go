@@ -34,6 +34,9 @@ func Test(t T, opts Options) *Provider {
 		t.Fatalf("fake: options: %v", p.broken)
 	}
 	p.report = func(err error) { t.Errorf("%v", err) }
+	if opts.Backend == nil {
+		p.backend.report = p.report
+	}
 	t.Cleanup(func() {
 		t.Helper()
 		if t.Failed() {
