@@ -78,7 +78,10 @@ type Error struct {
 //	start instance "web": cause
 //
 // with the field at fault, what was left behind and the last lines of output
-// behind it.
+// behind it. What is NotFound is as often somewhere else, so then it says where it was
+// looked for:
+//
+//	get instance "web" in namespace "default": no such instance
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString(e.Op)
@@ -88,11 +91,16 @@ func (e *Error) Error() string {
 		}
 		b.WriteString(label)
 	}
+	var inner *Error
+	nested := errors.As(e.Err, &inner)
 	if b.Len() > 0 {
+		if e.Kind == errdefs.ErrNotFound && e.Ref.Namespace != "" && !nested {
+			b.WriteString(" in namespace ")
+			b.WriteString(Quote(e.Ref.Namespace))
+		}
 		b.WriteString(": ")
 	}
-	var inner *Error
-	if errors.As(e.Err, &inner) {
+	if nested {
 		// The details stand in the message of the error that first knew them.
 		b.WriteString(e.Err.Error())
 		return b.String()

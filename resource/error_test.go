@@ -40,6 +40,13 @@ func TestErrorMessage(t *testing.T) {
 		"wait instance \"web\": cause; last output:\n\t\"one\"\n\t\"two\\x1b[31m\"": resource.Fail("wait", web,
 			&resource.Error{Err: cause, Logs: []string{"one", "two\x1b[31m"}}),
 		`ensure instance "web": start instance "web": cause`: resource.Fail("ensure", web, resource.Fail("start", web, cause)),
+		`get instance "web" in namespace "default": no such instance`: resource.Fail("get", web,
+			resource.Errorf(errdefs.ErrNotFound, "no such instance")),
+		`create instance "web" in namespace "default": image: there is no "app"`: resource.Fail("create", web,
+			&resource.Error{Kind: errdefs.ErrNotFound, Field: "image", Err: errors.New(`there is no "app"`)}),
+		`ensure instance "web": get instance "web" in namespace "default": not found`: resource.Fail("ensure", web,
+			resource.Fail("get", web, errdefs.ErrNotFound)),
+		`sweep in namespace "a\nb": not found`: resource.Fail("sweep", resource.Ref{Namespace: "a\nb"}, errdefs.ErrNotFound),
 		`get volume "a\nb": not found`: &resource.Error{
 			Op: "get", Ref: resource.Ref{Kind: resource.KindVolume, Name: "a\nb"}, Kind: errdefs.ErrNotFound,
 		},

@@ -171,7 +171,7 @@ func ExampleImage() {
 	// Output:
 	// /usr/bin/db runs as 70
 	// <nil>
-	// pull image "example.test/db:v2": image: the registry has no "example.test/db:v2"
+	// pull image "example.test/db:v2" in namespace "default": image: the registry has no "example.test/db:v2"
 }
 
 // A program that opens providers by URL adds what no URL can hold.

@@ -50,7 +50,7 @@ func TestEveryReferenceIsAnImageUnlessTheyAreListed(t *testing.T) {
 		p := fake.Test(t, fake.Options{Images: images})
 		_, err := p.Instances().Create(t.Context(), compute.Spec{Name: "web", Image: "shop"})
 		require.ErrorIs(t, err, errdefs.ErrNotFound)
-		assert.EqualError(t, err, `create instance "web": image: the registry has no "docker.io/library/shop:latest"`)
+		assert.EqualError(t, err, `create instance "web" in namespace "default": image: the registry has no "docker.io/library/shop:latest"`)
 		require.NoError(t, p.Backend().Push(fake.Image{Name: "shop"}))
 		pull(t, p, "shop")
 		require.Error(t, p.Backend().Push(fake.Image{Name: "::"}))

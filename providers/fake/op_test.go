@@ -178,18 +178,18 @@ func TestErrorsNameWhatIsGone(t *testing.T) {
 	require.NoError(t, w.network.Delete(ctx, network.DeleteOptions{}))
 	id := w.inst.ID()
 	for want, err := range map[string]error{
-		`info instance "web": there is no such instance`:       only(w.inst.Info(ctx)),
-		`start instance "web": there is no such instance`:      w.inst.Start(ctx, compute.StartOptions{}),
-		`info volume "data": there is no such volume`:          only(w.volume.Info(ctx)),
-		`resize volume "data": there is no such volume`:        storage.Resize(ctx, w.volume, resource.GiB, storage.ResizeOptions{}),
-		`import volume "data": there is no such volume`:        storage.Import(ctx, w.volume, emptyArchive(), storage.TransferOptions{Format: storage.Tar}),
-		`info network "lan": there is no such network`:         only(w.network.Info(ctx)),
-		`get instance "` + id + `": there is no such instance`: only(w.Instances().Get(ctx, id)),
-		`get volume "` + id + `": there is no such volume`:     only(w.Volumes().Get(ctx, id)),
-		`get network "nope": there is no such network`:         only(w.Networks().Get(ctx, "nope")),
-		`get image "nope": image: there is no "nope"`:          only(w.Images().Get(ctx, "nope")),
-		`export image "nope": image: there is no "nope"`:       w.Images().Export(ctx, io.Discard, []string{"nope"}, compute.ExportOptions{}),
-		`export image: image: there is no "nope"`:              w.Images().Export(ctx, io.Discard, []string{"app", "nope"}, compute.ExportOptions{}),
+		`info instance "web" in namespace "default": there is no such instance`:       only(w.inst.Info(ctx)),
+		`start instance "web" in namespace "default": there is no such instance`:      w.inst.Start(ctx, compute.StartOptions{}),
+		`info volume "data" in namespace "default": there is no such volume`:          only(w.volume.Info(ctx)),
+		`resize volume "data" in namespace "default": there is no such volume`:        storage.Resize(ctx, w.volume, resource.GiB, storage.ResizeOptions{}),
+		`import volume "data" in namespace "default": there is no such volume`:        storage.Import(ctx, w.volume, emptyArchive(), storage.TransferOptions{Format: storage.Tar}),
+		`info network "lan" in namespace "default": there is no such network`:         only(w.network.Info(ctx)),
+		`get instance "` + id + `" in namespace "default": there is no such instance`: only(w.Instances().Get(ctx, id)),
+		`get volume "` + id + `" in namespace "default": there is no such volume`:     only(w.Volumes().Get(ctx, id)),
+		`get network "nope" in namespace "default": there is no such network`:         only(w.Networks().Get(ctx, "nope")),
+		`get image "nope" in namespace "default": image: there is no "nope"`:          only(w.Images().Get(ctx, "nope")),
+		`export image "nope" in namespace "default": image: there is no "nope"`:       w.Images().Export(ctx, io.Discard, []string{"nope"}, compute.ExportOptions{}),
+		`export image in namespace "default": image: there is no "nope"`:              w.Images().Export(ctx, io.Discard, []string{"app", "nope"}, compute.ExportOptions{}),
 	} {
 		require.ErrorIs(t, err, errdefs.ErrNotFound)
 		assert.EqualError(t, err, want)

@@ -1,7 +1,6 @@
 package providertest
 
 import (
-
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
 

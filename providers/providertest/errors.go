@@ -23,6 +23,7 @@ func errorCases() []testCase {
 		{"Arguments are checked before existence", nil, argumentsFirst},
 		{"Existence is checked before the revision", nil, existenceBeforeRevision},
 		{"The revision is checked before the state", nil, revisionBeforeState},
+		{"A NotFound tells the namespace that was looked in", nil, notFoundTellsWhere},
 		{"An error survives wrapping, and its message is one line", nil, errorsReadWell},
 	}
 	for _, b := range badOptions() {
@@ -208,6 +209,17 @@ func existenceBeforeRevision(e *env) {
 func revisionBeforeState(e *env) {
 	inst := e.running("web")
 	e.fails(inst.Delete(e.ctx, compute.DeleteOptions{IfRevision: "none"}), errdefs.ErrAborted)
+}
+
+func notFoundTellsWhere(e *env) {
+	_, byName := e.instances().Get(e.ctx, "absent")
+	_, byID := e.instances().Get(e.ctx, absentID)
+	_, byHandle := e.instances().Handle(absentID).Info(e.ctx)
+	for _, err := range []error{byName, byID, byHandle} {
+		re := e.fails(err, errdefs.ErrNotFound)
+		require.Equal(e, e.lane.namespace, re.Ref.Namespace, "the namespace of: %v", err)
+		require.Contains(e, re.Error(), e.lane.namespace)
+	}
 }
 
 func errorsReadWell(e *env) {

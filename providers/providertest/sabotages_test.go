@@ -137,6 +137,15 @@ func wrongLives() []sabotage {
 				return nil
 			}
 		}, "neither a *resource.Error"},
+		{"a NotFound that does not say where", "errors", "A NotFound tells the namespace", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.get = func(ctx context.Context, real compute.Instances, idOrName string) (compute.Instance, error) {
+				inst, err := real.Get(ctx, idOrName)
+				if re, ok := err.(*resource.Error); ok {
+					re.Ref.Namespace = ""
+				}
+				return inst, err
+			}
+		}, "the namespace of"},
 		{"an error without a field", "bad input", "Create with a relative working directory", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
 				inst, err := real.Create(ctx, spec)
