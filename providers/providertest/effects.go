@@ -20,7 +20,7 @@ func effectCases() []testCase {
 		{"The command gets its arguments as they are", output, effectArguments},
 		{"Args follow the command", all(output, fields("process.args")), effectArgs},
 		{"The environment has what was asked for", all(inside, fields("process.env")), effectEnv},
-		{"HOME is the user's home, or the root where the image knows no such user, unless it is given", all(inside, fields("process.env", "process.user")), effectHome},
+		{"HOME is the user's home, or the root where the image knows no such user, unless it is given", all(has(compute.FeatureExec, compute.FeatureExecUser), fields("process.env", "process.user")), effectHome},
 		{"The user is the one that was asked for, by name or number", all(output, fields("process.user")), effectUser},
 		{"The working directory is the one that was asked for", all(output, fields("process.dir")), effectDir},
 		{"The main process has a terminal where it was asked for", all(output, fields("process.tty")), effectTTY},

@@ -23,7 +23,7 @@ func lifecycleCases() []testCase {
 		{"A start after the end of a run begins another run", nil, startAgain},
 		{"A command that is not in the image is InvalidArgument at Start, and the instance stays as it was", fields("process.command"), missingCommand},
 		{"A command that cannot be executed is InvalidArgument at Start", fields("process.command"), notExecutable},
-		{"A command is looked up in the PATH", fields("process.command"), commandInPath},
+		{"A command is looked up in the PATH", all(fields("process.command"), has(compute.FeatureExitCode)), commandInPath},
 		{"The instance can start after a failed start", nil, startAfterFailure},
 		{"A program that exceeds its memory is ended for want of it", all(has(compute.FeatureExitOOM), fields("resources.memory")), outOfMemory},
 		{"Delete removes a stopped instance", nil, deleteStopped},
