@@ -73,6 +73,9 @@ func (h *handle) Attach(ctx context.Context, opts compute.AttachOptions) (comput
 		}
 		r := i.run
 		tty := i.spec.Process.TTY
+		if err := without(i.features(), compute.FeatureAttachStdin, "stdin", opts.Stdin != nil); err != nil {
+			return err
+		}
 		switch {
 		case opts.Stdin != nil && r.stdin == nil:
 			return &resource.Error{Kind: errdefs.ErrFailedPrecondition, Field: "stdin",

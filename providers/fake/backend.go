@@ -17,8 +17,9 @@ import (
 // programs. Its methods may be called concurrently.
 type Backend struct {
 	opts Options
-	// fields are what specs may say.
+	// fields are what specs may say, and offers what there is.
 	fields map[compute.Kind]resource.FieldTable
+	offers Features
 	// faults are those of all values, and eventFaults counts the faults of events
 	// of all values together.
 	faults      injections
@@ -104,7 +105,11 @@ func NewBackend(opts Options) *Backend {
 	}
 	b.opts.Programs = maps.Clone(opts.Programs)
 	b.opts.Latency = maps.Clone(opts.Latency)
-	b.fields = fieldsBy(opts)
+	b.fields, b.offers = fieldsBy(opts), allFeatures()
+	if !opts.Features.isZero() {
+		b.offers = b.offers.narrowed(opts.Features)
+		b.fields = b.offers.refuse(b.fields)
+	}
 	b.initStorage()
 	b.registry.open = opts.Images == nil
 	if b.broken == nil {
@@ -192,7 +197,7 @@ func (b *Backend) Fail(f Fault) *Injection {
 
 // inject refuses what makes no sense, and reports it where there is whom to.
 func (b *Backend) inject(in *injections, f Fault, report func(error)) *Injection {
-	err := f.validate()
+	err := f.validate(b.offers)
 	if err == nil && f.event && !b.opts.Supervised && slices.Equal(slices.Compact(slices.Clone(f.site.ops)), []Op{resource.ReasonHealth}) {
 		err = resource.Faults{{Field: "event", Reason: unsupervised}}
 	}

@@ -22,7 +22,7 @@ func (h *handle) Clone(ctx context.Context, opts compute.CloneOptions) (compute.
 	}
 	b := p.backend
 	b.mu.Lock()
-	i, err := h.find()
+	i, err := h.find(OpClone)
 	b.mu.Unlock()
 	if err == nil {
 		_, err = i.opened()

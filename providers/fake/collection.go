@@ -156,7 +156,7 @@ func list[R interface {
 func (c collection[R]) with(ctx context.Context, op Op, id, revision string, check func() error, act func(r R) error) error {
 	p, b := c.p, c.p.backend
 	ref := c.refOf(id)
-	if err := p.open(ctx); err != nil {
+	if err := p.offered(ctx, op); err != nil {
 		return c.fail(op, ref, err)
 	}
 	if check != nil {

@@ -16,9 +16,6 @@ var _ compute.Consoler = (*handle)(nil)
 // Console connects to a virtual machine's console: its main program's output from
 // now on, and its input where the spec asked for one.
 func (h *handle) Console(ctx context.Context, opts compute.ConsoleOptions) (io.ReadWriteCloser, error) {
-	if err := h.onlyVM(ctx, OpConsole); err != nil {
-		return nil, err
-	}
 	var c *console
 	err := h.use(ctx, OpConsole, compute.OpAttach, func(i *instance) error {
 		if err := h.p.lively(ctx, i, compute.OpAttach); err != nil {

@@ -34,14 +34,14 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		},
 		DefaultKind: compute.Container,
 		Kinds:       map[compute.Kind]univirt.KindDescription{},
-		Images:      imageFeatures,
-		Volumes:     univirt.ResourceDescription{Features: volumeFeatures, Fields: volumeFields},
-		Networks:    univirt.ResourceDescription{Features: networkFeatures, Fields: networkFields},
+		Images:      p.backend.offers.Images,
+		Volumes:     univirt.ResourceDescription{Features: p.backend.offers.Volumes, Fields: volumeFields},
+		Networks:    univirt.ResourceDescription{Features: p.backend.offers.Networks, Fields: networkFields},
 		Changes:     map[resource.Kind]univirt.ChangeNotice{},
 	}
 	for _, kind := range []compute.Kind{compute.Container, compute.VM} {
 		d.Kinds[kind] = univirt.KindDescription{
-			Features: featuresOf(kind), Fields: p.backend.fieldsOf(kind), Changeable: p.backend.changesOf(kind), DefaultNetwork: "none",
+			Features: p.backend.offers.Instances[kind], Fields: p.backend.fieldsOf(kind), Changeable: p.backend.changesOf(kind), DefaultNetwork: "none",
 		}
 	}
 	for _, kind := range []resource.Kind{resource.KindInstance, resource.KindImage, resource.KindVolume, resource.KindNetwork} {

@@ -50,6 +50,12 @@
 // still open. Its calls are struck by the faults of [Backend.Fail], not by those of
 // a value.
 //
+// # Other providers
+//
+// A test can have the fake refuse what the provider of production does not do:
+// [Options.Fields] takes its tables of fields and [Options.Features] what it offers,
+// as its Describe or its package tells them.
+//
 // # Determinism
 //
 // Identities, run tokens, hardware addresses, addresses, subnets, ports of the host,

@@ -187,7 +187,13 @@ func (e *endpoint) drop() {
 // Reserve makes an endpoint.
 func (h *networkHandle) Reserve(ctx context.Context, spec network.EndpointSpec) (network.Endpoint, error) {
 	var made *endpoint
-	check := func() error { return spec.Validate().Err() }
+	check := func() error {
+		has := h.p.backend.offers.Networks
+		return firstOf(spec.Validate().Err(),
+			without(has, network.FeatureFixedAddress, "mac", len(spec.MAC) > 0),
+			without(has, network.FeatureFixedAddress, "addresses", len(spec.Addresses) > 0),
+			without(has, network.FeatureReserve, "for", spec.For.Provider != "" && spec.For.Provider != Scheme))
+	}
 	err := h.with(ctx, OpReserve, h.id, "", check, func(s *segment) error {
 		var err error
 		if made, err = s.reserve(spec, "reserved/"+spec.Name); err == nil {

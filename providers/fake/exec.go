@@ -31,6 +31,14 @@ func (h *handle) Exec(ctx context.Context, spec compute.ExecSpec) (compute.Execu
 		if err := h.p.lively(ctx, i, compute.OpExec); err != nil {
 			return err
 		}
+		has := i.features()
+		if err := firstOf(
+			without(has, compute.FeatureExecTTY, "process.tty", spec.Process.TTY),
+			without(has, compute.FeatureExecUser, "process.user", spec.Process.User != ""),
+			without(has, compute.FeatureExecStdin, "stdin", spec.Stdin != nil),
+		); err != nil {
+			return err
+		}
 		r, err := i.alive()
 		if err != nil {
 			return err
@@ -75,7 +83,7 @@ func (p *Provider) execute(r *run, c command, spec compute.ExecSpec) (*execution
 	}
 	s.out = output(spec.Stdout)
 	writers := []io.Writer{spec.Stdout, spec.Stderr}
-	if spec.Process.TTY {
+	if spec.Process.TTY || !r.instance.features().Has(compute.FeatureExecSplit) {
 		s.err, writers = s.out, writers[:1]
 	} else {
 		s.err = output(spec.Stderr)
@@ -201,6 +209,9 @@ func (e *execution) fail(op Op, err error) error {
 // and calls act with the backend locked.
 func (e *execution) with(ctx context.Context, op Op, act func(p *Process) error) error {
 	c, err := e.p.reachRun(ctx, op, e.process.run)
+	if err == nil {
+		err = e.p.backend.offers.refuses(op, e.process.run.instance.spec.Kind)
+	}
 	if err == nil {
 		e.p.backend.mu.Lock()
 		err = act(e.process)

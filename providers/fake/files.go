@@ -7,6 +7,8 @@ import (
 	"sync"
 	"syscall"
 
+	"github.com/containerd/errdefs"
+
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/resource"
 )
@@ -44,12 +46,15 @@ func (h *handle) withFiles(ctx context.Context, op Op, check func() error, f fun
 		return h.fail(op, err)
 	}
 	p.backend.mu.Lock()
-	i, err := h.find()
+	i, err := h.find(op)
 	var at target
 	if err == nil {
 		at = i.target()
-		if op == OpCopyIn {
+		switch has := i.features()[compute.FeatureFilesStopped]; {
+		case op == OpCopyIn && i.owned() != nil:
 			err = i.owned()
+		case !has.Supported && i.state != compute.Running:
+			err = resource.Errorf(errdefs.ErrUnavailable, "the instance is %s: %s", i.state, has.Reason)
 		}
 	}
 	p.backend.mu.Unlock()

@@ -13,9 +13,6 @@ func (h *handle) Guest(ctx context.Context) (compute.GuestInfo, error) {
 	if err := h.p.open(ctx); err != nil {
 		return compute.GuestInfo{}, h.fail(OpGuest, err)
 	}
-	if err := h.onlyVM(ctx, OpGuest); err != nil {
-		return compute.GuestInfo{}, err
-	}
 	var out compute.GuestInfo
 	err := h.use(ctx, OpGuest, compute.OpExec, func(i *instance) error {
 		if err := h.p.lively(ctx, i, compute.OpExec); err != nil {

@@ -41,29 +41,16 @@ func (h *handle) fail(op Op, err error) error {
 	return resource.Fail(op.verb(), ref, err)
 }
 
-// find returns the record. The backend is locked.
-func (h *handle) find() (*instance, error) {
+// find returns the record, for an operation that its kind of instance has. The backend
+// is locked.
+func (h *handle) find(op Op) (*instance, error) {
 	if i, ok := h.p.space.instances.byID[h.id]; ok {
-		return i, nil
+		return i, h.p.backend.offers.refuses(op, i.spec.Kind)
 	}
 	return nil, errNoInstance
 }
 
 var errNoInstance = resource.Errorf(errdefs.ErrNotFound, "there is no such instance")
-
-// onlyVM refuses what a container never does, whatever its state.
-func (h *handle) onlyVM(ctx context.Context, op Op) error {
-	err := h.p.open(ctx)
-	if err == nil {
-		h.p.backend.mu.Lock()
-		var i *instance
-		if i, err = h.find(); err == nil && i.spec.Kind != compute.VM {
-			err = resource.Unsupported(op.verb(), "only a virtual machine has it")
-		}
-		h.p.backend.mu.Unlock()
-	}
-	return h.fail(op, err)
-}
 
 // look is the frame of what reads an instance: it passes on to the backend and
 // calls read with the backend locked.
@@ -73,7 +60,7 @@ func (h *handle) look(ctx context.Context, op Op, read func(i *instance) error) 
 		return h.fail(op, err)
 	}
 	p.backend.mu.Lock()
-	i, err := h.find()
+	i, err := h.find(op)
 	var c call
 	if err == nil && p.watchful() {
 		at := i.target()
@@ -98,7 +85,7 @@ func (h *handle) use(ctx context.Context, op Op, does compute.Operation, begin f
 		return h.fail(op, err)
 	}
 	p.backend.mu.Lock()
-	i, err := h.find()
+	i, err := h.find(op)
 	if err == nil {
 		_, err = i.check(does, "")
 	}
@@ -128,7 +115,7 @@ func (h *handle) change(ctx context.Context, op Op, does compute.Operation, revi
 		return h.fail(op, err)
 	}
 	p.backend.mu.Lock()
-	i, err := h.find()
+	i, err := h.find(op)
 	p.backend.mu.Unlock()
 	if err != nil {
 		return h.fail(op, err)

@@ -156,11 +156,15 @@ func (img *image) info() compute.Image {
 	if len(img.names) > 0 {
 		ref.Name = img.names[0]
 	}
+	form := img.form
+	if !img.space.backend.offers.Images.Has(compute.FeatureRootFS) {
+		form = compute.Disk
+	}
 	return compute.Image{
 		Ref:      ref,
 		Names:    img.names,
 		Platform: img.platform,
-		Form:     img.form,
+		Form:     form,
 		Config:   img.config,
 		Size:     img.size,
 		Created:  img.created,

@@ -25,7 +25,7 @@ func (s images) Export(ctx context.Context, w io.Writer, names []string, opts co
 		}
 		return s.fail(OpExport, name, err)
 	}
-	if err := p.open(ctx); err != nil {
+	if err := p.offered(ctx, OpExport); err != nil {
 		return fail(err)
 	}
 	if err := checkExport(names, opts); err != nil {
@@ -41,7 +41,7 @@ func (s images) Export(ctx context.Context, w io.Writer, names []string, opts co
 	if err != nil {
 		return fail(err)
 	}
-	report := newReporter("export", at.ref, opts.Progress)
+	report := newReporter("export", at.ref, p.told(opts.Progress))
 	for _, e := range chosen {
 		report.last.Total += e.artifact.size
 	}

@@ -21,10 +21,10 @@ import (
 func (s images) Import(ctx context.Context, source compute.ImageSource, opts compute.ImportOptions) ([]compute.Image, error) {
 	p := s.p
 	fail := func(err error) ([]compute.Image, error) { return nil, s.fail(OpImport, opts.Name, err) }
-	if err := p.open(ctx); err != nil {
+	if err := p.offered(ctx, OpImport); err != nil {
 		return fail(err)
 	}
-	if err := checkImport(source, opts); err != nil {
+	if err := p.checkImport(source, opts); err != nil {
 		return fail(err)
 	}
 	at := target{ref: s.ref(opts.Name)}
@@ -32,7 +32,7 @@ func (s images) Import(ctx context.Context, source compute.ImageSource, opts com
 	if err != nil {
 		return fail(err)
 	}
-	report := newReporter("import", at.ref, opts.Progress)
+	report := newReporter("import", at.ref, p.told(opts.Progress))
 	report.last.Total = source.Size
 	report.phase("copying")
 	in := &importer{ctx: ctx, r: p.readFrom(ctx, source.Reader), opts: opts}
@@ -61,12 +61,15 @@ func (s images) Import(ctx context.Context, source compute.ImageSource, opts com
 	return kept, nil
 }
 
-func checkImport(source compute.ImageSource, opts compute.ImportOptions) error {
+func (p *Provider) checkImport(source compute.ImageSource, opts compute.ImportOptions) error {
 	faults := append(source.Validate(), opts.Validate()...)
-	if disk := source.Format == compute.RawDisk || source.Format == compute.QCOW2; disk && opts.Name == "" {
+	disk := source.Format == compute.RawDisk || source.Format == compute.QCOW2
+	if disk && opts.Name == "" {
 		faults.Add("name", "is required for a disk image")
 	}
-	return faults.Err()
+	has := p.backend.offers.Images
+	return firstOf(faults.Err(),
+		without(has, compute.FeatureDisk, "format", disk), without(has, compute.FeatureRootFS, "format", !disk))
 }
 
 // keepAll stores images, or none of them.

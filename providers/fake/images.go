@@ -206,7 +206,7 @@ func (p *Provider) obtain(ctx context.Context, name string, policy compute.PullP
 	}
 	if policy != compute.PullAlways || isDigest(name) {
 		n, err := look()
-		if err == nil || policy == compute.PullNever || isDigest(name) || !errdefs.IsNotFound(err) {
+		if err == nil || policy == compute.PullNever || !p.backend.offers.Images.Has(compute.FeaturePull) || isDigest(name) || !errdefs.IsNotFound(err) {
 			return n, err
 		}
 	}

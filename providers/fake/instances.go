@@ -337,6 +337,13 @@ func (s instances) Stats(ctx context.Context, filter compute.Filter) iter.Seq2[c
 	return func(yield func(compute.Stats, error) bool) {
 		matching, c, err := s.matching(ctx, OpStats, filter)
 		if err == nil {
+			// It is offered as long as one kind of instance has it.
+			err = s.p.backend.offers.refuses(OpStats, compute.Container)
+			if err != nil && s.p.backend.offers.refuses(OpStats, compute.VM) == nil {
+				err = nil
+			}
+		}
+		if err == nil {
 			for _, i := range matching {
 				if err = s.p.open(ctx); err != nil {
 					break
@@ -356,7 +363,7 @@ func (s instances) Stats(ctx context.Context, filter compute.Filter) iter.Seq2[c
 func (s instances) statsOf(i *instance, filter compute.Filter) (compute.Stats, bool) {
 	s.p.backend.mu.Lock()
 	defer s.p.backend.mu.Unlock()
-	if i.gone || i.run == nil || i.run.over || i.state == compute.Suspended || !filter.Matches(i.info()) {
+	if i.gone || i.run == nil || !i.features().Has(compute.FeatureStats) || i.run.over || i.state == compute.Suspended || !filter.Matches(i.info()) {
 		return compute.Stats{}, false
 	}
 	return i.run.stats(), true

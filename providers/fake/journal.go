@@ -172,6 +172,13 @@ func (h *handle) Logs(ctx context.Context, opts compute.LogOptions) iter.Seq2[co
 			err = h.fail(OpLogs, err)
 		} else {
 			err = h.look(ctx, OpLogs, func(i *instance) error {
+				v.has = i.features()
+				if err := firstOf(
+					without(v.has, compute.FeatureLogsTimes, "since", !opts.Since.IsZero()),
+					without(v.has, compute.FeatureLogsTimes, "until", !opts.Until.IsZero()),
+				); err != nil {
+					return err
+				}
 				v.journal, v.run, v.ended = i.journal, opts.Run, gone
 				if r := i.runOf(opts.Run); r != nil {
 					v.run, v.ended, v.journal = r.exit.Run, r.ended(), i.journalOf()
@@ -196,18 +203,28 @@ func (h *handle) Logs(ctx context.Context, opts compute.LogOptions) iter.Seq2[co
 
 // logView is one range over a journal.
 type logView struct {
-	opts    compute.LogOptions
+	opts compute.LogOptions
+	// has are the features of the instance.
+	has     resource.Features
 	journal *journal
 	run     string
 	// ended is closed when the run has ended.
 	ended <-chan struct{}
 }
 
+// stream is the one that a line is told to be of.
+func (v *logView) stream(line *compute.LogLine) compute.Stream {
+	if v.has.Has(compute.FeatureLogsSplit) {
+		return line.Stream
+	}
+	return compute.Stdout
+}
+
 func (v *logView) matches(line *compute.LogLine) bool {
 	return line.Run == v.run &&
 		(v.opts.Since.IsZero() || !line.Time.Before(v.opts.Since)) &&
 		(v.opts.Until.IsZero() || line.Time.Before(v.opts.Until)) &&
-		(len(v.opts.Streams) == 0 || slices.Contains(v.opts.Streams, line.Stream))
+		(len(v.opts.Streams) == 0 || slices.Contains(v.opts.Streams, v.stream(line)))
 }
 
 // tell yields the lines. It returns false where the reader has left.
@@ -286,7 +303,11 @@ func (v *logView) batch(next *int) ([]compute.LogLine, <-chan struct{}) {
 	var out []compute.LogLine
 	for *next < j.first+len(j.lines) && len(out) < most {
 		if line := &j.lines[*next-j.first]; v.matches(line) {
-			out = append(out, *line)
+			told := *line
+			if told.Stream = v.stream(line); !v.has.Has(compute.FeatureLogsTimes) {
+				told.Time = time.Time{}
+			}
+			out = append(out, told)
 		}
 		*next++
 	}

@@ -58,6 +58,9 @@ type networks struct{ collection[*segment] }
 var _ network.Networks = networks{}
 
 func (p *Provider) networksAccessor() network.Networks {
+	if has := p.backend.offers.Networks[network.FeatureNetworks]; !has.Supported {
+		return network.Absent(has.Reason)
+	}
 	return networks{collection[*segment]{p: p, kind: resource.KindNetwork, table: &p.space.networks}}
 }
 
@@ -70,10 +73,7 @@ func (n networks) Create(ctx context.Context, spec network.Spec) (network.Networ
 		err = spec.Validate().Err()
 	}
 	if err == nil {
-		err = networkFields.Refuse(&spec)
-	}
-	if err == nil && spec.External == network.Bridged {
-		err = unsupportedField("external", "the fake has no host interfaces")
+		err = firstOf(networkFields.Refuse(&spec), p.backend.checkNetwork(spec))
 	}
 	if err != nil {
 		return nil, n.fail(OpCreateNetwork, ref, err)
@@ -106,6 +106,25 @@ func (n networks) Create(ctx context.Context, spec network.Spec) (network.Networ
 		return nil, err
 	}
 	return n.handle(s), nil
+}
+
+// checkNetwork refuses what needs a feature that is not offered.
+func (b *Backend) checkNetwork(spec network.Spec) error {
+	has := b.offers.Networks
+	errs := []error{
+		without(has, network.FeatureNAT, "external", spec.External == network.NAT),
+		without(has, network.FeatureRouted, "external", spec.External == network.Routed),
+		without(has, network.FeatureBridged, "external", spec.External == network.Bridged),
+		without(has, network.FeatureMTU, "mtu", spec.MTU != 0),
+	}
+	for n, subnet := range spec.Subnets {
+		field := at("subnets", n)
+		errs = append(errs,
+			without(has, network.FeatureIPv4, field+".cidr", subnet.CIDR.Addr().Is4()),
+			without(has, network.FeatureIPv6, field+".cidr", subnet.CIDR.Addr().Is6()),
+			without(has, network.FeatureDHCP, field+".dhcp", subnet.DHCP))
+	}
+	return firstOf(errs...)
 }
 
 // chooseSubnets fills in what the spec leaves to the network. The backend is

@@ -41,6 +41,12 @@ func newWorld(t *testing.T) *world {
 
 func worldOf(t *testing.T, open func(fake.Options) *fake.Provider) *world {
 	t.Helper()
+	return worldWith(t, open, "")
+}
+
+// worldWith is a world without an attachment where there is not that feature.
+func worldWith(t *testing.T, open func(fake.Options) *fake.Provider, missing resource.Feature) *world {
+	t.Helper()
 	listening := make(chan struct{})
 	tell := sync.OnceFunc(func() { close(listening) })
 	w := &world{Provider: open(program(func(ctx context.Context, p *fake.Process) int {
@@ -61,8 +67,10 @@ func worldOf(t *testing.T, open func(fake.Options) *fake.Provider) *world {
 	var err error
 	w.execution, err = compute.Exec(ctx, w.inst, compute.ExecSpec{Process: compute.Process{Command: []string{"app"}, TTY: true}})
 	require.NoError(t, err)
-	w.attachment, err = compute.Attach(ctx, w.inst, compute.AttachOptions{})
-	require.NoError(t, err)
+	if missing != compute.FeatureAttach {
+		w.attachment, err = compute.Attach(ctx, w.inst, compute.AttachOptions{})
+		require.NoError(t, err)
+	}
 	w.volume = createVolume(t, w.Provider, storage.Spec{Name: "data", Labels: tier})
 	w.network, err = w.Networks().Create(ctx, network.Spec{Name: "lan", Labels: tier})
 	require.NoError(t, err)

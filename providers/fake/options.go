@@ -51,6 +51,14 @@ type Options struct {
 	// with the reason given there, and one that is a hint there is a hint. A kind that is
 	// not listed takes all that the fake takes.
 	Fields map[compute.Kind]resource.FieldTable
+	// Features narrow what there is to what another provider offers too: what that has not
+	// is errors.ErrUnsupported here as well, with the reason given there, and fields of
+	// specs that make no sense without it are refused. FeaturesOf takes them from what the
+	// other says by Describe. A kind of instance that is not listed has all that the fake
+	// has, as has what is nil. Some features are told and not acted on, as no call is
+	// about them: logs.durable, volumes.quota, networks.dns and networks.address.stable. Where the other
+	// has no images.rootfs, every image of the registry is told to be a disk.
+	Features Features
 	// Supervised has a supervisor act on restart policies, health checks and
 	// readiness probes. Without, the restart policy and the health check are hints,
 	// and compute.WaitFor probes from the caller's process, as with a real provider
@@ -159,7 +167,7 @@ func (o Options) Validate() resource.Faults {
 		}{
 			{"seed", o.Seed == 0}, {"capacity", o.Capacity == Capacity{}}, {"latency", o.Latency == nil},
 			{"pools", o.Pools == nil}, {"images", o.Images == nil}, {"programs", o.Programs == nil}, {"programGrace", o.ProgramGrace == 0},
-			{"fields", o.Fields == nil}, {"supervised", !o.Supervised},
+			{"fields", o.Fields == nil}, {"features", o.Features.isZero()}, {"supervised", !o.Supervised},
 			{"history", o.History == 0}, {"logSize", o.LogSize == 0},
 		} {
 			if !set.zero {
@@ -201,6 +209,11 @@ func (o Options) Validate() resource.Faults {
 	for kind := range o.Fields {
 		if supervisedFields[kind] == nil {
 			f.Add(resource.MapField("fields", string(kind)), "must be of a kind of instances")
+		}
+	}
+	for kind := range o.Features.Instances {
+		if supervisedFields[kind] == nil {
+			f.Add(resource.MapField("features.instances", string(kind)), "must be of a kind of instances")
 		}
 	}
 	for i, image := range o.Images {

@@ -100,9 +100,6 @@ var _ compute.Resetter = (*handle)(nil)
 // Reset kills the programs of a virtual machine, and starts its main one again
 // within the same run.
 func (h *handle) Reset(ctx context.Context) error {
-	if err := h.onlyVM(ctx, OpReset); err != nil {
-		return err
-	}
 	return h.change(ctx, OpReset, compute.OpReset, "", func(i *instance, _ compute.Transition) error {
 		if err := h.p.lively(ctx, i, compute.OpReset); err != nil {
 			return err

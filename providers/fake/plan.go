@@ -14,7 +14,7 @@ var _ compute.Planner = instances{}
 // of the format "fake-spec": that is all that the fake makes of it.
 func (s instances) Plan(ctx context.Context, spec compute.Spec) (compute.Plan, error) {
 	ref := s.p.ref(resource.KindInstance, spec.Name, "")
-	err := s.p.open(ctx)
+	err := firstOf(s.p.open(ctx), s.p.backend.offers.refuses(OpPlan, kindOf(spec)))
 	if err == nil {
 		err = checkValues(spec).Err()
 	}

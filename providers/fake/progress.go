@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -15,6 +16,14 @@ type reporter struct {
 
 func newReporter(op string, ref resource.Ref, tell resource.ProgressFunc) *reporter {
 	return &reporter{tell: tell, last: resource.Progress{Op: op, Ref: ref}}
+}
+
+// told is whom an operation on images tells its progress, if anybody.
+func (p *Provider) told(tell resource.ProgressFunc) resource.ProgressFunc {
+	if !p.backend.offers.Images.Has(compute.FeatureProgress) {
+		return nil
+	}
+	return tell
 }
 
 // phase tells of a phase in which no byte moves.

@@ -23,14 +23,14 @@ func (s images) Pull(ctx context.Context, ref string, opts compute.PullOptions) 
 }
 
 func (p *Provider) pull(ctx context.Context, name string, opts compute.PullOptions) (*image, error) {
-	if err := p.open(ctx); err != nil {
+	if err := p.offered(ctx, OpPull); err != nil {
 		return nil, err
 	}
 	ref, err := compute.ParseImageReference(name)
 	if err := append(resource.FaultsOf(err), opts.Validate()...).Err(); err != nil {
 		return nil, err
 	}
-	report := newReporter("pull", p.ref(resource.KindImage, ref.String(), ""), opts.Progress)
+	report := newReporter("pull", p.ref(resource.KindImage, ref.String(), ""), p.told(opts.Progress))
 	report.phase("resolving")
 	c, err := p.reach(ctx, OpPull, target{ref: p.ref(resource.KindImage, ref.String(), ref.Digest)})
 	if err != nil {

@@ -216,6 +216,19 @@ func (r *run) conclude(exit compute.Exit) {
 	}
 	r.ending = true
 	r.exit.Code, r.exit.Signal, r.exit.OOM = exit.Code, exit.Signal, exit.OOM
+	has := r.instance.features()
+	r.exit.OOM = exit.OOM && has.Has(compute.FeatureExitOOM)
+	if !has.Has(compute.FeatureExitCode) {
+		r.exit.Signal = ""
+		switch {
+		case r.exit.Reason == "crashed":
+			r.exit.Code = 1
+		case exit.Signal == signalNames[sigKill]:
+			r.exit.Code = 128 + sigKill
+		default:
+			r.exit.Code = 0
+		}
+	}
 	r.killAll()
 	r.settleEnd()
 }

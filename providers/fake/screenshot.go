@@ -19,9 +19,6 @@ func (h *handle) Screenshot(ctx context.Context, opts compute.ScreenshotOptions)
 	if err := opts.Validate().Err(); err != nil {
 		return nil, h.fail(OpScreenshot, err)
 	}
-	if err := h.onlyVM(ctx, OpScreenshot); err != nil {
-		return nil, err
-	}
 	var picture *pixels.Gray
 	err := h.use(ctx, OpScreenshot, compute.OpAttach, func(i *instance) error {
 		if opts.Screen != 0 {

@@ -31,7 +31,7 @@ func (h *handle) withOpened(ctx context.Context, op Op, effect func(i *instance)
 		return h.fail(op, err)
 	}
 	h.p.backend.mu.Lock()
-	i, err := h.find()
+	i, err := h.find(op)
 	h.p.backend.mu.Unlock()
 	if err == nil {
 		_, err = i.opened()
@@ -63,6 +63,9 @@ func (h *handle) CreateSnapshot(ctx context.Context, spec compute.SnapshotSpec) 
 	var info compute.SnapshotInfo
 	err := h.withOpened(ctx, OpCreateSnapshot, func(i *instance) error {
 		if err := i.settled(); err != nil {
+			return err
+		}
+		if err := without(i.features(), compute.FeatureSnapshotMemory, "memory", spec.Memory); err != nil {
 			return err
 		}
 		if spec.Memory && i.state != compute.Running && i.state != compute.Paused {

@@ -77,7 +77,7 @@ func (h *handle) hasten(opts compute.StopOptions) (done func()) {
 	b := h.p.backend
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	i, err := h.find()
+	i, err := h.find(OpStop)
 	if err != nil || !i.turn.taken || opts.IfRevision != "" && opts.IfRevision != i.revisionText() {
 		return func() {}
 	}

@@ -44,10 +44,6 @@ func (o Op) subject() subject {
 	}
 	if s.kinds[0] == resource.KindInstance {
 		s.guests = guestKinds
-		switch o {
-		case OpReset, OpConsole, OpScreenshot, OpGuest:
-			s.guests = []compute.Kind{compute.VM}
-		}
 	}
 	return s
 }
@@ -72,23 +68,27 @@ func (s subject) admits(nameOrID string) bool {
 	})
 }
 
-// validate returns why the fault can never strike, or nil.
-func (f Fault) validate() error {
+// validate returns why the fault can never strike where these are offered, or nil.
+func (f Fault) validate(offers Features) error {
 	faults := slices.Clone(f.site.faults)
 	if f.action == none {
 		faults.Add("fault", "was not made by a site")
 	}
 	if len(faults) == 0 {
-		faults = f.impossible()
+		faults = f.impossible(offers)
 	}
 	return faults.Err()
 }
 
 // impossible says why no call or event can be at the fault's site.
-func (f Fault) impossible() resource.Faults {
+func (f Fault) impossible(offers Features) resource.Faults {
 	var faults resource.Faults
 	s := f.site
-	left, which := f.subjects()
+	left, which, err := f.subjects(offers)
+	if err != nil {
+		faults.Add("op", "can never be called: %v", err)
+		return faults
+	}
 	// only keeps the subjects of which something holds: where none is left, the field is
 	// at fault.
 	only := func(field string, holds func(subject) bool, reason string, args ...any) {
@@ -126,8 +126,9 @@ func (f Fault) impossible() resource.Faults {
 	return faults
 }
 
-// subjects are those of the site, and what they are called in a sentence.
-func (f Fault) subjects() (all []subject, which string) {
+// subjects are those of the site, without what is not offered, and what they are called
+// in a sentence. The error says why there are none.
+func (f Fault) subjects(offers Features) (all []subject, which string, err error) {
 	what, ops, about := f.site.ops, ops, Op.subject
 	which = "call"
 	if f.event {
@@ -142,9 +143,42 @@ func (f Fault) subjects() (all []subject, which string) {
 		which += " of " + f.site.opNames(f.event, " or ")
 	}
 	for _, op := range what {
-		all = append(all, about(op))
+		at := about(op)
+		if !f.event {
+			if at, err = offers.about(op); err != nil {
+				continue
+			}
+		}
+		all = append(all, at)
 	}
-	return all, which
+	if len(all) > 0 {
+		err = nil
+	}
+	return all, which, err
+}
+
+// about is the operation's subject without the kinds of instance to which it is not
+// offered; the error says why it is offered to nothing.
+func (f Features) about(op Op) (at subject, err error) {
+	at = op.subject()
+	if !slices.Contains(at.kinds, resource.KindInstance) {
+		return at, f.refuses(op, "")
+	}
+	var guests []compute.Kind
+	for _, kind := range guestKinds {
+		if refused := f.refuses(op, kind); refused == nil {
+			guests = append(guests, kind)
+		} else {
+			err = refused
+		}
+	}
+	if len(guests) == 0 {
+		return at, err
+	}
+	if len(at.guests) > 0 {
+		at.guests = guests
+	}
+	return at, nil
 }
 
 // meet reports whether two lists have something in common.

@@ -92,7 +92,7 @@ func (i *instance) limitsAfter(change compute.Change, spec *compute.Spec) (*comp
 		return nil, pending, nil
 	}
 	live := spec.Resources
-	if change.Apply == compute.ApplyNextStart {
+	if change.Apply == compute.ApplyNextStart || !i.features().Has(compute.FeatureUpdateLive) {
 		live = *r.limits
 	}
 	if i.spec.Kind == compute.VM {

@@ -53,6 +53,9 @@ type volumes struct{ collection[*volume] }
 var _ storage.Volumes = volumes{}
 
 func (p *Provider) volumesAccessor() storage.Volumes {
+	if has := p.backend.offers.Volumes[storage.FeatureVolumes]; !has.Supported {
+		return storage.Absent(has.Reason)
+	}
 	return volumes{collection[*volume]{p: p, kind: resource.KindVolume, table: &p.space.volumes}}
 }
 
@@ -65,7 +68,7 @@ func (s volumes) Create(ctx context.Context, spec storage.Spec) (storage.Volume,
 		err = spec.Validate().Err()
 	}
 	if err == nil {
-		err = volumeFields.Refuse(&spec)
+		err = firstOf(volumeFields.Refuse(&spec), s.p.backend.checkVolume(spec))
 	}
 	if err != nil {
 		return nil, s.fail(OpCreateVolume, ref, err)
@@ -79,6 +82,17 @@ func (s volumes) Create(ctx context.Context, spec storage.Spec) (storage.Volume,
 		return nil, err
 	}
 	return s.handle(v), nil
+}
+
+// checkVolume refuses what needs a feature that is not offered.
+func (b *Backend) checkVolume(spec storage.Spec) error {
+	has := b.offers.Volumes
+	return firstOf(
+		without(has, storage.FeatureClone, "source", spec.Source != storage.Source{}),
+		without(has, storage.FeatureBlock, "mode", spec.Mode == storage.Block),
+		without(has, storage.FeatureFilesystem, "mode", spec.Mode == storage.Filesystem),
+		without(has, storage.FeatureShared, "access", spec.Access == storage.ReadWriteMany || spec.Access == storage.ReadOnlyMany),
+	)
 }
 
 // begin makes the record of a volume, and takes its size out of the pool. The
@@ -232,6 +246,9 @@ func (v *volume) info() storage.Info {
 	}
 	if v.managed {
 		info.Spec = v.spec
+	}
+	if !v.space.backend.offers.Volumes.Has(storage.FeatureUsage) {
+		info.Used, info.UsedKnown = 0, false
 	}
 	for _, i := range v.users {
 		info.UsedBy = append(info.UsedBy, i.ref())

@@ -77,7 +77,7 @@ var _ storage.PoolLister = volumes{}
 func (s volumes) Pools(ctx context.Context) iter.Seq2[storage.Pool, error] {
 	return func(yield func(storage.Pool, error) bool) {
 		ref := resource.Ref{Provider: Scheme, Namespace: s.p.space.name}
-		err := s.p.open(ctx)
+		err := s.p.offered(ctx, OpListPools)
 		var late call
 		if err == nil {
 			late, err = s.p.reach(ctx, OpListPools, target{ref: ref})

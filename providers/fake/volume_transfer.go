@@ -27,7 +27,7 @@ func formatOf(mode storage.Mode) storage.Format {
 func (h *volumeHandle) transfer(ctx context.Context, op Op, opts storage.TransferOptions, ready bool, move func(v *volume, report func(int64)) error) error {
 	p, b := h.p, h.p.backend
 	ref := h.refOf(h.id)
-	err := p.open(ctx)
+	err := p.offered(ctx, op)
 	if err == nil {
 		err = checkTransfer(opts, ready)
 	}

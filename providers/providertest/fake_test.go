@@ -26,7 +26,7 @@ import (
 func TestFake(t *testing.T) { Run(t, fakeHarness(t, compute.Container)) }
 
 // TestFakeVM is without a supervisor, which all others have.
-func TestFakeVM(t *testing.T) { Run(t, fakeHarnessOf(t, compute.VM, false)) }
+func TestFakeVM(t *testing.T) { Run(t, fakeHarnessOf(t, compute.VM, fake.Options{})) }
 
 // TestFakeBehindWrapper holds that a wrapper which knows of no extension hides
 // none.
@@ -49,19 +49,20 @@ const fakeImage = "docker.io/library/guest:1"
 
 // fakeHarness is a backend of the fake with a supervisor and the programs of
 // package guest.
-func fakeHarness(t testing.TB, kind compute.Kind) Harness { return fakeHarnessOf(t, kind, true) }
+func fakeHarness(t testing.TB, kind compute.Kind) Harness {
+	return fakeHarnessOf(t, kind, fake.Options{Supervised: true})
+}
 
-func fakeHarnessOf(t testing.TB, kind compute.Kind, supervised bool) Harness {
-	programs := map[string]fake.Program{GuestPath: fakeguest.Program()}
-	b := fake.NewBackend(fake.Options{
-		Programs:   programs,
-		Pools:      map[string]int64{"default": 0, "small": 16 * resource.MiB},
-		Supervised: supervised,
-		Images: []fake.Image{
-			{Name: fakeImage, Local: true},
-			{Name: "docker.io/library/remote:1", Files: fstest.MapFS{"data/0": {Data: make([]byte, 1<<16)}}},
-		},
-	})
+// fakeHarnessOf is a backend of the fake with some options and the programs of package
+// guest.
+func fakeHarnessOf(t testing.TB, kind compute.Kind, opts fake.Options) Harness {
+	opts.Programs = map[string]fake.Program{GuestPath: fakeguest.Program()}
+	opts.Pools = map[string]int64{"default": 0, "small": 16 * resource.MiB}
+	opts.Images = []fake.Image{
+		{Name: fakeImage, Local: true},
+		{Name: "docker.io/library/remote:1", Files: fstest.MapFS{"data/0": {Data: make([]byte, 1<<16)}}},
+	}
+	b := fake.NewBackend(opts)
 	t.Cleanup(func() {
 		require.NoError(t, b.Close())
 		require.Empty(t, b.Abandoned(), "programs that did not return")
@@ -70,7 +71,7 @@ func fakeHarnessOf(t testing.TB, kind compute.Kind, supervised bool) Harness {
 	open := func(namespace, owner string, others ...network.Networks) *fake.Provider {
 		return fake.New(fake.Options{Backend: b, Namespace: namespace, Owner: owner, OtherNetworks: others})
 	}
-	return Harness{
+	h := Harness{
 		Kind:  kind,
 		Image: fakeImage,
 		Open: func(_ context.Context, opts OpenOptions) (univirt.Provider, error) {
@@ -167,4 +168,8 @@ func fakeHarnessOf(t testing.TB, kind compute.Kind, supervised bool) Harness {
 			return name, testimage.WriteOCI(w, name, image)
 		},
 	}
+	if has := opts.Features.Images; has != nil && !has.Has(compute.FeatureRootFS) {
+		h.Archive = nil
+	}
+	return h
 }
