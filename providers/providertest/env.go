@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 	"sync"
 
@@ -166,7 +167,18 @@ type leftOut struct{ reason string }
 
 func (l leftOut) Error() string { return l.reason }
 
-// caught makes a call whose panic with leftOut becomes its error.
+// panicked is the error of a call that panicked.
+type panicked struct {
+	value any
+	stack []byte
+}
+
+func (p panicked) Error() string {
+	return fmt.Sprintf("panic: %v\n%s", p.value, p.stack)
+}
+
+// caught makes a call whose panic becomes its error: that with leftOut, and those of a
+// wrong provider, which must not end the test of all others.
 func caught(call func() error) (err error) {
 	defer func() {
 		switch r := recover().(type) {
@@ -174,7 +186,7 @@ func caught(call func() error) (err error) {
 		case leftOut:
 			err = r
 		default:
-			panic(r)
+			err = panicked{r, debug.Stack()}
 		}
 	}()
 	return call()
@@ -182,10 +194,16 @@ func caught(call func() error) (err error) {
 
 // unlessLeftOut runs a case, and says why it was left out.
 func (e *env) unlessLeftOut(run func(*env)) (reason string) {
-	if err := caught(func() error { run(e); return nil }); err != nil {
-		return err.Error()
+	switch err := caught(func() error { run(e); return nil }).(type) {
+	case nil:
+		return ""
+	case leftOut:
+		return err.reason
+	default:
+		e.Errorf("the case panicked, as where a call returns nil without an error: %v", err)
+		e.FailNow()
+		return ""
 	}
-	return ""
 }
 
 // create makes an instance.

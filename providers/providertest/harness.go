@@ -140,7 +140,7 @@ func (h Harness) completed() (Harness, error) {
 	if h.Lanes == 0 {
 		h.Lanes = parallelism()
 	}
-	return h, nil
+	return h.strictly(), nil
 }
 
 // hooks lists the optional parts that are there, by their names.

@@ -34,6 +34,12 @@ func sabotages() []sabotage {
 // wrongLives are wrong about what instances go through.
 func wrongLives() []sabotage {
 	return []sabotage{
+		{"a Create of nothing without an error", "lifecycle", "Start of a running instance is nil and begins no other run", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.create = func(context.Context, compute.Instances, compute.Spec) (compute.Instance, error) { return nil, nil }
+		}, "Instances.Create returned nil, and no error"},
+		{"an Exec of nothing without an error", "exec", "Exec returns when the process runs, and Wait its exit code", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.exec = func(context.Context, compute.Instance, compute.ExecSpec) (compute.Execution, error) { return nil, nil }
+		}, "returns nil without an error"},
 		{"another run at the second Start", "lifecycle", "Start of a running instance is nil and begins no other run", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.start = func(ctx context.Context, real compute.Instance, opts compute.StartOptions) error {
 				_ = real.Stop(ctx, compute.StopOptions{Force: true})
@@ -224,6 +230,9 @@ func later(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 // wrongRest are wrong about what surrounds the lives of instances.
 func wrongRest() []sabotage {
 	return []sabotage{
+		{"a list that is nil", "lists", "A filter by state follows the state", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.list = func(context.Context, compute.Instances, compute.Filter) iter.Seq2[compute.Info, error] { return nil }
+		}, "Instances.List returned nil"},
 		{"a filter by state that is not looked at", "lists", "A filter by state follows the state", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.list = func(ctx context.Context, real compute.Instances, filter compute.Filter) iter.Seq2[compute.Info, error] {
 				filter.States = nil

@@ -42,6 +42,9 @@ func newSuite(ctx context.Context, h Harness) (*suite, error) {
 		return nil, fmt.Errorf("open the provider: %w", err)
 	}
 	defer func() { _ = p.Close() }()
+	if err := accessible(p); err != nil {
+		return nil, err
+	}
 	desc, err := p.Describe(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("describe the provider: %w", err)
