@@ -14,8 +14,8 @@
 // # Rules for every method
 //
 // All methods of all handles may be called concurrently. What changes one
-// instance queues behind what changes it already, and a queued call ends with
-// its context; reading, waiting, logs, exec, stats and dialling never queue;
+// instance queues behind what changes it already, in no order that is promised, and
+// a queued call ends with its context; reading, waiting, logs, exec, stats and dialling never queue;
 // different instances never wait for each other.
 //
 // A context that is done before a call has no effect at the backend. A context
@@ -26,7 +26,10 @@
 // seconds past the context; what could not be undone stands in the error. A
 // cancelled Start, Stop, Update or Delete leaves a state of the table.
 //
-// Errors are *resource.Error or a context's error.
+// Errors are *resource.Error or a context's error. Arguments are looked at first, and
+// what is wrong with them is InvalidArgument; only a call that a provider never offers
+// may be errors.ErrUnsupported whatever its arguments are. Then it is looked whether the
+// instance exists, then at the revision, and then at its state.
 //
 // # Status
 //

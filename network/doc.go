@@ -7,6 +7,16 @@
 // has the address, and instances plug it in. So virtual machines of one
 // provider and containers of another can share a network.
 //
+// # Rules for every method
+//
+// All methods of all handles may be called concurrently. What changes one network, its
+// endpoints included, may wait for what does so already, and a Create for another: in no
+// order that is promised, and until its context ends. Reading never waits.
+//
+// Arguments are looked at first. What is wrong with them is InvalidArgument, also where
+// they ask for what is not there or not supported; only a call that a provider never
+// offers may be errors.ErrUnsupported whatever its arguments are.
+//
 // # Status
 //
 // The interfaces are Experimental until two real providers pass the

@@ -12,14 +12,15 @@ import (
 
 // Networks are the networks of one provider and namespace.
 //
-// All methods of Networks, Network and Endpoint may be called concurrently. A
-// context that is done before a call has no effect at the backend. Errors are
-// *resource.Error or a context's error.
+// All methods of Networks, Network and Endpoint may be called concurrently, see the
+// package's documentation. A context that is done before a call has no effect at the
+// backend. Errors are *resource.Error or a context's error.
 type Networks interface {
-	// Create makes a network. A name that exists is AlreadyExists, as is a
-	// subnet that overlaps another network's; a field that the provider does
-	// not know is errors.ErrUnsupported and names it. A cancelled Create
-	// returns after its undo.
+	// Create makes a network. Faults of the spec are InvalidArgument, all at once,
+	// and come before a field that the provider does not know, which is
+	// errors.ErrUnsupported and named. A name that exists is AlreadyExists, as is a
+	// subnet that overlaps another network's. A cancelled Create returns after its
+	// undo.
 	Create(ctx context.Context, spec Spec) (Network, error)
 	// Get returns the network of an ID or a name; NotFound if there is none.
 	Get(ctx context.Context, idOrName string) (Network, error)
@@ -41,8 +42,9 @@ type Network interface {
 	// Update changes labels and annotations. All faults are found before
 	// anything is changed.
 	Update(ctx context.Context, change Change) error
-	// Delete removes the network. One with endpoints is FailedPrecondition and
-	// stays. A network that is gone is NotFound.
+	// Delete removes the network. One with endpoints, those of instances or reserved,
+	// is FailedPrecondition and stays, forced or not. A network that is gone is
+	// NotFound.
 	Delete(ctx context.Context, opts DeleteOptions) error
 	// Reserve makes an endpoint: MAC, addresses and names that last until it is
 	// released. An address that is taken is AlreadyExists; a subnet with none

@@ -6,6 +6,18 @@
 // name, such as [Resizer] and [Resize]; a helper's error is
 // errors.ErrUnsupported where the provider has nothing of the kind.
 //
+// # Rules for every method
+//
+// All methods of all handles may be called concurrently. What changes one volume, or
+// copies it, may wait for what does so already: in no order that is promised, and until
+// its context ends. Reading never waits, nor do different volumes for each other.
+//
+// Arguments are looked at first. What is wrong with them is InvalidArgument, also where
+// they ask for what is not there or not supported; only a call that a provider never
+// offers may be errors.ErrUnsupported whatever its arguments are. Then it is looked
+// whether the volume exists, then at the revision, and then at what else stands in the
+// way.
+//
 // # Status
 //
 // The interfaces are Experimental until two real providers pass the

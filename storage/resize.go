@@ -9,8 +9,11 @@ import (
 // Resizer is a volume whose capacity can be changed.
 type Resizer interface {
 	Volume
-	// Resize sets the capacity in bytes. To the present size is nil. Smaller
-	// is FailedPrecondition unless the options allow it and nothing is lost.
+	// Resize sets the capacity in bytes. To the present size is nil; one that is not
+	// positive is InvalidArgument and names "size". Smaller is FailedPrecondition
+	// unless the options allow it and nothing is lost. A volume grows also while it is
+	// in use, and does not shrink while a running instance has it, which is
+	// FailedPrecondition too.
 	Resize(ctx context.Context, size int64, opts ResizeOptions) error
 }
 

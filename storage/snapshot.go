@@ -12,15 +12,16 @@ import (
 type Snapshotter interface {
 	Volume
 	// CreateSnapshot keeps the present content under a name that is unique
-	// among the volume's snapshots; AlreadyExists otherwise.
+	// among the volume's snapshots; AlreadyExists otherwise. The volume may be in
+	// use: what a running instance has not written to it so far is not kept.
 	CreateSnapshot(ctx context.Context, spec SnapshotSpec) (SnapshotInfo, error)
 	// Snapshots yields the volume's snapshots, the oldest first.
 	Snapshots(ctx context.Context) iter.Seq2[SnapshotInfo, error]
-	// RevertSnapshot sets the content back. FailedPrecondition while the
-	// volume is in use by a running instance; NotFound for an unknown name.
+	// RevertSnapshot sets the content back. NotFound for an unknown name; else
+	// FailedPrecondition while the volume is in use by a running instance.
 	RevertSnapshot(ctx context.Context, name string) error
-	// DeleteSnapshot removes a snapshot, never the volume's content.
-	// FailedPrecondition while a clone needs it.
+	// DeleteSnapshot removes a snapshot, never the volume's content. NotFound for an
+	// unknown name; FailedPrecondition while a clone needs it.
 	DeleteSnapshot(ctx context.Context, name string) error
 }
 

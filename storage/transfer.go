@@ -21,11 +21,13 @@ const (
 // Transferer is a volume whose content can be read and replaced as a stream.
 type Transferer interface {
 	Volume
-	// Export writes the volume's content to w.
+	// Export writes the volume's content to w. The volume may be in use: what a
+	// running instance has not written to it so far is left out.
 	Export(ctx context.Context, w io.Writer, opts TransferOptions) error
 	// Import replaces the volume's content by what r holds. The stream is
 	// hostile: an archive cannot write outside the volume. A volume in use by a
-	// running instance is FailedPrecondition. A failed Import leaves the volume
+	// running instance is FailedPrecondition; an instance that does not run may have
+	// it. A failed Import leaves the volume
 	// empty or as it was, never half filled.
 	Import(ctx context.Context, r io.Reader, opts TransferOptions) error
 }

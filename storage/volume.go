@@ -11,14 +11,17 @@ import (
 
 // Volumes are the volumes of one provider and namespace.
 //
-// All methods of Volumes and Volume may be called concurrently. A context that
-// is done before a call has no effect at the backend. Errors are
-// *resource.Error or a context's error.
+// All methods of Volumes and Volume may be called concurrently, see the package's
+// documentation. A context that is done before a call has no effect at the backend.
+// Errors are *resource.Error or a context's error.
 type Volumes interface {
-	// Create makes a volume. A name that exists is AlreadyExists; a pool
-	// without room is ResourceExhausted; a field that the provider does not
-	// know is errors.ErrUnsupported and names it. A cancelled Create returns
-	// after its undo.
+	// Create makes a volume. Faults of the spec are InvalidArgument, all at once,
+	// and come before a field that the provider does not know, which is
+	// errors.ErrUnsupported and named. A name that exists is AlreadyExists; a pool
+	// that is not there is NotFound and named, as are a volume and a snapshot to
+	// clone; a pool without room is ResourceExhausted. A volume in use may be cloned:
+	// the clone has what is on it at that time, without what a running instance has
+	// not written to it so far. A cancelled Create returns after its undo.
 	Create(ctx context.Context, spec Spec) (Volume, error)
 	// Get returns the volume of an ID or a name; NotFound if there is none.
 	Get(ctx context.Context, idOrName string) (Volume, error)
@@ -41,8 +44,8 @@ type Volume interface {
 	// anything is changed.
 	Update(ctx context.Context, change Change) error
 	// Delete removes the volume and what is in it. A volume in use, or one that
-	// a snapshot or clone needs, is FailedPrecondition and stays. A volume that
-	// is gone is NotFound.
+	// a snapshot or clone needs, is FailedPrecondition and stays: in use is what an
+	// instance has, running or not. A volume that is gone is NotFound.
 	Delete(ctx context.Context, opts DeleteOptions) error
 }
 

@@ -105,6 +105,8 @@ func (v *volume) resize(size int64, shrink bool) error {
 	}
 	smaller := v.spec.Size > 0 && size < v.spec.Size
 	switch {
+	case smaller && shrink && v.still() != nil:
+		return v.still()
 	case smaller && !shrink:
 		return fieldError("size", errdefs.ErrFailedPrecondition, "is less than the present %s", resource.FormatSize(v.spec.Size))
 	case size < used:

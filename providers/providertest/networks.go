@@ -32,6 +32,7 @@ func networkCases() []testCase {
 		{"Ensure of a network creates it once", networks, networkEnsure},
 		{"Subnets that overlap are AlreadyExists", hasNetworks(network.FeatureIPv4), networkOverlap},
 		{"A network may have IPv6", hasNetworks(network.FeatureIPv6), networkIPv6},
+		{"Faults of a network's spec come before what is not supported", networks, networkFaultsFirst},
 		{"A network with endpoints cannot be deleted", networks, networkInUse},
 		{"An endpoint is reserved and released", networks, endpointReserve},
 		{"An endpoint's address and MAC may be chosen, once", hasNetworks(network.FeatureFixedAddress), endpointFixed},
@@ -361,6 +362,11 @@ func networkSweep(e *env) {
 	})
 	require.Equal(e, []string{"short"}, e.swept(resource.KindNetwork, univirt.SweepOptions{}))
 	require.ElementsMatch(e, []string{"lasting", "long"}, e.networkNames(network.Filter{}))
+}
+
+func networkFaultsFirst(e *env) {
+	_, err := e.p.Networks().Create(e.ctx, network.Spec{Name: "Lan", External: network.Bridged, Bridge: "no-such-bridge", MTU: 1400})
+	e.failsField(err, errdefs.ErrInvalidArgument, "name")
 }
 
 func networkInUse(e *env) {
