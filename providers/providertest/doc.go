@@ -21,9 +21,11 @@
 // Cases run in parallel, as many at once as the flag -parallel says, each in a
 // namespace that it shares with no other case at the same time. Where instances start
 // within milliseconds all of them take a minute or two, and several where machines boot.
-// A provider that is being written begins with -run 'TestConformance/cases/^lifecycle$',
-// without the fields of [Harness] that are not required: a case that needs one is left
-// out and says so. The image that the cases run is made by package testimage, which lies
+//
+// The package providers says in which order a provider is written, and the example
+// Skeleton is what it begins with. A group of cases is run alone by
+// -run 'TestConformance/cases/^lifecycle$', and without the fields of [Harness] that are
+// not required: a case that needs one is left out and says so. The image that the cases run is made by package testimage, which lies
 // below this one as image.
 //
 // [Model] tries random sequences of operations against the table of
