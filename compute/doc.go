@@ -15,8 +15,8 @@
 //
 // All methods of all handles may be called concurrently. What changes one
 // instance queues behind what changes it already, in no order that is promised, and
-// a queued call ends with its context; reading, waiting, logs, exec, stats and dialling never queue;
-// different instances never wait for each other.
+// a queued call ends with its context; reading, waiting, logs, exec, stats and
+// dialling never queue; different instances never wait for each other.
 //
 // A context that is done before a call has no effect at the backend. A context
 // bounds the call: starting a process or dialling, not the process or the

@@ -13,9 +13,9 @@ type Instances interface {
 	// Create makes an instance and leaves it Stopped. A name that exists is
 	// AlreadyExists; faults of the spec are InvalidArgument, all at once, and come
 	// before a field that the provider does not know, which is
-	// errors.ErrUnsupported and named; an unknown image is NotFound unless the pull policy brings it. The
-	// image's name is resolved once and its digest recorded. A cancelled Create
-	// returns after its undo.
+	// errors.ErrUnsupported and named; an unknown image is NotFound unless the pull
+	// policy brings it. The image's name is resolved once and its digest recorded.
+	// A cancelled Create returns after its undo.
 	Create(ctx context.Context, spec Spec) (Instance, error)
 	// Get returns the instance of an ID or a name; NotFound if there is none.
 	Get(ctx context.Context, idOrName string) (Instance, error)

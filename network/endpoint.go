@@ -19,8 +19,9 @@ type Endpoint interface {
 	// Info reads the endpoint. One that is gone is NotFound.
 	Info(ctx context.Context) (EndpointInfo, error)
 	// Release gives up the endpoint's addresses and names. One that an instance has,
-	// running or not, is FailedPrecondition, as far as the network knows of the instance: another provider's
-	// may be beyond it, as EndpointInfo.PluggedIn says. One that is gone is NotFound.
+	// running or not, is FailedPrecondition, as far as the network knows of the
+	// instance: another provider's may be beyond it, as EndpointInfo.PluggedIn says.
+	// One that is gone is NotFound.
 	Release(ctx context.Context) error
 }
 

@@ -27,8 +27,7 @@ type Transferer interface {
 	// Import replaces the volume's content by what r holds. The stream is
 	// hostile: an archive cannot write outside the volume. A volume in use by a
 	// running instance is FailedPrecondition; an instance that does not run may have
-	// it. A failed Import leaves the volume
-	// empty or as it was, never half filled.
+	// it. A failed Import leaves the volume empty or as it was, never half filled.
 	Import(ctx context.Context, r io.Reader, opts TransferOptions) error
 }
 
