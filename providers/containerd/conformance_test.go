@@ -27,11 +27,24 @@ func TestConformance(t *testing.T) {
 	providertest.Run(t, harness(t))
 }
 
+// TestConformanceSupervised is the suite of values that supervise, for what that makes
+// a difference to. What loses its connection at a certain call is left to those that
+// make none by themselves.
+func TestConformanceSupervised(t *testing.T) {
+	h := harnessOf(t, Options{Supervise: true})
+	h.Groups = []string{"supervision", "stop", "watch", "wait for", "update", "fields", "describe"}
+	providertest.Run(t, h)
+}
+
 // harness connects the suite with the containerd of all tests.
-func harness(t *testing.T) providertest.Harness {
-	address := startShared(t)
+func harness(t *testing.T) providertest.Harness { return harnessOf(t, Options{}) }
+
+func harnessOf(t *testing.T, opts Options) providertest.Harness {
+	opts.Address, opts.StateDir = startShared(t), filepath.Join(common.dir, "state")
 	options := func(namespace, owner string) Options {
-		return Options{Address: address, Namespace: namespace, Owner: owner, StateDir: filepath.Join(common.dir, "state")}
+		own := opts
+		own.Namespace, own.Owner = namespace, owner
+		return own
 	}
 	registry := testregistry.Test(t)
 	// What lasts longer than a case is made before the first.

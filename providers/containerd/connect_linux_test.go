@@ -33,6 +33,7 @@ func TestParseURL(t *testing.T) {
 		"containerd:":              {},
 		"containerd:///run/x.sock": {Address: "/run/x.sock"},
 		"containerd:?namespace=a&owner=b&state=/s&snapshotter=native&runtime=r": {Namespace: "a", Owner: "b", StateDir: "/s", Snapshotter: "native", Runtime: "r"},
+		"containerd:?supervise=true":                        {Supervise: true},
 		"containerd:?managed=/dir":                          {Managed: &Managed{Dir: "/dir"}},
 		"containerd:?managed=/dir&leave=true&binary=/bin/c": {Managed: &Managed{Dir: "/dir", Leave: true, Binary: "/bin/c"}},
 	} {
@@ -52,6 +53,7 @@ func TestParseURL(t *testing.T) {
 		"containerd:?leave=true":            "url.query[leave]",
 		"containerd:?binary=/x":             "url.query[binary]",
 		"containerd:?managed=/d&leave=yes!": "url.query[leave]",
+		"containerd:?supervise=maybe":       "url.query[supervise]",
 		"containerd+other:":                 "url.scheme",
 		"containerd:?namespace=A":           "namespace",
 		"containerd:?owner=a%20b":           "owner",

@@ -59,7 +59,7 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 		},
 		Problems:    problems,
 		DefaultKind: compute.Container,
-		Kinds:       map[compute.Kind]univirt.KindDescription{compute.Container: containersOn(p.host)},
+		Kinds:       map[compute.Kind]univirt.KindDescription{compute.Container: p.kind},
 		Images:      ImageFeatures(),
 		Changes: map[resource.Kind]univirt.ChangeNotice{
 			resource.KindInstance: univirt.ByEvent,

@@ -8,9 +8,9 @@
 //	containerd:///run/other/containerd.sock            another socket
 //	containerd:?managed=/var/lib/app/containerd        a private one in a folder
 //
-// Further parameters, see [Options]: namespace, owner, state, snapshotter and
-// runtime; with managed also binary, and leave=true to leave the daemon running
-// at Close.
+// Further parameters, see [Options]: namespace, owner, state, snapshotter,
+// runtime and supervise; with managed also binary, and leave=true to leave the
+// daemon running at Close.
 //
 // # Where things are
 //
@@ -77,6 +77,22 @@
 // A lease or an ingest made for the purpose would cost two calls for each
 // instance; a container ID made of the name would make every use of an old
 // handle a race against a new instance of the same name.
+//
+// # Supervision
+//
+// With Options.Supervise a value acts on restart policies, health checks and readiness
+// probes of its namespace, for as long as it is open. Of several on one host one does;
+// another takes over within a second when that is closed, or its process is killed, and
+// goes on with the rows of restarts and the health that it left: all of it lies with the
+// containers. Without a supervisor the fields are hints, which are kept for one that
+// comes later.
+//
+// When a supervisor begins, it starts what was to run and does not: what ended meanwhile,
+// and, after the host has come up, all instances with the policy "always" or
+// "on-failure" whose run was lost; but never one that a Stop was about to end, and none
+// that has never run. A Stop is written down in front of its first step. One whose process
+// is killed after that leaves a container that runs on, and is not started again when it
+// ends by itself. An end that containerd's other clients bring about is a failure.
 //
 // # A daemon that dies
 //

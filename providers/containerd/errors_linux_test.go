@@ -109,9 +109,9 @@ func TestTaskOfARun(t *testing.T) {
 	require.NoError(t, err)
 	folder := filepath.Join(common.dir, "d", "state", "io.containerd.runtime.v2.task", p.space, k.container.ID)
 	require.NoError(t, os.MkdirAll(folder, 0o700))
-	require.ErrorIs(t, p.run(ctx, k), errdefs.ErrAlreadyExists)
+	require.ErrorIs(t, p.run(ctx, k, 0), errdefs.ErrAlreadyExists)
 	require.NoError(t, os.RemoveAll(folder))
-	require.NoError(t, p.run(ctx, k))
+	require.NoError(t, p.run(ctx, k, 0))
 }
 
 // TestResumeOfWhatIsKilled provokes what containerd says of a paused task that was

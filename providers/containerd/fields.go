@@ -15,7 +15,18 @@ const (
 	onlyThem   = "containerd runs containers only"
 	noSwap     = "the kernel of the host does not count swap, and so cannot bound it"
 	noScale    = "there is one host"
-	noInput    = "a shim that gives the output to the log's writer gives a process without a terminal no input"
+
+	unsupervised = "no supervisor runs: see Options.Supervise"
+	noInput      = "a shim that gives the output to the log's writer gives a process without a terminal no input"
+)
+
+// What a supervisor acts on.
+var (
+	policy = []string{"restart.mode", "restart.maxRetries", "restart.backoff"}
+	probes = []string{
+		"health.exec", "health.interval", "health.timeout", "health.startPeriod", "health.failures",
+		"readiness.exec", "readiness.interval", "readiness.timeout", "readiness.startPeriod", "readiness.failures",
+	}
 )
 
 // Fields says what the provider does with each field of a compute.Spec. On a host
@@ -49,7 +60,9 @@ func Fields() resource.FieldTable {
 		Refused("a path below a source could be led out of it by links", "mounts[].subPath").
 		Refused(noFiles, "files[].*").
 		Refused(noNetworks, "networks[].*", "dns.*", "ports[].*").
-		Refused("no supervisor runs", "restart.*", "health.*").
+		Hint(unsupervised, policy...).
+		Hint(unsupervised, "health.exec", "health.interval", "health.timeout", "health.startPeriod", "health.failures").
+		Refused(noNetworks, "health.tcp", "health.http.*").
 		Refused(noScale, "placement.*").
 		Refused("root filesystems are not remapped yet", "security.userNamespace").
 		Refused("host devices are not handed through yet", "devices[].*").
@@ -65,7 +78,7 @@ func Changeable() resource.FieldTable {
 		"stopGrace", "labels", "annotations", "apply", "ifRevision",
 	).Refused("limits of block devices and networks need to know the device", "resources.diskRead", "resources.diskWrite",
 		"resources.netReceive", "resources.netTransmit",
-	).Refused("no supervisor runs", "restart.*")
+	).Hint(unsupervised, policy...)
 }
 
 // Features says what the provider offers for instances.
@@ -120,9 +133,14 @@ func Containers() univirt.KindDescription {
 	}
 }
 
-// containersOn is Containers on a host, which may not be able to do everything.
-func containersOn(h host) univirt.KindDescription {
+// containersOn is Containers on a host, which may not be able to do everything, with a
+// supervisor or without.
+func containersOn(h host, supervised bool) univirt.KindDescription {
 	out := Containers()
+	if supervised {
+		out.Fields.Honored(policy...).Honored(probes...)
+		out.Changeable.Honored(policy...)
+	}
 	if !h.swap {
 		out.Fields.Refused(noSwap, "resources.swap")
 		out.Changeable.Refused(noSwap, "resources.swap")

@@ -38,7 +38,9 @@ func (i *instance) Info(ctx context.Context) (compute.Info, error) {
 			}
 		}
 	}
-	return i.p.info(k, outOfMemory), nil
+	info := i.p.info(k, outOfMemory)
+	i.p.judge(k, &info, i.p.supervised())
+	return info, nil
 }
 
 // Get implements compute.Instances. It makes one call.

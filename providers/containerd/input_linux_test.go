@@ -35,7 +35,7 @@ func TestInputBesideALogWriter(t *testing.T) {
 			_, err = in.WriteString("said\n")
 			require.NoError(t, err)
 
-			run := newRun(time.Now())
+			run := newRun(time.Now(), 0)
 			to, err := p.output(inst.ID(), run, terminal)
 			require.NoError(t, err)
 			rootfs, err := p.client.SnapshotService(p.snapshotter).Mounts(ctx, snapshotKey(spec.Name))

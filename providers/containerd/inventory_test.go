@@ -31,6 +31,7 @@ func crash(p *Provider) error {
 	p.mu.Unlock()
 	p.end()
 	p.calls.Wait()
+	p.supervising.Wait()
 	p.events.close()
 	p.reaper.stop()
 	p.detached.Wait()

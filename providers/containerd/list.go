@@ -54,7 +54,7 @@ func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.I
 		}
 	}
 	outOfMemory := s.p.outOfMemory(ctx, dead)
-	infos := make([]compute.Info, 0, len(all))
+	infos, supervised := make([]compute.Info, 0, len(all)), s.p.supervised()
 	for _, k := range all {
 		yes, known := outOfMemory[k.container.ID]
 		if dead[k.container.ID] != "" && !known {
@@ -68,6 +68,7 @@ func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.I
 			}
 		}
 		info := s.p.info(k, yes)
+		s.p.judge(k, &info, supervised)
 		if k.fault != nil {
 			info.Managed, info.State, info.Reason = true, compute.Unknown, k.fault.Error()
 			info.Ref.Name = k.container.Labels[labelName]

@@ -14,6 +14,8 @@ const (
 	labelGeneration = "univirt.io/generation"
 	labelDeadline   = "univirt.io/deadline"
 	labelExit       = "univirt.io/exit"
+	labelStop       = "univirt.io/stop"
+	labelFound      = "univirt.io/found"
 	labelState      = "univirt.io/state"
 
 	// labelDefaultSnapshotter is containerd's own.

@@ -63,6 +63,10 @@ type Options struct {
 	// number of files it is split into; 0 means 16 MiB each and 4.
 	LogSize  int64
 	LogFiles int
+	// Supervise has this value act on the restart policies, health checks and readiness
+	// probes of the namespace's instances while it is open. Of several on one host one
+	// does, and another takes over when that is closed or its process dies.
+	Supervise bool
 	// Logger gets what the provider has to say that no error can carry; nil
 	// discards it.
 	Logger *slog.Logger
@@ -198,7 +202,7 @@ func init() {
 
 // parseURL reads the options that a URL can hold.
 func parseURL(u *url.URL) (Options, error) {
-	values, err := univirt.Parameters(u, "managed", "leave", "binary", "namespace", "owner", "state", "snapshotter", "runtime")
+	values, err := univirt.Parameters(u, "managed", "leave", "binary", "namespace", "owner", "state", "snapshotter", "runtime", "supervise")
 	faults := resource.FaultsOf(err)
 	if u.Scheme != Scheme {
 		faults.Add("url.scheme", "must be %q", Scheme)
@@ -223,6 +227,11 @@ func parseURL(u *url.URL) (Options, error) {
 	for _, name := range []string{"binary", "leave"} {
 		if _, ok := values[name]; ok && opts.Managed == nil {
 			faults.Add("url.query["+name+"]", "needs managed")
+		}
+	}
+	if text, ok := values["supervise"]; ok {
+		if opts.Supervise, err = strconv.ParseBool(text); err != nil {
+			faults.Add("url.query[supervise]", "must be true or false")
 		}
 	}
 	if text, ok := values["leave"]; ok && opts.Managed != nil {

@@ -55,6 +55,8 @@ type Provider struct {
 	mu     sync.Mutex // guards closed, and calls against Wait
 	closed bool
 	calls  sync.WaitGroup
+	// supervising is the supervisor, or what waits to be it.
+	supervising sync.WaitGroup
 	// detached are calls that go on when their caller does not wait any more.
 	detached sync.WaitGroup
 	closing  sync.Once
@@ -98,7 +100,7 @@ func openProvider(ctx context.Context, opts Options) (_ *Provider, err error) {
 		owner: resource.Owner{Name: opts.Owner, Generation: resource.NewID()},
 		host:  readHost(),
 	}
-	p.kind = containersOn(p.host)
+	p.kind = containersOn(p.host, opts.Supervise)
 	var unloaded error
 	if p.host.apparmor, unloaded = loadAppArmor(); unloaded != nil {
 		opts.Logger.Warn("instances run without an AppArmor profile", "error", unloaded)
@@ -133,7 +135,7 @@ func openProvider(ctx context.Context, opts Options) (_ *Provider, err error) {
 		return nil, atField("stateDir", err)
 	}
 	p.reaper.start(p)
-	return p, nil
+	return p, atField("stateDir", p.superviseNamespace())
 }
 
 // settle finds out what all users of the namespace have in common, and writes it
@@ -310,6 +312,7 @@ func (p *Provider) shut() error {
 	p.mu.Unlock()
 	p.end()
 	p.calls.Wait()
+	p.supervising.Wait()
 	p.events.close()
 	p.reaper.stop()
 	p.detached.Wait()

@@ -49,7 +49,9 @@ const killed = 128 + 9
 
 // reap deletes the task of a run that has ended. The task is that of k.
 func (p *Provider) reap(ctx context.Context, k *known) error {
-	if err := p.writeExit(ctx, k.container, p.exitOf(ctx, k.task)); err != nil {
+	e := p.exitOf(ctx, k.task)
+	e.Again = k.again(e.exit())
+	if err := p.writeExit(ctx, k.container, e); err != nil {
 		return err
 	}
 	return p.deleteTask(ctx, k.container.ID)

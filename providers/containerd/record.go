@@ -102,6 +102,9 @@ type exitRecord struct {
 	OOM      bool      `json:"oom,omitempty"`
 	Started  time.Time `json:"started,omitzero"`
 	Finished time.Time `json:"finished,omitzero"`
+	// Again says that the policy of that time wanted another run, and nobody had
+	// asked for this end.
+	Again bool `json:"again,omitempty"`
 }
 
 func (e exitRecord) exit() compute.Exit {

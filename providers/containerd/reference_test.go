@@ -69,7 +69,7 @@ func (r *reference) create(ctx context.Context, args ...string) (client.Containe
 
 // start begins a run whose output is kept.
 func (r *reference) start(ctx context.Context, c client.Container) (client.Task, <-chan client.ExitStatus, error) {
-	output, err := r.p.output(c.ID(), newRun(time.Now()), false)
+	output, err := r.p.output(c.ID(), newRun(time.Now(), 0), false)
 	if err != nil {
 		return nil, nil, err
 	}

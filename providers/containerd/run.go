@@ -19,13 +19,18 @@ import (
 // the task's output goes to, which containerd tells with the task: so any process
 // knows the run under way, and no call is needed to write it down. The token
 // begins with the time, so that it also tells when the run began, and which of
-// two is the later one.
+// two is the later one. That of a run that a supervisor began ends with the number of
+// the restart in its row.
 
 // newRun returns a token that has not been used.
-func newRun(now time.Time) string {
+func newRun(now time.Time, restarts int) string {
 	var unique [4]byte
 	_, _ = rand.Read(unique[:])
-	return fmt.Sprintf("%016x-%s", now.UnixNano(), hex.EncodeToString(unique[:]))
+	run := fmt.Sprintf("%016x-%s", now.UnixNano(), hex.EncodeToString(unique[:]))
+	if restarts > 0 {
+		run += "-" + strconv.Itoa(restarts)
+	}
+	return run
 }
 
 // runStarted is when a run began; zero for a token of another form.

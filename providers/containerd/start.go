@@ -35,20 +35,26 @@ func (i *instance) start(ctx context.Context, opts compute.StartOptions) error {
 		if err != nil {
 			return err
 		}
-		for begun := time.Now(); ; {
-			err = i.p.run(ctx, k)
-			if !errors.Is(err, errdefs.ErrAlreadyExists) {
-				return err
-			}
-			if time.Since(begun) > compute.CleanupTimeout {
-				return resource.Errorf(errdefs.ErrUnavailable, "containerd does not get rid of the task of the run before: %w", withoutKind{err})
-			}
-			done, err := i.makeWay(ctx, k)
-			if done || err != nil {
-				return err
-			}
-		}
+		return i.begin(ctx, k, 0)
 	})
+}
+
+// begin begins a run, the how manieth restart of its row is given. The instance is
+// locked.
+func (i *instance) begin(ctx context.Context, k *known, restarts int) error {
+	for begun := time.Now(); ; {
+		err := i.p.run(ctx, k, restarts)
+		if !errors.Is(err, errdefs.ErrAlreadyExists) {
+			return err
+		}
+		if time.Since(begun) > compute.CleanupTimeout {
+			return resource.Errorf(errdefs.ErrUnavailable, "containerd does not get rid of the task of the run before: %w", withoutKind{err})
+		}
+		done, err := i.makeWay(ctx, k)
+		if done || err != nil {
+			return err
+		}
+	}
 }
 
 // makeWay clears away the task that keeps a start from making one: of a run that
@@ -78,9 +84,9 @@ func (i *instance) makeWay(ctx context.Context, k *known) (done bool, err error)
 }
 
 // run makes a task and starts it.
-func (p *Provider) run(ctx context.Context, k *known) (err error) {
+func (p *Provider) run(ctx context.Context, k *known, restarts int) (err error) {
 	id, terminal := k.container.ID, k.record.spec.Process.TTY
-	run := newRun(time.Now())
+	run := newRun(time.Now(), restarts)
 	output, err := p.output(id, run, terminal)
 	if err != nil {
 		return err

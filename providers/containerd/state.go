@@ -21,6 +21,7 @@ import (
 //	NAMESPACE/instances/ID/    lock, and logs of an instance
 //	NAMESPACE/fifos/ID/        the streams of a generation's execs
 //	NAMESPACE/names            locked while names are given back
+//	NAMESPACE/supervisor       locked by the value that supervises, or is about to
 type stateDir struct {
 	root, space string
 	// keeper is the path of the helper program.
@@ -46,6 +47,8 @@ func (s stateDir) generations() generations.Folder {
 func (s stateDir) instances() string { return filepath.Join(s.root, s.space, "instances") }
 func (s stateDir) fifos() string     { return filepath.Join(s.root, s.space, "fifos") }
 func (s stateDir) names() string     { return filepath.Join(s.root, s.space, "names") }
+
+func (s stateDir) supervisor() string { return filepath.Join(s.root, s.space, "supervisor") }
 
 // instance is the folder of an instance. An ID has the shape of one, so that it
 // is a single part of a path.

@@ -57,6 +57,9 @@ func (i *instance) stop(ctx context.Context, opts compute.StopOptions) error {
 		err = k.checkRevision(opts.IfRevision)
 	}
 	if err == nil {
+		k, err = i.forgo(ctx, k)
+	}
+	if err == nil && k.task == nil {
 		k.task, err = i.p.loadTask(ctx, i.id)
 	}
 	if err != nil {

@@ -78,7 +78,7 @@ func makeHalf(ctx context.Context, p *Provider, point string) (lock *filelock.Lo
 	if lock, _, err = p.state.lockInstance(ctx, inst.ID()); err != nil {
 		return nil, err
 	}
-	run := newRun(time.Now())
+	run := newRun(time.Now(), 0)
 	output, err := p.output(inst.ID(), run, false)
 	if err != nil {
 		return nil, err

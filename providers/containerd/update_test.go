@@ -97,7 +97,7 @@ func TestHostThatDoesNotCountSwap(t *testing.T) {
 	t.Parallel()
 	p := openGuest(t, Options{})
 	p.host.swap = false
-	p.kind = containersOn(p.host)
+	p.kind = containersOn(p.host, false)
 	description, err := p.Describe(t.Context())
 	require.NoError(t, err)
 	kind := description.Kinds[compute.Container]

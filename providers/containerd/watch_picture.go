@@ -73,8 +73,10 @@ type trackedInstance struct {
 	starting bool
 	// revision is the record's, or unknownRevision.
 	revision int
-	// exit is the label that holds the last exit.
-	exit string
+	// exit is the label that holds the last exit, stop the one that says which run a
+	// Stop has ended, and found what probes have found out.
+	exit, stop string
+	found      foundRecord
 	// oom says that the run was told to be out of memory.
 	oom bool
 	// seen is when it was read. An event of a task that is older than that comes
@@ -100,7 +102,9 @@ func shownState(t *task.Process) compute.State {
 // track makes what the picture has of an instance that was read at a time.
 func (p *Provider) track(c containers.Container, t *task.Process, at time.Time) *trackedInstance {
 	s := &subject{ref: p.ref(resource.KindInstance, "", c.ID), labels: userLabels(c.Labels), state: shownState(t)}
-	tracked := &trackedInstance{subject: s, exit: c.Labels[labelExit], revision: unknownRevision, seen: at}
+	tracked := &trackedInstance{
+		subject: s, exit: c.Labels[labelExit], stop: c.Labels[labelStop], found: readFound(c.Labels), revision: unknownRevision, seen: at,
+	}
 	if tracked.starting = stateOf(t) == compute.Starting; !tracked.starting {
 		tracked.pid = t.GetPid()
 	}
@@ -241,16 +245,36 @@ func (p *picture) noted(id string, all map[string]string, at time.Time) {
 	}
 }
 
+// judged tells what a supervisor has found out. Of a run that is over nobody wants to
+// know it.
+func (p *picture) judged(i *trackedInstance, now foundRecord, at time.Time) {
+	was := i.found
+	i.found = now
+	if was.Run != now.Run {
+		was = foundRecord{}
+	}
+	if !i.state.Active() {
+		return
+	}
+	if now.Health != was.Health {
+		p.set(i, i.subject, resource.ReasonHealth, at)
+	}
+	if now.Ready && !was.Ready {
+		p.set(i, i.subject, resource.ReasonReady, at)
+	}
+}
+
 // updated tells a change of the container. That of the exit's label alone is the
-// end of a run, which is told by itself.
+// end of a run, which is told by itself; those of our other labels are none.
 func (p *picture) updated(id string, all map[string]string, at time.Time) {
 	i := p.instances[id]
 	if i == nil {
 		return
 	}
-	labels, exit := userLabels(all), all[labelExit]
-	same, noted := maps.Equal(labels, i.labels), i.exit != exit
-	i.exit = exit
+	labels, exit, stop, found := userLabels(all), all[labelExit], all[labelStop], readFound(all)
+	same, noted := maps.Equal(labels, i.labels), i.exit != exit || i.stop != stop || i.found != found
+	i.exit, i.stop = exit, stop
+	p.judged(i, found, at)
 	if same && (noted || !at.After(p.read)) {
 		// What changed while everything was read may have been read already; where
 		// it was not, the next read shows it by the revision.
@@ -274,7 +298,7 @@ func (p *picture) reconcile(read *trackedInstance, at time.Time) {
 		next.state = i.state
 		p.set(i, &next, resource.ReasonUpdate, at)
 	}
-	i.revision, i.exit, i.starting, i.seen = read.revision, read.exit, read.starting, read.seen
+	i.revision, i.exit, i.stop, i.starting, i.seen = read.revision, read.exit, read.stop, read.starting, read.seen
 	if i.state != read.state && (i.state == compute.Unknown || read.state == compute.Unknown) {
 		p.setState(i, read.state, "", at)
 		return
@@ -296,6 +320,7 @@ func (p *picture) reconcile(read *trackedInstance, at time.Time) {
 	case i.state == compute.Paused && read.state == compute.Running:
 		p.setState(i, compute.Running, resource.ReasonResume, at)
 	}
+	p.judged(i, read.found, at)
 }
 
 // reconcileAll brings the instances of the picture to what was read.

@@ -108,6 +108,17 @@ func TestPicture(t *testing.T) {
 		"an update of a run whose start is slow, too": {none, []step{
 			{12, updated(labelExit, "{}")}, {13, started(8)}, {14, exited(8)},
 		}, []string{start, exit}},
+		"the label of a Stop is no update": {running, []step{{12, updated(labelStop, "1")}, {13, exited(7)}}, []string{exit}},
+		"what probes find": {running, []step{
+			{12, updated(labelFound, `{"run":"1","health":"unhealthy"}`)}, {13, updated(labelFound, `{"run":"1","health":"healthy","ready":true}`)},
+			{14, updated(labelFound, `{"run":"1","health":"healthy","ready":true}`, "tier", "web")}, {15, updated(labelFound, "{", "tier", "web")},
+		}, []string{"changed running health", "changed running health", "changed running ready", "changed running update"}},
+		"what probes found of another run": {running, []step{
+			{12, updated(labelFound, `{"run":"1","health":"healthy","ready":true}`)}, {13, updated(labelFound, `{"run":"2","health":"healthy","ready":true}`)},
+		}, []string{"changed running health", "changed running ready", "changed running health", "changed running ready"}},
+		"what probes found of a run that is over": {running, []step{
+			{12, exited(7)}, {13, updated(labelFound, `{"run":"1","health":"healthy"}`)},
+		}, []string{exit}},
 		"an update that may have been read": {none, []step{{10, updated()}}, nil},
 		"unknown instances": {none, []step{
 			{12, &eventsapi.TaskStart{ContainerID: "other", Pid: 1}}, {12, &eventsapi.ContainerDelete{ID: "other"}},

@@ -3,7 +3,9 @@ package providertest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	univirt "github.com/univirt/univirt"
@@ -12,8 +14,7 @@ import (
 )
 
 // Harness connects the suite with a provider. Open is required, and Image or
-// Adapt; each
-// hook that is nil leaves out the cases that need it, and the run says so.
+// Adapt; each hook that is nil leaves out the cases that need it, and the run says so.
 //
 // Its functions may be called concurrently.
 type Harness struct {
@@ -55,6 +56,9 @@ type Harness struct {
 	Shared bool
 	// Kind is the kind of instance to test; empty means the provider's default.
 	Kind compute.Kind
+	// Groups are the groups whose cases run; nil means all. Of what is declared and was
+	// not tried nothing is said then.
+	Groups []string
 
 	// Inventory lists everything of a namespace that the backend holds, one word
 	// a thing: containers, snapshots, leases, processes, files, addresses. It
@@ -133,6 +137,11 @@ func (h Harness) completed() (Harness, error) {
 		return h, errors.New("providertest: Harness.Open is required")
 	case h.Image == "" && h.Adapt == nil:
 		return h, errors.New("providertest: Harness.Image is required, or Adapt")
+	}
+	for _, name := range h.Groups {
+		if !slices.ContainsFunc(groups(), func(g caseGroup) bool { return g.name == name }) {
+			return h, fmt.Errorf("providertest: Harness.Groups: there is no group %q", name)
+		}
 	}
 	if h.Patience == 0 {
 		h.Patience = 30 * time.Second

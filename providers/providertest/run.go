@@ -21,6 +21,9 @@ func Run(t *testing.T, h Harness) {
 	// The inner test ends when all parallel cases have.
 	t.Run("cases", func(t *testing.T) {
 		for _, g := range all {
+			if len(h.Groups) > 0 && !slices.Contains(h.Groups, g.name) {
+				continue
+			}
 			t.Run(g.name, func(t *testing.T) {
 				t.Parallel()
 				for _, c := range g.cases {
@@ -49,7 +52,7 @@ func Run(t *testing.T, h Harness) {
 	for _, line := range count.report(all) {
 		t.Log(line)
 	}
-	if filtered() {
+	if filtered() || len(h.Groups) > 0 {
 		t.Log("only some cases were asked for: what was left out is not counted")
 		return
 	}
