@@ -85,8 +85,8 @@ func TestUpdate(t *testing.T) {
 	update(compute.Change{Resources: &compute.Resources{PIDs: 70}})
 	require.NoError(t, inst.Start(ctx, compute.StartOptions{}))
 	assert.Equal(t, guest.Limits{PIDs: 70}, limits(t, inst))
-	err = inst.Update(ctx, compute.Change{Restart: &compute.RestartPolicy{Mode: compute.RestartAlways}})
-	require.ErrorContains(t, err, "restart.mode")
+	policy := compute.RestartPolicy{Mode: compute.RestartAlways}
+	assert.Equal(t, policy, update(compute.Change{Restart: &policy}).Spec.Restart, "for whoever supervises later")
 	field(t, inst.Update(ctx, compute.Change{Resources: &compute.Resources{CPUSet: "0,999"}}), errdefs.ErrInvalidArgument, "resources.cpuSet")
 	assert.Equal(t, guest.Limits{PIDs: 70}, limits(t, inst))
 }

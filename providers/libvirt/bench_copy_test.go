@@ -18,9 +18,9 @@ import (
 )
 
 // The bounds for snapshots and clones: medians of times relative to those of the binding
-// alone. A snapshot takes libvirt so short that a question more shows.
+// doing the same. What the binding alone asks less is measured beside it.
 const (
-	worstSnapshot = 1.35
+	worstSnapshot = 1.25
 	worstClone    = 1.2
 )
 
@@ -55,6 +55,10 @@ func TestSpeedSnapshot(t *testing.T) {
 			return errors.Join(err, snapshots.DeleteSnapshot(ctx, "one"))
 		}},
 		speedtest.Way{Name: "binding", Do: func(context.Context) error {
+			_, err := takeSnapshot(domain, "raw")
+			return errors.Join(err, deleteSnapshot(domain, "raw"))
+		}},
+		speedtest.Way{Name: "least", Do: func(context.Context) error {
 			s, err := domain.CreateSnapshotXML("<domainsnapshot><name>raw</name></domainsnapshot>", 0)
 			if err != nil {
 				return err
@@ -63,6 +67,61 @@ func TestSpeedSnapshot(t *testing.T) {
 			return s.Delete(0)
 		}},
 	)
+}
+
+// takeSnapshot takes a snapshot of a domain of the program's own that is at rest, and
+// returns the name of the one before.
+func takeSnapshot(d *lv.Domain, name string) (parent string, err error) {
+	if err := checkOwn(d); err != nil {
+		return "", err
+	}
+	before, err := d.SnapshotCurrent(0)
+	if err == nil {
+		defer before.Free()
+		parent, err = before.GetName()
+	}
+	if err != nil && !errors.Is(err, lv.ERR_NO_DOMAIN_SNAPSHOT) {
+		return "", err
+	}
+	s, err := d.CreateSnapshotXML("<domainsnapshot><name>"+name+"</name><description>ours</description></domainsnapshot>", 0)
+	if err != nil {
+		return "", err
+	}
+	return parent, s.Free()
+}
+
+// deleteSnapshot deletes a snapshot that takeSnapshot took.
+func deleteSnapshot(d *lv.Domain, name string) error {
+	if err := checkOwn(d); err != nil {
+		return err
+	}
+	s, err := d.SnapshotLookupByName(name, 0)
+	if err != nil {
+		return err
+	}
+	defer s.Free()
+	text, err := s.GetXMLDesc(0)
+	if err != nil {
+		return err
+	}
+	var snapshot libvirtxml.DomainSnapshot
+	if err := snapshot.Unmarshal(text); err != nil || snapshot.Description != "ours" {
+		return errors.Join(err, errors.New("the snapshot is somebody else's"))
+	}
+	return s.Delete(0)
+}
+
+// checkOwn returns an error for a domain that is not the program's own.
+func checkOwn(d *lv.Domain) error {
+	text, err := d.GetXMLDesc(lv.DOMAIN_XML_INACTIVE)
+	if err != nil {
+		return err
+	}
+	var description libvirtxml.Domain
+	if err := description.Unmarshal(text); err != nil || description.Metadata == nil {
+		return errors.Join(err, errors.New("the domain is somebody else's"))
+	}
+	return nil
 }
 
 func TestSpeedClone(t *testing.T) {
@@ -85,9 +144,18 @@ func TestSpeedClone(t *testing.T) {
 	)
 }
 
-// clone copies a domain and its first disk, and removes both again.
+// clone copies a domain and its first disk, and removes both again. Both times it looks
+// first at what it is about to copy or to remove.
 func (r *reference) clone(p *Provider, of string, like record) error {
 	c := r.conns[0]
+	original, err := c.LookupDomainByUUIDString(of)
+	if err != nil {
+		return err
+	}
+	defer original.Free()
+	if err := checkOwn(original); err != nil {
+		return err
+	}
 	pool, err := c.LookupStoragePoolByName(p.opts.Pool)
 	if err != nil {
 		return err
@@ -121,5 +189,13 @@ func (r *reference) clone(p *Provider, of string, like record) error {
 		return err
 	}
 	defer d.Free()
-	return errors.Join(d.Undefine(), made.Delete(lv.STORAGE_VOL_DELETE_NORMAL))
+	if err := checkOwn(d); err != nil {
+		return err
+	}
+	disk, err := pool.LookupStorageVolByName(rootFile(id))
+	if err != nil {
+		return err
+	}
+	defer disk.Free()
+	return errors.Join(d.Undefine(), disk.Delete(lv.STORAGE_VOL_DELETE_NORMAL))
 }
