@@ -3,7 +3,6 @@ package containerd
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"iter"
 	"strconv"
 	"strings"
@@ -11,7 +10,6 @@ import (
 	"github.com/containerd/containerd/v2/core/containers"
 
 	"github.com/univirt/univirt/compute"
-	"github.com/univirt/univirt/internal/filelock"
 	"github.com/univirt/univirt/internal/supervise"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
@@ -24,41 +22,14 @@ import (
 
 // supervised reports whether somebody on this host supervises the namespace: another
 // value does where this one waits for its turn.
-func (p *Provider) supervised() bool {
-	if p.opts.Supervise {
-		return true
-	}
-	held, err := filelock.Held(p.state.supervisor())
-	return err == nil && held
-}
+func (p *Provider) supervised() bool { return p.opts.Supervise || supervise.Runs(p.state.supervisor()) }
 
-// superviseNamespace begins to supervise, where that is this value's task, at once or
-// when whoever does it now is gone.
+// superviseNamespace begins to supervise, where that is this value's task.
 func (p *Provider) superviseNamespace() error {
 	if !p.opts.Supervise {
 		return nil
 	}
-	path := p.state.supervisor()
-	once, cancel := context.WithCancel(context.Background())
-	cancel() // so that it does not wait
-	lock, err := filelock.Acquire(once, path, filelock.Exclusive)
-	if err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	waits := err != nil
-	p.supervising.Go(func() {
-		if waits {
-			if lock, err = filelock.Await(p.alive, path); err != nil {
-				if p.alive.Err() == nil {
-					p.opts.Logger.Error("this value will not supervise", "error", err)
-				}
-				return
-			}
-		}
-		defer lock.Remove()
-		supervise.Run(p.alive, target{p}, p.opts.Logger)
-	})
-	return nil
+	return supervise.Begin(p.alive, p.state.supervisor(), target{p}, p.opts.Logger, &p.supervising)
 }
 
 // target is what a supervisor acts on.
@@ -251,25 +222,8 @@ func (i *instance) forgo(ctx context.Context, k *known) (*known, error) {
 
 // judge completes what is told of an instance by what probes have found out.
 func (p *Provider) judge(k *known, info *compute.Info, supervised bool) {
-	if info.Supervised = supervised; !supervised || k.record == nil {
-		return
-	}
-	s := p.status(k)
-	if s.Run == "" || s.Exit != nil || !s.State.Active() {
-		return
-	}
-	if s.Health != nil {
-		info.Health = compute.HealthStarting
-		if s.Found.Health != "" {
-			info.Health = s.Found.Health
-		}
-	}
-	well := s.Found.Health == compute.HealthHealthy
-	if s.Readiness != nil {
-		well = s.Found.Ready
-	}
-	if well && s.State == compute.Running {
-		info.Level = max(info.Level, compute.LevelHealthy)
+	if info.Supervised = supervised; supervised && k.record != nil {
+		p.status(k).Judge(info)
 	}
 }
 

@@ -5,7 +5,6 @@ package libvirt
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"iter"
 	"os"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/univirt/univirt/compute"
-	"github.com/univirt/univirt/internal/filelock"
 	"github.com/univirt/univirt/internal/supervise"
 	"github.com/univirt/univirt/internal/watching"
 	"github.com/univirt/univirt/network"
@@ -36,41 +34,14 @@ func (p *Provider) supervisorPath() string {
 
 // supervised reports whether somebody on this host supervises the namespace: another
 // value does where this one waits for its turn.
-func (p *Provider) supervised() bool {
-	if p.opts.Supervise {
-		return true
-	}
-	held, err := filelock.Held(p.supervisorPath())
-	return err == nil && held
-}
+func (p *Provider) supervised() bool { return p.opts.Supervise || supervise.Runs(p.supervisorPath()) }
 
-// superviseNamespace begins to supervise, where that is this value's task, at once or
-// when whoever does it now is gone.
+// superviseNamespace begins to supervise, where that is this value's task.
 func (p *Provider) superviseNamespace() error {
 	if !p.opts.Supervise {
 		return nil
 	}
-	path := p.supervisorPath()
-	once, cancel := context.WithCancel(context.Background())
-	cancel() // so that it does not wait
-	lock, err := filelock.Acquire(once, path, filelock.Exclusive)
-	if err != nil && !errors.Is(err, context.Canceled) && !errors.Is(err, errors.ErrUnsupported) {
-		return atField("stateDir", err)
-	}
-	waits := errors.Is(err, context.Canceled)
-	p.supervising.Go(func() {
-		if waits {
-			if lock, err = filelock.Await(p.alive, path); err != nil {
-				if p.alive.Err() == nil {
-					p.opts.Logger.Error("this value will not supervise", "error", err)
-				}
-				return
-			}
-		}
-		defer lock.Remove()
-		supervise.Run(p.alive, target{p}, p.opts.Logger)
-	})
-	return nil
+	return atField("stateDir", supervise.Begin(p.alive, p.supervisorPath(), target{p}, p.opts.Logger, &p.supervising))
 }
 
 // target is what a supervisor acts on.
@@ -239,24 +210,7 @@ func (i *instance) noteReset(ctx context.Context) error {
 
 // judge completes what is told of an instance by what probes have found out.
 func (d *domain) judge(info *compute.Info, supervised bool) {
-	if info.Supervised = supervised; !supervised || d.facts.record == nil {
-		return
-	}
-	s := d.status()
-	if s.Run == "" || s.Exit != nil || d.state == compute.Unknown {
-		return
-	}
-	if s.Health != nil {
-		info.Health = compute.HealthStarting
-		if s.Found.Health != "" {
-			info.Health = s.Found.Health
-		}
-	}
-	well := s.Found.Health == compute.HealthHealthy
-	if s.Readiness != nil {
-		well = s.Found.Ready
-	}
-	if well && d.state == compute.Running {
-		info.Level = max(info.Level, compute.LevelHealthy)
+	if info.Supervised = supervised; supervised && d.facts.record != nil {
+		d.status().Judge(info)
 	}
 }
