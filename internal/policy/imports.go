@@ -38,7 +38,7 @@ var (
 		{[]string{"internal/demo/..."}, append([]string{"providers/...", "internal/..."}, core...), nil},
 		// What providers have in common speaks the API's language.
 		{[]string{"internal/watching", "internal/callbacks"}, []string{"resource", "compute"}, nil},
-		{[]string{"internal/supervise"}, []string{"resource", "network", "compute"}, nil},
+		{[]string{"internal/supervise"}, []string{"resource", "network", "compute", "internal/filelock"}, nil},
 		{[]string{"internal/sweeping"}, core, nil},
 		{[]string{"internal/..."}, []string{"internal/..."}, nil},
 		{[]string{"examples/..."}, append([]string{"providers/...", "SELF/..."}, core...), coreForeign},
