@@ -80,6 +80,13 @@ func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec
 			return k, whyRefused(d, k, err)
 		}
 		defer s.Free()
+		if err := givenUp(ctx); err != nil {
+			// Whoever asked for it was told, or will be, that there is none.
+			if undo := s.Delete(0); undo != nil {
+				return k, errors.Join(err, undo)
+			}
+			return k, err
+		}
 		if k.Memory {
 			err = settleKept(d, s)
 		}

@@ -106,9 +106,12 @@ func (e *env) noSnapshots(inst compute.Instance) {
 	if !e.offers(compute.FeatureSnapshot) {
 		return
 	}
-	all, err := resource.Collect(e.snapshots(inst).Snapshots(e.ctx))
-	require.NoError(e, err)
-	require.Empty(e, all)
+	// The provider may be about to take one back.
+	e.eventually("there are no snapshots", func() bool {
+		all, err := resource.Collect(e.snapshots(inst).Snapshots(e.ctx))
+		require.NoError(e, err)
+		return len(all) == 0
+	})
 }
 
 // cutProviderOperation asks something of a provider with contexts that end in the
