@@ -1,6 +1,10 @@
 package resource
 
-import "time"
+import (
+	"fmt"
+	"slices"
+	"time"
+)
 
 // EventType says what an event tells.
 type EventType string
@@ -99,6 +103,16 @@ func (o WatchOptions) Validate() Faults {
 	var faults Faults
 	if o.Buffer < 0 {
 		faults.Add("buffer", "must not be negative")
+	}
+	for i, kind := range o.Kinds {
+		if !slices.Contains(Kinds(), kind) {
+			faults.Add(fmt.Sprintf("kinds[%d]", i), "is not a kind: %s", Quote(string(kind)))
+		}
+	}
+	for i, name := range o.Names {
+		if name == "" {
+			faults.Add(fmt.Sprintf("names[%d]", i), "is empty")
+		}
 	}
 	faults.Under("selector", o.Selector.Validate())
 	return faults

@@ -35,7 +35,7 @@ const (
 // Validate reports every fault of the labels, in the order of their keys.
 func (l Labels) Validate() Faults {
 	var faults Faults
-	for _, key := range slices.Sorted(maps.Keys(l)) {
+	for _, key := range sortedKeys(l) {
 		field := MapField("", key)
 		faults.AddReason(field, checkOwnKey(key))
 		faults.AddReason(field, CheckLabelValue(l[key]))
@@ -47,7 +47,7 @@ func (l Labels) Validate() Faults {
 func (a Annotations) Validate() Faults {
 	var faults Faults
 	total := 0
-	for _, key := range slices.Sorted(maps.Keys(a)) {
+	for _, key := range sortedKeys(a) {
 		total += len(key) + len(a[key])
 		faults.AddReason(MapField("", key), checkOwnKey(key))
 		faults.AddReason(MapField("", key), checkFreeText(a[key]))
@@ -61,7 +61,7 @@ func (a Annotations) Validate() Faults {
 // Validate reports every fault of the patch, in the order of its keys.
 func (p LabelPatch) Validate() Faults {
 	var faults Faults
-	for _, key := range slices.Sorted(maps.Keys(p)) {
+	for _, key := range sortedKeys(p) {
 		field := MapField("", key)
 		faults.AddReason(field, checkOwnKey(key))
 		if value := p[key]; value != nil {
@@ -75,7 +75,7 @@ func (p LabelPatch) Validate() Faults {
 // free text.
 func (p LabelPatch) ValidateKeys() Faults {
 	var faults Faults
-	for _, key := range slices.Sorted(maps.Keys(p)) {
+	for _, key := range sortedKeys(p) {
 		field := MapField("", key)
 		faults.AddReason(field, checkOwnKey(key))
 		if value := p[key]; value != nil {
@@ -177,4 +177,12 @@ func checkQualified(s, what string) string {
 		}
 	}
 	return ""
+}
+
+// sortedKeys are the keys of a map in their order. Those of none cost nothing.
+func sortedKeys[M ~map[string]V, V any](m M) []string {
+	if len(m) == 0 {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(m))
 }

@@ -5,8 +5,8 @@ import "strings"
 // Kind names a kind of resource.
 type Kind string
 
-// The kinds of resource that the core packages define. A provider may use
-// further kinds in events and reports; readers ignore the ones they do not know.
+// The kinds of resource that the core packages define, and that a watch tells of. A
+// provider may use further kinds in reports; readers ignore the ones they do not know.
 const (
 	KindInstance Kind = "instance"
 	KindImage    Kind = "image"
@@ -15,6 +15,11 @@ const (
 	KindEndpoint Kind = "endpoint"
 	KindSnapshot Kind = "snapshot"
 )
+
+// Kinds returns them.
+func Kinds() []Kind {
+	return []Kind{KindInstance, KindImage, KindVolume, KindNetwork, KindEndpoint, KindSnapshot}
+}
 
 // Ref says which resource is meant, across processes and programs. It is
 // comparable, so it can be a map key, and survives JSON unchanged.
