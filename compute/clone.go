@@ -10,8 +10,9 @@ import (
 type Cloner interface {
 	Instance
 	// Clone makes an instance with a copy of the root disk, under another name,
-	// with its own identity, addresses and MACs. The copy is Stopped. A cancelled
-	// Clone returns after its undo.
+	// with its own identity, addresses and MACs. The copy is Stopped. A name that is
+	// taken is AlreadyExists, a snapshot that is not there NotFound, and neither leaves
+	// anything behind. A cancelled Clone returns after its undo.
 	Clone(ctx context.Context, opts CloneOptions) (Instance, error)
 }
 

@@ -187,3 +187,17 @@ func ExampleFeatures() {
 	// restart | Stop and Start do it
 	// migrate | the fake is one host
 }
+
+// What a guest says of itself is for people to read: anybody in it can have it say
+// something else.
+func ExampleGuest() {
+	ctx := context.Background()
+	p, inst := start(compute.Spec{Name: "db", Kind: compute.VM, Image: "debian", Hostname: "db-1"})
+	defer p.Close()
+	guest, err := compute.Guest(ctx, inst)
+	if err != nil {
+		log.Fatal(err)
+	}
+	fmt.Println(guest.Hostname, "runs", guest.OSName, guest.OSVersion, "on", guest.Kernel)
+	// Output: db-1 runs Fake 1 on 1.0-fake
+}

@@ -11,11 +11,15 @@ import (
 // every call is Unavailable then, and as long as a guest does not answer.
 type Filer interface {
 	Instance
-	// CopyIn unpacks a tar archive below the directory, which must exist. The
-	// archive is hostile: it writes nowhere else, by links neither.
+	// CopyIn unpacks a tar archive below the directory, which must exist: NotFound
+	// otherwise. The archive is hostile: it writes nowhere else, by links neither. One
+	// that is damaged is InvalidArgument. Nothing of it is written then, nor where the
+	// context ends while it is read: so does the call, even if a Read blocks.
 	CopyIn(ctx context.Context, dir string, archive io.Reader, opts CopyOptions) error
 	// CopyOut returns a tar archive of a file or directory; names in it begin
-	// with the path's last part. The context bounds the whole stream.
+	// with the path's last part. A path that is not there is NotFound, which may be
+	// said only when the archive is read. It may be closed before its end. The context
+	// bounds the whole stream.
 	CopyOut(ctx context.Context, path string, opts CopyOptions) (io.ReadCloser, error)
 	// Files returns the instance's files for reading. Symbolic links are followed
 	// within the instance's root only. The context bounds every use of the

@@ -7,8 +7,8 @@ import "context"
 type VolumeAttacher interface {
 	Instance
 	// AttachVolume adds a mount: at once where the instance runs, and for later
-	// runs. A path that is taken is AlreadyExists. A cancelled call returns after
-	// its undo.
+	// runs. A path that is taken is AlreadyExists, as it is the second time; a volume
+	// that is not there is NotFound. A cancelled call returns after its undo.
 	AttachVolume(ctx context.Context, mount Mount) error
 	// DetachVolume removes the mount at the path; NotFound where there is none,
 	// FailedPrecondition where the instance will not let go.
@@ -40,7 +40,8 @@ func DetachVolume(ctx context.Context, inst Instance, path string) error {
 type NetworkAttacher interface {
 	Instance
 	// AttachNetwork adds an attachment: at once where the instance runs, and for
-	// later runs. A cancelled call returns after its undo.
+	// later runs. A network or an endpoint that is not there is NotFound. A cancelled
+	// call returns after its undo.
 	AttachNetwork(ctx context.Context, attachment NetworkAttachment) error
 	// DetachNetwork removes the attachment with the endpoint's ID; NotFound where
 	// there is none.

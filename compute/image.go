@@ -26,9 +26,15 @@ type Images interface {
 	// only FailedPrecondition. A failed or cancelled Pull leaves no image behind.
 	Pull(ctx context.Context, ref string, opts PullOptions) (Image, error)
 	// Import reads images from an archive or a disk image. It returns those that
-	// the archive names, each once, with all the names that it has then.
+	// the archive names, each once, with all the names that it has then. What is not
+	// of its format is InvalidArgument; what ends too early, or is not what its
+	// digest says, is that or DataLoss. Where the reader fails, the error wraps the
+	// reader's. Where the context ends, so does the call, even if a Read blocks. A
+	// failed or cancelled Import leaves no image behind.
 	Import(ctx context.Context, source ImageSource, opts ImportOptions) ([]Image, error)
-	// Export writes images, by name or ID, to w.
+	// Export writes images, by name or ID, to w; they stay as they are. An unknown
+	// one is NotFound, and nothing is written. Where the writer fails, the error wraps
+	// the writer's. Where the context ends, so does the call, even if a Write blocks.
 	Export(ctx context.Context, w io.Writer, names []string, opts ExportOptions) error
 	// Get returns the image of a name or ID; NotFound if there is none.
 	Get(ctx context.Context, nameOrID string) (Image, error)

@@ -21,7 +21,7 @@ type Snapshotter interface {
 	// instance is FailedPrecondition unless forced. NotFound for an unknown name.
 	RevertSnapshot(ctx context.Context, name string, opts RevertOptions) error
 	// DeleteSnapshot removes a snapshot, never the instance's present content nor
-	// that of another snapshot.
+	// that of another snapshot. NotFound for an unknown name, so also the second time.
 	DeleteSnapshot(ctx context.Context, name string) error
 }
 

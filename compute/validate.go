@@ -63,7 +63,7 @@ func (s Spec) Validate() resource.Faults {
 	f.AddReason("stopSignal", checkSignal(s.StopSignal))
 	f.AddReason("stopGrace", checkDuration(s.StopGrace))
 	f.Under("resources", s.Resources.Validate())
-	for _, name := range slices.Sorted(maps.Keys(s.RLimits)) {
+	for _, name := range sortedKeys(s.RLimits) {
 		l := s.RLimits[name]
 		field := resource.MapField("rlimits", name)
 		if !slices.Contains(rlimitNames, name) {
@@ -75,7 +75,7 @@ func (s Spec) Validate() resource.Faults {
 			f.Add(field, "soft must not be above hard")
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.Sysctls)) {
+	for _, name := range sortedKeys(s.Sysctls) {
 		f.AddReason(resource.MapField("sysctls", name), checkSysctl(name, s.Sysctls[name]))
 	}
 	f.AddReason("rootDisk", checkRange(s.RootDisk, 0, maxBytes))
@@ -140,7 +140,7 @@ func (p Process) Validate() resource.Faults {
 		total += len(arg) + 1
 		f.AddReason(at("args", i), checkString(arg))
 	}
-	for _, name := range slices.Sorted(maps.Keys(p.Env)) {
+	for _, name := range sortedKeys(p.Env) {
 		total += len(name) + len(p.Env[name]) + 2
 		f.AddReason(resource.MapField("env", name), checkEnv(name, p.Env[name]))
 	}
@@ -307,7 +307,7 @@ func (s Spec) validateNetworks(f *resource.Faults) {
 			f.Add(at("dns.options", i), "must be one word, see resolv.conf(5)")
 		}
 	}
-	for _, name := range slices.Sorted(maps.Keys(s.DNS.Hosts)) {
+	for _, name := range sortedKeys(s.DNS.Hosts) {
 		f.AddReason(resource.MapField("dns.hosts", name), network.CheckDomain(name))
 		if !s.DNS.Hosts[name].IsValid() {
 			f.Add(resource.MapField("dns.hosts", name), "must be an address")
@@ -471,3 +471,11 @@ func checkDuration(d time.Duration) string {
 }
 
 func at(field string, index int) string { return fmt.Sprintf("%s[%d]", field, index) }
+
+// sortedKeys are the keys of a map in their order. Those of none cost nothing.
+func sortedKeys[M ~map[string]V, V any](m M) []string {
+	if len(m) == 0 {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(m))
+}

@@ -27,7 +27,8 @@ type Port struct {
 	Protocol Protocol `json:"protocol,omitempty"`
 	// Instance is the port inside, required.
 	Instance uint16 `json:"instance"`
-	// Publish makes the port reachable on the host.
+	// Publish makes the port reachable on the host while the instance runs. It needs
+	// an address: Start fails with FailedPrecondition where no network gives one.
 	Publish bool `json:"publish,omitempty"`
 	// HostIP is the host's address to listen on; the zero value is loopback, so
 	// that nothing is opened to others by omission. It needs Publish.
