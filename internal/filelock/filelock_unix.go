@@ -64,16 +64,23 @@ func isAt(f *os.File, path string) bool {
 	return err == nil && os.SameFile(have, now)
 }
 
-// Held reports whether somebody holds an exclusive lock on a file.
+// Held reports whether somebody holds an exclusive lock on a file. One that is gone is
+// fs.ErrNotExist.
 func Held(path string) (bool, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return false, err
+	for {
+		f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return false, err
+		}
+		err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
+		there := isAt(f, path)
+		_ = f.Close()
+		switch {
+		case errors.Is(err, unix.EWOULDBLOCK):
+			return true, nil
+		case err != nil || there:
+			return false, err
+		}
+		// It was removed before this lock, and another may be in its place.
 	}
-	defer func() { _ = f.Close() }()
-	err = unix.Flock(int(f.Fd()), unix.LOCK_SH|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
-		return true, nil
-	}
-	return false, err
 }

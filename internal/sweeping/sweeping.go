@@ -5,6 +5,7 @@ package sweeping
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 
 	"github.com/containerd/errdefs"
@@ -75,4 +76,15 @@ func (s *Sweep) Report() univirt.SweepReport {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.report
+}
+
+// Lasting is what look finds twice. What others make or finish while it looks can seem
+// to be nobody's, but not two times.
+func Lasting(look func() ([]resource.Ref, error)) ([]resource.Ref, error) {
+	once, err := look()
+	if err != nil || len(once) == 0 {
+		return once, err
+	}
+	twice, err := look()
+	return slices.DeleteFunc(twice, func(ref resource.Ref) bool { return !slices.Contains(once, ref) }), err
 }

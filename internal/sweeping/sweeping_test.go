@@ -56,3 +56,35 @@ func TestMine(t *testing.T) {
 	assert.True(t, New(univirt.SweepOptions{Owner: "web"}).Mine("web"))
 	assert.False(t, New(univirt.SweepOptions{Owner: "web"}).Mine("db"))
 }
+
+func TestLasting(t *testing.T) {
+	a, b, c := resource.Ref{ID: "a"}, resource.Ref{ID: "b"}, resource.Ref{ID: "c"}
+	fault := errors.New("no answer")
+	for name, test := range map[string]struct {
+		looks [][]resource.Ref
+		errs  []error
+		want  []resource.Ref
+		err   error
+		left  int
+	}{
+		"nothing is not looked for again": {looks: [][]resource.Ref{nil, {a}}, left: 1},
+		"what is there twice":             {looks: [][]resource.Ref{{a, b}, {b, c}}, want: []resource.Ref{b}},
+		"what was there once":             {looks: [][]resource.Ref{{a}, {}}, want: []resource.Ref{}},
+		"a failure at first":              {looks: [][]resource.Ref{{a}, {a}}, errs: []error{fault}, want: []resource.Ref{a}, err: fault, left: 1},
+		"a failure later":                 {looks: [][]resource.Ref{{a, b}, {b}}, errs: []error{nil, fault}, want: []resource.Ref{b}, err: fault},
+	} {
+		t.Run(name, func(t *testing.T) {
+			looks := 0
+			got, err := Lasting(func() ([]resource.Ref, error) {
+				looks++
+				if looks > len(test.errs) {
+					return test.looks[looks-1], nil
+				}
+				return test.looks[looks-1], test.errs[looks-1]
+			})
+			require.ErrorIs(t, err, test.err)
+			require.Equal(t, test.want, got)
+			require.Len(t, test.looks[looks:], test.left)
+		})
+	}
+}
