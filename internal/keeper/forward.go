@@ -126,14 +126,23 @@ func StartForward(ctx context.Context, path string, o ForwardOptions) (_ *Forwar
 // one. A process that is gone, or has not the mark, is an error, and the ports are
 // given back.
 func (f *Forward) Follow(ctx context.Context, pid int) error {
-	defer f.Abandon()
 	_, err := f.ask(ctx, strconv.Itoa(pid)+"\n", "ok")
-	return err
+	if err != nil {
+		f.Abandon()
+		return err
+	}
+	_, _ = f.in.Close(), f.out.Close()
+	return nil
 }
 
-// Abandon gives the ports back, unless the helper follows a process.
+// leaveTime bounds how long the end of a helper is awaited that has nothing to do.
+const leaveTime = time.Second
+
+// Abandon gives the ports back: the helper is gone when it returns, unless it hangs.
 func (f *Forward) Abandon() {
 	_ = f.in.Close()
+	_ = f.out.SetReadDeadline(time.Now().Add(leaveTime))
+	_, _ = io.Copy(io.Discard, f.out)
 	_ = f.out.Close()
 }
 

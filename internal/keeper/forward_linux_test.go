@@ -30,6 +30,12 @@ func marked(t *testing.T, mark string) *exec.Cmd {
 	require.NoError(t, err)
 	require.NoError(t, cmd.Start())
 	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	// Start returns when files are closed for the new program, a moment before the kernel
+	// shows its command line.
+	require.Eventually(t, func() bool {
+		line, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(cmd.Process.Pid), "cmdline"))
+		return err == nil && bytes.Contains(line, []byte(mark))
+	}, 10*time.Second, time.Millisecond)
 	return cmd
 }
 

@@ -1,2 +1,2 @@
-// Package netns connects to addresses of another network namespace of this host.
+// Package netns works in another network namespace of this host, and connects from there.
 package netns

@@ -73,15 +73,17 @@ func socket(namespace *os.File, protocol string, to netip.Addr) (fd int, err err
 	if protocol == "udp" {
 		kind = unix.SOCK_DGRAM
 	}
-	err = within(namespace, func() error {
+	err = Do(namespace, func() error {
 		fd, err = unix.Socket(domain, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 		return os.NewSyscallError("socket", err)
 	})
 	return fd, err
 }
 
-// within does something in a namespace.
-func within(namespace *os.File, do func() error) error {
+// Do does something in the network namespace that the file stands for; in this
+// process's own where it is nil. What is opened meanwhile belongs there. The function
+// must begin no goroutine that is to be in there too.
+func Do(namespace *os.File, do func() error) error {
 	if namespace == nil {
 		return do()
 	}

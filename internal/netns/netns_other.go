@@ -18,5 +18,8 @@ func Dial(context.Context, *os.File, string, netip.AddrPort) (net.Conn, error) {
 	return nil, errors.ErrUnsupported
 }
 
+// Do is not there on this system.
+func Do(*os.File, func() error) error { return errors.ErrUnsupported }
+
 // Reset is not there on this system.
 func Reset(*net.TCPConn) error { return errors.ErrUnsupported }
