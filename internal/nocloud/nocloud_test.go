@@ -104,3 +104,17 @@ func FuzzParse(f *testing.F) {
 		assert.LessOrEqual(t, len(got.UserData), len(disk))
 	})
 }
+
+// FuzzSeed holds that whatever is put into a seed is found again, and nothing else.
+func FuzzSeed(f *testing.F) {
+	f.Add([]byte("#cloud-config\n"), []byte("{}"), []byte("version: 2"))
+	f.Add([]byte{}, bytes.Repeat([]byte{0}, sector), bytes.Repeat([]byte("CD001"), sector))
+	f.Fuzz(func(t *testing.T, user, meta, network []byte) {
+		want := Seed{UserData: user, MetaData: meta, NetworkConfig: network}
+		got, err := Parse(want.Image())
+		assert.NoError(t, err)
+		assert.True(t, bytes.Equal(want.UserData, got.UserData))
+		assert.True(t, bytes.Equal(want.MetaData, got.MetaData))
+		assert.True(t, bytes.Equal(want.NetworkConfig, got.NetworkConfig))
+	})
+}

@@ -83,6 +83,11 @@ func TestTheOrderOfCallsMakesNoDifference(t *testing.T) {
 
 // TestOfTwoThatAreToGetTheSameTheFirstGetsIt is about what is chosen from few.
 func TestOfTwoThatAreToGetTheSameTheFirstGetsIt(t *testing.T) {
+	place := func(t *testing.T, p *fake.Provider, subnets ...network.Subnet) {
+		if _, err := p.Networks().Get(t.Context(), "lan"); err != nil {
+			lan(t, p, network.Spec{Name: "lan", Subnets: subnets})
+		}
+	}
 	for what, c := range map[string]struct {
 		// names is how many it takes until two meet.
 		names int
@@ -92,9 +97,7 @@ func TestOfTwoThatAreToGetTheSameTheFirstGetsIt(t *testing.T) {
 		"an address": {
 			names: 60,
 			take: func(t *testing.T, p *fake.Provider, name string) string {
-				if _, err := p.Networks().Get(t.Context(), "lan"); err != nil {
-					lan(t, p, network.Spec{Name: "lan", Subnets: ofSubnet("192.168.0.0/24")})
-				}
+				place(t, p, ofSubnet("192.168.0.0/24")...)
 				return info(t, create(t, p, name, on("lan"))).Endpoints[0].Addresses[0].Addr().String()
 			},
 			next: func(t *testing.T, taken string) string { return netip.MustParseAddr(taken).Next().String() },
@@ -116,7 +119,8 @@ func TestOfTwoThatAreToGetTheSameTheFirstGetsIt(t *testing.T) {
 		"a port of the host": {
 			names: 600,
 			take: func(t *testing.T, p *fake.Provider, name string) string {
-				return strconv.Itoa(int(info(t, start(t, p, name, published)).Ports[0].Host))
+				place(t, p)
+				return strconv.Itoa(int(info(t, start(t, p, name, on("lan"), published)).Ports[0].Host))
 			},
 			next: func(t *testing.T, taken string) string {
 				port, err := strconv.Atoi(taken)

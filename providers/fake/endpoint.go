@@ -390,6 +390,11 @@ func (i *instance) addressed() bool {
 	return len(i.endpoints()) > 0
 }
 
+// reachable reports whether the instance has an address. The backend is locked.
+func (i *instance) reachable() bool {
+	return slices.ContainsFunc(i.endpoints(), func(e *endpoint) bool { return len(e.addresses) > 0 })
+}
+
 // plug plugs the endpoints in and takes the published ports. It is part of Start:
 // where it fails it has done nothing. The backend is locked.
 func (i *instance) plug() error {

@@ -32,6 +32,9 @@ func (i *instance) publish() error {
 		if !p.Publish {
 			continue
 		}
+		if !i.reachable() {
+			return fieldError(at("ports", k)+".publish", errdefs.ErrFailedPrecondition, "the instance is on no network that gives it an address")
+		}
 		if p.Protocol == "" {
 			p.Protocol = network.TCP
 		}

@@ -303,9 +303,11 @@ func TestNamesOfInstances(t *testing.T) {
 func TestPublishedPortsAreReached(t *testing.T) {
 	p := withPrograms(t, linePrograms)
 	ctx := t.Context()
+	createNetwork(t, p, network.Spec{Name: "lan"})
 	create := func(name string, ports ...network.Port) compute.Instance {
 		inst, err := p.Instances().Create(ctx, compute.Spec{
-			Name: name, Image: "alpine", Process: compute.Process{Command: []string{"server"}}, Ports: ports,
+			Name: name, Image: "alpine", Process: compute.Process{Command: []string{"server"}},
+			Networks: []compute.NetworkAttachment{{Network: "lan"}}, Ports: ports,
 		})
 		require.NoError(t, err)
 		return inst
@@ -341,6 +343,7 @@ func TestPublishedPortsAreReached(t *testing.T) {
 func TestWhatListensNowhereSaysWhatIsMissing(t *testing.T) {
 	p := withPrograms(t, linePrograms)
 	ctx := t.Context()
+	createNetwork(t, p, network.Spec{Name: "lan"})
 	published := []network.Port{{Instance: 80, Publish: true, Host: 8080}}
 	_, err := p.Backend().Dial(ctx, "tcp", "localhost:8080")
 	assert.ErrorContains(t, err, "no running instance has published the port")
@@ -352,7 +355,8 @@ func TestWhatListensNowhereSaysWhatIsMissing(t *testing.T) {
 		"a deaf one":  {[]string{"sleep", "1h"}, "no program that runs in the instance has called Process.Listen for it"},
 	} {
 		inst, err := p.Instances().Create(ctx, compute.Spec{
-			Name: "web", Image: "app", Process: compute.Process{Command: c.command}, Ports: published,
+			Name: "web", Image: "app", Process: compute.Process{Command: c.command},
+			Networks: []compute.NetworkAttachment{{Network: "lan"}}, Ports: published,
 		})
 		require.NoError(t, err)
 		require.NoError(t, inst.Start(ctx, compute.StartOptions{}))

@@ -120,8 +120,12 @@ func ExampleBackend_Dial() {
 		return 0
 	}}})
 	defer p.Close()
+	if _, err := p.Networks().Create(ctx, network.Spec{Name: "lan"}); err != nil {
+		log.Fatal(err)
+	}
 	inst, err := p.Instances().Create(ctx, compute.Spec{
-		Name: "shop", Image: "web", Ports: []network.Port{{Instance: 80, Publish: true, Host: 8080}},
+		Name: "shop", Image: "web", Networks: []compute.NetworkAttachment{{Network: "lan"}},
+		Ports: []network.Port{{Instance: 80, Publish: true, Host: 8080}},
 	})
 	if err != nil {
 		log.Fatal(err)

@@ -214,3 +214,25 @@ func ExampleProvider_Instances() {
 	// Output:
 	// init is refused because a virtual machine has a kernel of its own
 }
+
+// A program that takes more memory than its instance may have is killed, as by a
+// kernel.
+func ExampleProcess_Alloc() {
+	cache := func(_ context.Context, p *fake.Process) int {
+		for {
+			if err := p.Alloc(16 * resource.MiB); err != nil {
+				return 1 // nobody asks: it is killed already
+			}
+		}
+	}
+	p := fake.New(fake.Options{Programs: map[string]fake.Program{"cache": cache}})
+	defer p.Close()
+	exit, err := compute.Run(context.Background(), p.Instances(), compute.Spec{
+		Name: "cache", Image: "cache", Resources: compute.Resources{Memory: 64 * resource.MiB},
+	}, compute.RunOptions{})
+	fmt.Println(exit.OOM, exit.Code, err)
+	fmt.Println(exit)
+	// Output:
+	// true 137 <nil>
+	// SIGKILL, out of memory
+}

@@ -245,7 +245,8 @@ func TestPublishedPortsAreToldApartByTheirAddress(t *testing.T) {
 			{[2]string{"::", "0.0.0.0"}, map[string]string{"127.0.0.1": "81", "::1": "80"}},
 		} {
 			p := fake.Test(t, program(two))
-			start(t, p, "web", func(s *compute.Spec) {
+			lan(t, p, network.Spec{Name: "lan"})
+			start(t, p, "web", on("lan"), func(s *compute.Spec) {
 				for n, ip := range c.ips {
 					s.Ports = append(s.Ports, network.Port{Instance: uint16(80 + n), Publish: true, Host: 8080, HostIP: netip.MustParseAddr(ip)})
 				}

@@ -110,7 +110,7 @@ func (b *Backend) lookUp(img *image, env []string, name string) (Program, bool) 
 			continue
 		}
 		for dir := range strings.SplitSeq(valueOf(env, "PATH"), ":") {
-			if program, ok := programs[path.Join(dir, name)]; ok {
+			if program, ok := programs[strings.TrimSuffix(path.Clean(dir), "/")+"/"+name]; ok {
 				return program, true
 			}
 		}
