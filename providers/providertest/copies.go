@@ -18,14 +18,18 @@ func copyCases() []testCase {
 		{"A snapshot keeps the content, and a revert brings it back", snapshot, snapshotRevert},
 		{"Snapshots are listed, the oldest first, with their parents", has(compute.FeatureSnapshot), snapshotList},
 		{"A snapshot's name is unique in its instance", has(compute.FeatureSnapshot), snapshotNames},
+		{"A snapshot that is not there is NotFound", has(compute.FeatureSnapshot), snapshotMissing},
 		{"Deleting a snapshot never deletes the content", snapshot, snapshotDelete},
 		{"A revert of a running instance is FailedPrecondition unless it is forced", has(compute.FeatureSnapshot), snapshotRunning},
 		{"A revert to a snapshot with memory resumes the run as it was", has(compute.FeatureSnapshotMemory), snapshotMemory},
 		{"A clone has the content under another identity", has(compute.FeatureClone, compute.FeatureExec), cloneContent},
 		{"A clone of a name that exists is AlreadyExists", has(compute.FeatureClone), cloneNameTaken},
 		{"A clone may be made of a snapshot", has(compute.FeatureClone, compute.FeatureSnapshot, compute.FeatureExec), cloneSnapshot},
+		{"A clone of a snapshot that is not there is NotFound", has(compute.FeatureClone), cloneSnapshotMissing},
 		{"A volume may be attached to a running instance, and detached", all(has(compute.FeatureAttachVolume, compute.FeatureExec), hasVolumes(storage.FeatureVolumes)), attachVolume},
+		{"A volume to attach that is not there is NotFound and named", has(compute.FeatureAttachVolume), attachVolumeMissing},
 		{"A network may be attached to a running instance, and detached", all(has(compute.FeatureAttachNetwork, compute.FeatureExec), hasNetworks(network.FeatureNetworks)), attachNetwork},
+		{"A network or an endpoint to attach that is not there is NotFound and named", has(compute.FeatureAttachNetwork), attachNetworkMissing},
 		{"A plan changes nothing and shows the native artefact", has(compute.FeaturePlan), plan},
 		{"A plan fails as Create would for a spec with faults", has(compute.FeaturePlan), planFaults},
 		{"A plan tells of each field that Create refuses", has(compute.FeaturePlan), planGaps},
@@ -84,7 +88,6 @@ func snapshotRevert(e *env) {
 	require.NoError(e, e.snapshots(inst).RevertSnapshot(e.ctx, "one", compute.RevertOptions{}))
 	e.inState(inst, compute.Stopped)
 	e.reads(inst, "first")
-	e.fails(e.snapshots(inst).RevertSnapshot(e.ctx, "none", compute.RevertOptions{}), errdefs.ErrNotFound)
 }
 
 func snapshotList(e *env) {
@@ -109,7 +112,15 @@ func snapshotNames(e *env) {
 	e.take(other, "one")
 	_, err := e.snapshots(inst).CreateSnapshot(e.ctx, compute.SnapshotSpec{Name: "one"})
 	e.fails(err, errdefs.ErrAlreadyExists)
-	e.fails(e.snapshots(inst).DeleteSnapshot(e.ctx, "none"), errdefs.ErrNotFound)
+}
+
+func snapshotMissing(e *env) {
+	inst, other := e.stopped("web"), e.stopped("other")
+	e.take(other, "one")
+	e.fails(e.snapshots(inst).RevertSnapshot(e.ctx, "one", compute.RevertOptions{}), errdefs.ErrNotFound)
+	e.fails(e.snapshots(inst).DeleteSnapshot(e.ctx, "one"), errdefs.ErrNotFound)
+	require.NoError(e, e.snapshots(other).DeleteSnapshot(e.ctx, "one"))
+	e.fails(e.snapshots(other).DeleteSnapshot(e.ctx, "one"), errdefs.ErrNotFound)
 }
 
 func snapshotDelete(e *env) {
@@ -208,8 +219,13 @@ func cloneSnapshot(e *env) {
 	clone, err := compute.Clone(e.ctx, inst, compute.CloneOptions{Name: "copy", Snapshot: "one"})
 	require.NoError(e, err)
 	e.reads(clone, "first")
-	_, err = compute.Clone(e.ctx, inst, compute.CloneOptions{Name: "other", Snapshot: "none"})
+}
+
+func cloneSnapshotMissing(e *env) {
+	inst := e.stopped("web")
+	_, err := compute.Clone(e.ctx, inst, compute.CloneOptions{Name: "copy", Snapshot: "none"})
 	e.fails(err, errdefs.ErrNotFound)
+	require.Equal(e, []string{"web"}, e.names(e.instances(), compute.Filter{}))
 }
 
 func attachVolume(e *env) {
@@ -233,6 +249,23 @@ func attachVolume(e *env) {
 	require.Equal(e, "here", e.output(inst, "read", "/data/x"))
 }
 
+func attachVolumeMissing(e *env) {
+	inst := e.stopped("web")
+	mount := compute.Mount{Type: compute.MountVolume, Source: "none-such", Path: "/data"}
+	e.failsField(compute.AttachVolume(e.ctx, inst, mount), errdefs.ErrNotFound, "source")
+	require.Empty(e, e.info(inst).Spec.Mounts)
+}
+
+func attachNetworkMissing(e *env) {
+	inst := e.stopped("web")
+	before := e.info(inst)
+	e.failsField(compute.AttachNetwork(e.ctx, inst, compute.NetworkAttachment{Network: "none-such"}), errdefs.ErrNotFound, "network")
+	e.failsField(compute.AttachNetwork(e.ctx, inst, compute.NetworkAttachment{Endpoint: absentID}), errdefs.ErrNotFound, "endpoint")
+	after := e.info(inst)
+	require.Equal(e, before.Spec.Networks, after.Spec.Networks)
+	require.Len(e, after.Endpoints, len(before.Endpoints))
+}
+
 func attachNetwork(e *env) {
 	e.visit()
 	_, err := e.p.Networks().Create(e.ctx, network.Spec{Name: "lan"})
@@ -245,6 +278,11 @@ func attachNetwork(e *env) {
 	endpoint := endpoints[before]
 	require.Equal(e, "lan", endpoint.Network.Name)
 	require.NotEmpty(e, endpoint.Addresses)
+	if e.offers(compute.FeatureStats) {
+		counted := e.stats(compute.Filter{IDs: []string{inst.ID()}})[e.info(inst).Ref.Name].Network
+		require.Len(e, counted, before+1, "an entry for each attachment")
+		require.Equal(e, endpoint.Ref.ID, counted[before].Endpoint)
+	}
 	// A guest that is still booting lets go of nothing.
 	e.output(inst, "exit", "0")
 	require.NoError(e, compute.DetachNetwork(e.ctx, inst, endpoint.Ref.ID))

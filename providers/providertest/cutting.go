@@ -42,24 +42,28 @@ func tolerated(err error) error {
 }
 
 // cutOperation does an operation to instances with contexts that end in its
-// middle, and after it.
+// middle, and after it. What is as it was has it done to it again.
 func cutOperation(e *env, o operation) {
+	var inst compute.Instance
 	var before compute.Info
 	var there []string
-	prepare := func(int) compute.Instance {
-		inst := subject(o)(e)
-		before, there = e.info(inst), e.names(e.instances(), compute.Filter{})
-		return inst
-	}
-	clean := e.vacate
-	if slices.Contains(reading, o.name) {
-		inst := prepare(0)
-		prepare, clean = func(int) compute.Instance { return inst }, func() {}
-	}
-	cancelledAt(e, prepare,
+	ready, lasting := false, slices.Contains(reading, o.name)
+	cancelledAt(e,
+		func(int) compute.Instance {
+			if !ready {
+				inst = subject(o)(e)
+				before, there = e.info(inst), e.names(e.instances(), compute.Filter{})
+				ready = true
+			}
+			return inst
+		},
 		func(ctx context.Context, inst compute.Instance) error { return tolerated(o.do(ctx, e, inst)) },
 		func(inst compute.Instance, err error) {
-			defer clean()
+			defer func() {
+				if ready = lasting || err != nil && o.name != "console" && untouched(e, inst, before); !ready {
+					e.vacate()
+				}
+			}()
 			t, inTable := compute.Next(before.State, o.op)
 			if !inTable {
 				t.To = before.State
@@ -85,6 +89,13 @@ func cutOperation(e *env, o operation) {
 				e.noSnapshots(inst)
 			}
 		})
+}
+
+// untouched reports whether an instance is in the state, of the run, and of the
+// revision that it was.
+func untouched(e *env, inst compute.Instance, before compute.Info) bool {
+	after, err := inst.Info(e.ctx)
+	return err == nil && before.State == after.State && before.Run == after.Run && before.Revision == after.Revision
 }
 
 // vacate deletes all instances; the provider may be about to take back one of them.

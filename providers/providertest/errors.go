@@ -111,6 +111,7 @@ func badOptions() []badOption {
 		}},
 		{"Watch with a malformed selector", "selector[0].key", nil, watch(resource.WatchOptions{Selector: badSelector})},
 		{"Watch with a negative buffer", "buffer", nil, watch(resource.WatchOptions{Buffer: -1})},
+		{"Watch of a kind that is none", "kinds[0]", nil, watch(resource.WatchOptions{Kinds: []resource.Kind{"instances"}})},
 		{"Exec of nothing", "process.command", has(compute.FeatureExec), exec(compute.ExecSpec{})},
 		{"Exec with a malformed variable", "process.env[A=B]", has(compute.FeatureExec), exec(withEnv)},
 		{"Exec with the size of a terminal that is not asked for", "size", has(compute.FeatureExec), exec(withSize)},

@@ -194,7 +194,9 @@ func outputStuckWriter(e *env) {
 
 type failingWriter struct{}
 
-func (failingWriter) Write([]byte) (int, error) { return 0, errors.New("no room") }
+var errNoRoom = errors.New("no room")
+
+func (failingWriter) Write([]byte) (int, error) { return 0, errNoRoom }
 
 func outputFailingWriter(e *env) {
 	inst := e.reachable()

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/fstest"
+	"time"
 
 	"github.com/containerd/errdefs"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -57,6 +58,7 @@ func fakeHarness(t testing.TB, kind compute.Kind) Harness {
 // guest.
 func fakeHarnessOf(t testing.TB, kind compute.Kind, opts fake.Options) Harness {
 	opts.Programs = map[string]fake.Program{GuestPath: fakeguest.Program()}
+	opts.ProgramGrace = 20 * time.Second // this machine may have others to serve
 	opts.Pools = map[string]int64{"default": 0, "small": 16 * resource.MiB}
 	opts.Images = []fake.Image{
 		{Name: fakeImage, Local: true},

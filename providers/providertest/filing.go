@@ -31,7 +31,7 @@ func fileCases() []testCase {
 		{"A CopyIn whose archive blocks ends with its context and writes nothing", files, copyInStuck},
 		{"An archive goes through no link that is there already and leads out", has(compute.FeatureFiles, compute.FeatureExec), copyInThroughLinks},
 		{"Names and content may be anything", files, copyAnything},
-		{"A damaged archive is InvalidArgument", files, copyInDamaged},
+		{"A damaged archive is InvalidArgument, and nothing of it is written", files, copyInDamaged},
 	}
 }
 
@@ -124,8 +124,7 @@ func copyInStuck(e *env) {
 	e.endsThoughStuck("CopyIn", func(ctx context.Context, s stuckStream) error {
 		return compute.CopyIn(ctx, inst, dir, io.MultiReader(bytes.NewReader(archive[:len(archive)/2]), s), compute.CopyOptions{})
 	})
-	_, err := compute.CopyOut(e.ctx, inst, dir+"/new", compute.CopyOptions{})
-	e.fails(err, errdefs.ErrNotFound)
+	e.noFile(inst, dir+"/new")
 	require.NoError(e, e.copyIn(inst, dir, file("new", "content")))
 }
 
@@ -163,8 +162,12 @@ func copyOut(e *env) {
 	}
 }
 
-func copyOutNothing(e *env) {
-	r, err := compute.CopyOut(e.ctx, e.filedRunning(), "/no-such-file", compute.CopyOptions{})
+func copyOutNothing(e *env) { e.noFile(e.filedRunning(), "/no-such-file") }
+
+// noFile requires CopyOut to find nothing at a path.
+func (e *env) noFile(inst compute.Instance, path string) {
+	e.Helper()
+	r, err := compute.CopyOut(e.ctx, inst, path, compute.CopyOptions{})
 	if err == nil {
 		// What reads lazily says so when it is read.
 		_, err = io.ReadAll(r)
@@ -243,6 +246,7 @@ func copyInDamaged(e *env) {
 		})
 		e.fails(err, errdefs.ErrInvalidArgument)
 	}
+	e.noFile(inst, "/etc/damaged")
 }
 
 func copyInThroughLinks(e *env) {

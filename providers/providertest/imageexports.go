@@ -44,16 +44,24 @@ func exportImage(e *env) {
 }
 
 func exportNoImage(e *env) {
-	var b bytes.Buffer
-	err := e.p.Images().Export(e.ctx, &b, []string{"localhost:1/no/such:image"}, compute.ExportOptions{})
-	e.fails(err, errdefs.ErrNotFound)
-	require.Zero(e, b.Len(), "what was written")
+	const unknown = "localhost:1/no/such:image"
+	asked := [][]string{{unknown}}
+	if e.format() == compute.OCIArchive && e.s.h.Image != "" {
+		asked = append(asked, []string{e.s.h.Image, unknown})
+	}
+	for _, names := range asked {
+		var b bytes.Buffer
+		err := e.p.Images().Export(e.ctx, &b, names, compute.ExportOptions{})
+		e.fails(err, errdefs.ErrNotFound)
+		require.Zero(e, b.Len(), "what was written of %q", names)
+	}
 }
 
 func exportFailing(e *env) {
 	err := e.returns("Export", func() error {
 		return e.p.Images().Export(e.ctx, failingWriter{}, []string{e.s.h.Image}, compute.ExportOptions{})
 	})
-	require.Error(e, err)
+	require.ErrorIs(e, err, errNoRoom)
 	e.wellFormedCause(err)
+	e.onlyTestImage()
 }

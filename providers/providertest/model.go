@@ -41,8 +41,8 @@ const (
 // Sequences are tried in as many namespaces at once as the harness has lanes,
 // each with one provider value for all of them. The first that fails is shrunk
 // and shown with its seed. The test also fails where an operation that the
-// provider declares was never tried in a state that can be reached, unless fewer
-// sequences than by default were asked for.
+// provider declares was never tried in a state that can be reached, be it by
+// Force of the harness, unless fewer sequences than by default were asked for.
 func Model(t *testing.T, h Harness, opts ModelOptions) {
 	t.Helper()
 	r, err := runModel(t.Context(), h, opts)
@@ -56,7 +56,7 @@ func Model(t *testing.T, h Harness, opts ModelOptions) {
 		t.Fatalf("the sequence with the seed %d fails; try it again with: go test -run '^%s$' -rapid.checks=1 -rapid.seed=%d\n%s",
 			r.found.seed, t.Name(), r.found.seed, r.found)
 	}
-	if reproduces() || opts.Sequences != 0 && opts.Sequences < defaultSequences {
+	if reproduces() || r.asked < defaultSequences {
 		t.Log("fewer sequences than by default were asked for: what was not tried is not counted")
 		return
 	}
@@ -71,6 +71,8 @@ type modelReport struct {
 	// never are the pairs that ought to have been tried.
 	never []pair
 	found *finding
+	// asked is how many sequences were asked for.
+	asked int
 	seed  uint64
 	took  time.Duration
 }
@@ -116,7 +118,7 @@ func runModel(ctx context.Context, h Harness, opts ModelOptions) (r modelReport,
 			return &finding{steps: steps, lines: lines, fault: fault}
 		}, l.leave, nil
 	}
-	r.seed = c.seed
+	r.asked, r.seed = c.sequences, c.seed
 	r.found, err = c.run(ctx)
 	r.never = r.pairs.never(wanted)
 	r.took = time.Since(begun)

@@ -117,7 +117,7 @@ func lifeActions() []*action {
 		{name: "delete by force", op: compute.OpDeleteForce, weight: 2, revised: true, do: func(a *actor, t target, _ step) outcome {
 			return outcome{err: t.inst.Delete(a.ctx, compute.DeleteOptions{Force: true, IfRevision: t.revision})}
 		}},
-		{name: "break", weight: 1, variants: []string{string(compute.Failed), string(compute.Unknown)}, needs: hook("Force"), do: (*actor).force},
+		{name: "break", weight: 1, variants: forcedNames(), needs: hook("Force"), do: (*actor).force},
 	}
 }
 
@@ -217,6 +217,14 @@ func filterNames() []string {
 	names := make([]string, len(modelFilters))
 	for i, f := range modelFilters {
 		names[i] = f.name
+	}
+	return names
+}
+
+func forcedNames() []string {
+	names := make([]string, len(forcedStates))
+	for i, state := range forcedStates {
+		names[i] = string(state)
 	}
 	return names
 }

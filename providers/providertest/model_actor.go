@@ -379,6 +379,6 @@ func (a *actor) force(t target, s step) outcome {
 	if t.gone || t.seen.State != compute.Running || t.program.mortal {
 		return outcome{skipped: true}
 	}
-	err := a.s.h.Force(a.ctx, a.p, t.inst.ID(), compute.State(s.do.variants[s.variant()]))
+	err := a.s.h.Force(a.ctx, a.p, t.inst.ID(), s.forced())
 	return outcome{err: err, skipped: isUnsupported(err)}
 }

@@ -13,6 +13,8 @@ import (
 type pairs struct {
 	mu    sync.Mutex
 	tried map[pair]int
+	// refused are the states that the harness could not bring about.
+	refused map[compute.State]bool
 	// steps and sequences are how many there were.
 	steps, sequences int
 }
@@ -25,7 +27,9 @@ type pair struct {
 
 func (p pair) String() string { return fmt.Sprintf("%s of a %s instance", p.op, p.state) }
 
-func newPairs() *pairs { return &pairs{tried: make(map[pair]int)} }
+func newPairs() *pairs {
+	return &pairs{tried: make(map[pair]int), refused: make(map[compute.State]bool)}
+}
 
 // count counts an operation where there is no doubt in which state it is tried.
 func (c *pairs) count(truths []truth, op compute.Operation) {
@@ -42,6 +46,13 @@ func (c *pairs) count(truths []truth, op compute.Operation) {
 	c.tried[pair{truths[0].state, op}]++
 }
 
+// refuse notes that the harness could not bring about a state.
+func (c *pairs) refuse(state compute.State) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.refused[state] = true
+}
+
 // sequence counts a sequence.
 func (c *pairs) sequence(steps int) {
 	c.mu.Lock()
@@ -50,8 +61,12 @@ func (c *pairs) sequence(steps int) {
 	c.steps += steps
 }
 
+// forcedStates are those to which no operation leads.
+var forcedStates = []compute.State{compute.Failed, compute.Unknown}
+
 // wantedPairs lists the pairs that the declared capabilities make possible: each
-// operation in each settled state to which an operation leads.
+// operation in each settled state to which an operation leads, and in those that
+// the harness brings about.
 func wantedPairs(o offer) []pair {
 	var ops []compute.Operation
 	for _, op := range compute.Operations() {
@@ -69,6 +84,9 @@ func wantedPairs(o offer) []pair {
 			}
 		}
 	}
+	if allOffer([]offer{o}, hook("Force")) {
+		states = append(states, forcedStates...)
+	}
 	var wanted []pair
 	for _, state := range states {
 		for _, op := range ops {
@@ -78,11 +96,18 @@ func wantedPairs(o offer) []pair {
 	return wanted
 }
 
-// never lists the wanted pairs that were not tried.
+// never lists the wanted pairs that were not tried. Those of a state that the
+// harness cannot bring about are none.
 func (c *pairs) never(wanted []pair) []pair {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	return slices.DeleteFunc(slices.Clone(wanted), func(p pair) bool { return c.tried[p] > 0 })
+	reached := make(map[compute.State]bool)
+	for p := range c.tried {
+		reached[p.state] = true
+	}
+	return slices.DeleteFunc(slices.Clone(wanted), func(p pair) bool {
+		return c.tried[p] > 0 || c.refused[p.state] && !reached[p.state]
+	})
 }
 
 // table shows how often each pair was tried: a line for each operation, a column

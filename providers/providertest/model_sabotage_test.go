@@ -2,7 +2,9 @@ package providertest
 
 import (
 	"context"
+	"errors"
 	"iter"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -171,6 +173,54 @@ func TestModelCountsPairs(t *testing.T) {
 	require.NoError(t, err)
 	require.Nil(t, r.found)
 	require.Greater(t, len(r.never), 10, "%v", r.never)
+}
+
+// TestModelCountsForcedPairs sees a model test want each operation in the states
+// that a harness brings about, and in no others.
+func TestModelCountsForcedPairs(t *testing.T) {
+	never := func(t *testing.T, adapt func(h *Harness)) map[compute.State]int {
+		h := fakeHarness(t, compute.Container)
+		adapt(&h)
+		r, err := runModel(t.Context(), h, ModelOptions{Sequences: defaultSequences, Steps: 1})
+		require.NoError(t, err)
+		require.Nil(t, r.found)
+		counts := make(map[compute.State]int)
+		for _, p := range r.never {
+			counts[p.state]++
+		}
+		return counts
+	}
+	t.Run("all", func(t *testing.T) {
+		require.Empty(t, never(t, func(*Harness) {}))
+	})
+	t.Run("without the hook", func(t *testing.T) {
+		require.Empty(t, never(t, func(h *Harness) { h.Force = nil }))
+	})
+	t.Run("a state that the harness cannot bring about", func(t *testing.T) {
+		require.Empty(t, never(t, func(h *Harness) {
+			force := h.Force
+			h.Force = func(ctx context.Context, p univirt.Provider, id string, state compute.State) error {
+				if state == compute.Failed {
+					return errors.ErrUnsupported
+				}
+				return force(ctx, p, id, state)
+			}
+		}))
+	})
+	t.Run("a state that the harness brings about only once", func(t *testing.T) {
+		counts := never(t, func(h *Harness) {
+			force := h.Force
+			var forced atomic.Int32
+			h.Force = func(ctx context.Context, p univirt.Provider, id string, state compute.State) error {
+				if state == compute.Failed && forced.Add(1) > 1 {
+					return errors.ErrUnsupported
+				}
+				return force(ctx, p, id, state)
+			}
+		})
+		require.Len(t, counts, 1)
+		require.Positive(t, counts[compute.Failed])
+	})
 }
 
 // TestModelIsReproducible holds that a seed names a sequence.

@@ -240,9 +240,8 @@ func (th *thing) reading(t truth, s step) []prospect {
 	case "logs":
 		return []prospect{{next: t, logs: true}}
 	case "break":
-		state := compute.State(s.do.variants[s.variant()])
 		next := t.tell(tale{types: changedType, optional: true, any: true})
-		next.state, next.loose = state, true
+		next.state, next.loose = s.forced(), true
 		return []prospect{{next: next}}
 	}
 	return []prospect{{next: t}}

@@ -65,20 +65,35 @@ func tryModel(ctx context.Context, s *suite, p univirt.Provider, counted *pairs,
 
 // step carries out a step and compares.
 func (w *world) step(s step) *disagreement {
-	if th := w.things[w.target(s)]; th != nil {
-		w.pairs.count(th.mayEnd(th.truths), s.do.op)
-	}
+	tried := w.tried(s)
 	i, o, err := w.actInTime(s)
 	if err != nil {
 		w.say(s, outcome{err: err}, nil)
 		return disagree("hang", "%v", err)
 	}
 	if o.skipped {
+		if isUnsupported(o.err) && s.do.name == "break" {
+			w.pairs.refuse(s.forced())
+		}
 		return nil
 	}
+	w.pairs.count(tried, s.do.op)
 	d := w.compare(s, i, o)
 	w.say(s, o, i)
 	return d
+}
+
+// tried returns the histories of the instance that a step speaks of. There are
+// none where the operation is refused before its state is asked for.
+func (w *world) tried(s step) []truth {
+	th := w.things[w.target(s)]
+	if th == nil {
+		return nil
+	}
+	if revision := th.incarnation.revision(s); revision != "" && revision != th.revision {
+		return nil
+	}
+	return th.mayEnd(th.truths)
 }
 
 // actInTime has the actor act, and fails where that does not return.

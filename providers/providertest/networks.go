@@ -49,6 +49,7 @@ func networkCases() []testCase {
 		{"A network that is not there is NotFound at Create and named", attached, networkMissing},
 		{"A port is published on the host, by choice or not", all(attached, hasNetworks(network.FeaturePublish)), publish},
 		{"A published port that is taken is AlreadyExists at Start", all(attached, hasNetworks(network.FeaturePublish)), publishTaken},
+		{"A port is not published where the instance has no address", all(attached, hasNetworks(network.FeaturePublish)), publishNowhere},
 		{"Of many Starts that publish one port of the host one succeeds", all(attached, hasNetworks(network.FeaturePublish)), publishRace},
 		{"Of many Creates with one address one succeeds",
 			all(attached, hasNetworks(network.FeatureFixedAddress), fields("networks[].addresses")), addressRace},
@@ -576,6 +577,15 @@ func publishTaken(e *env) {
 	e.inState(second, compute.Stopped)
 	e.kill(first)
 	e.start(second)
+}
+
+func publishNowhere(e *env) {
+	spec := e.publishing("nowhere", 0)
+	spec.Networks = nil
+	spec.Ports = append([]network.Port{{Name: "inside", Instance: 81}}, spec.Ports...)
+	inst := e.create(spec)
+	e.failsField(inst.Start(e.ctx, compute.StartOptions{}), errdefs.ErrFailedPrecondition, "ports[1].publish")
+	e.inState(inst, compute.Stopped)
 }
 
 func publishRace(e *env) {

@@ -51,13 +51,20 @@ const (
 	mostCalls = 1000
 )
 
+// fixture is what a call is made with.
+type fixture struct {
+	prepare, clean func()
+	// untouched reports whether it is as it was prepared.
+	untouched func() bool
+}
+
 // severed makes calls with a backend that dies in their middle, each time at a
 // later point, until it does not die before the call has returned. The call is
 // told a provider value, on a namespace, that loses its backend; check sees what came
-// of it. What is prepared before each, and cleaned up behind it, happens while all is
-// well. A call that outlasts it has something done that goes on without the backend, and
-// may wait for it to come back.
-func (e *env) severed(namespace string, outlasts bool, prepare, clean func(), call func(p univirt.Provider) error, check func(err error)) {
+// of it. What is prepared, and cleaned up behind it, happens while all is well. What one
+// call has left untouched the next is made with. A call that outlasts it has something
+// done that goes on without the backend, and may wait for it to come back.
+func (e *env) severed(namespace string, outlasts bool, with fixture, call func(p univirt.Provider) error, check func(err error)) {
 	e.Helper()
 	p := e.open(OpenOptions{Namespace: namespace})
 	held := func() []string {
@@ -67,6 +74,14 @@ func (e *env) severed(namespace string, outlasts bool, prepare, clean func(), ca
 		return items
 	}
 	before := held()
+	var prepared []string // what the backend holds then
+	ready := false
+	clean := func(err error) {
+		e.Helper()
+		with.clean()
+		e.nothingLeft(p, held, before, err)
+		ready = false
+	}
 	var trail []string
 	defer func() {
 		if e.Failed() {
@@ -81,7 +96,10 @@ func (e *env) severed(namespace string, outlasts bool, prepare, clean func(), ca
 	for n := 0; n < mostCalls; n += max(stride, n/eachCall) {
 		died := false
 		for _, taken := range ways {
-			prepare()
+			if !ready {
+				with.prepare()
+				prepared, ready = held(), true
+			}
 			mend, err := e.s.h.Sever(p, n, taken)
 			require.NoError(e, err, "sever the provider value")
 			returned := make(chan struct{})
@@ -101,11 +119,13 @@ func (e *env) severed(namespace string, outlasts bool, prepare, clean func(), ca
 			struck := mend()
 			trail = append(trail, fmt.Sprintf("died at call %d: %t, which took effect: %t: %v", n, struck, taken, err))
 			check(err)
-			clean()
-			e.nothingLeft(p, held, before, err)
+			if !with.untouched() || !slices.Equal(held(), prepared) {
+				clean(err)
+			}
 			died = died || struck
 		}
 		if !died {
+			clean(nil)
 			return
 		}
 	}
@@ -150,7 +170,7 @@ func (e *env) empty() {
 }
 
 // reading are the operations that leave the instance as it is, so that one is enough
-// for all calls. A console that was opened is not given back by whoever lost it.
+// for all calls.
 var reading = []string{"info", "wait", "logs", "screenshot", "guest", "copy in", "copy out", "files", "dial", "exec"}
 
 // subject returns the way to an instance in which an operation has something to do: one
@@ -190,13 +210,16 @@ func outage(e *env, o operation) {
 	anyhow := o.do(e.ctx, e, inst)
 	after()
 	var before compute.Info
-	prepare, clean := func() { inst = begin(e); before = e.info(inst) }, e.empty
+	with := fixture{func() { inst = begin(e); before = e.info(inst) }, e.empty, func() bool {
+		// A console is not given back by whoever lost it.
+		return o.name != "console" && untouched(e, inst, before)
+	}}
 	if slices.Contains(reading, o.name) {
 		before = e.info(inst)
-		prepare, clean = func() {}, func() {}
+		with.prepare, with.clean = func() {}, func() {}
 	}
-	clean()
-	e.severed(namespace, strings.HasPrefix(o.name, "copy"), prepare, clean,
+	with.clean()
+	e.severed(namespace, strings.HasPrefix(o.name, "copy"), with,
 		func(p univirt.Provider) error { return o.do(e.ctx, e, p.Instances().Handle(before.Ref.ID)) },
 		func(err error) {
 			after()
@@ -244,7 +267,7 @@ func providerOutage(e *env, o providerOperation) {
 	anyhow := o.do(e.ctx, e, e.p)
 	e.empty()
 	before := e.everything()
-	e.severed(e.lane.namespace, false, func() {}, e.empty,
+	e.severed(e.lane.namespace, false, fixture{func() {}, e.empty, func() bool { return true }},
 		func(p univirt.Provider) error { return o.do(e.ctx, e, p) },
 		func(err error) {
 			e.unavailable(err, anyhow)

@@ -414,7 +414,7 @@ func healthTimeout(e *env) {
 	e.awaitHealth(inst, compute.HealthUnhealthy)
 	_, err := e.waitFor(inst, compute.LevelAgent)
 	require.NoError(e, err)
-	e.othersIll(30)
+	e.othersIll(10)
 	require.Equal(e, compute.HealthUnhealthy, e.info(inst).Health)
 }
 

@@ -102,7 +102,7 @@ func watchKinds(e *env) {
 	for _, event := range e.watch(e.p, onlyInstances).synced() {
 		require.Equal(e, resource.KindInstance, event.Ref.Kind)
 	}
-	require.Empty(e, e.watch(e.p, resource.WatchOptions{Kinds: []resource.Kind{"jail"}}).synced())
+	require.Empty(e, e.watch(e.p, resource.WatchOptions{Kinds: []resource.Kind{resource.KindSnapshot}}).synced())
 	kinds := []resource.Kind{}
 	for _, event := range e.watch(e.p, resource.WatchOptions{}).synced() {
 		kinds = append(kinds, event.Ref.Kind)

@@ -1,6 +1,7 @@
 package testimage_test
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"log"
@@ -9,6 +10,7 @@ import (
 	testimage "github.com/univirt/univirt/providers/providertest/image"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
 )
 
 // An image with a shell is made where no registry can be reached; then
@@ -48,4 +50,25 @@ func ExampleWriteOCI() {
 	}
 	fmt.Println(config.Config.User, config.Config.Labels)
 	// Output: user map[role:demo]
+}
+
+// A Docker archive has no manifest: its image is known by its configuration.
+func ExampleWriteDocker() {
+	image, err := testimage.Data(testimage.Options{Layers: 2, LayerSize: 1 << 10})
+	if err != nil {
+		log.Fatal(err)
+	}
+	var saved bytes.Buffer
+	if err := testimage.WriteDocker(&saved, "example.test/demo:v1", image); err != nil {
+		log.Fatal(err)
+	}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(saved.Bytes())), nil }
+	list, err := tarball.LoadManifest(open)
+	if err != nil {
+		log.Fatal(err)
+	}
+	for _, entry := range list {
+		fmt.Println(entry.RepoTags, len(entry.Layers), "layers")
+	}
+	// Output: [example.test/demo:v1] 2 layers
 }
