@@ -31,6 +31,9 @@ func TestConformance(t *testing.T) {
 // a difference to. What loses its connection at a certain call is left to those that
 // make none by themselves.
 func TestConformanceSupervised(t *testing.T) {
+	if testing.Short() {
+		t.Skip("short: what a supervisor finds and decides has tests of its own")
+	}
 	h := harnessOf(t, Options{Supervise: true})
 	h.Groups = []string{"supervision", "stop", "watch", "wait for", "update", "fields", "describe"}
 	providertest.Run(t, h)
@@ -66,9 +69,8 @@ func harnessOf(t *testing.T, opts Options) providertest.Harness {
 			lines.Store(p, l)
 			return p, nil
 		},
-		Image: guestName,
-		// An instance of its own for each execution is for those who have the time.
-		Shared: testing.Short(),
+		Image:  guestName,
+		Shared: true,
 		Prepare: func(_ context.Context, p univirt.Provider) error {
 			importGuest(t, p.(*Provider))
 			return nil

@@ -56,7 +56,7 @@ func connect(ctx context.Context, opts Options) (c *connection, err error) {
 		}
 		c.address = c.daemon.Address()
 	}
-	if err := checkSocket(ctx, c.address); err != nil {
+	if err := checkSocket(ctx, c.address, opts.ConnectTimeout); err != nil {
 		return c, err
 	}
 	c.runcRoot = managed.RuncRoot(c.address)
@@ -69,8 +69,9 @@ func connect(ctx context.Context, opts Options) (c *connection, err error) {
 			}),
 			// A daemon that was restarted must not be found a second later.
 			grpc.WithConnectParams(grpc.ConnectParams{
-				Backoff:           backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond},
-				MinConnectTimeout: time.Second,
+				Backoff: backoff.Config{BaseDelay: 20 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 500 * time.Millisecond},
+				// Later than whoever asks first gives up, so that it is that which is told.
+				MinConnectTimeout: opts.ConnectTimeout + time.Second,
 			}),
 			// Lists come in a burst of megabytes, which should not wait for their reader.
 			grpc.WithInitialWindowSize(streamWindow),
@@ -125,8 +126,8 @@ func (c *connection) ask(ctx context.Context, timeout time.Duration) error {
 }
 
 // checkSocket connects once, because gRPC does not tell what is wrong with an
-// address.
-func checkSocket(ctx context.Context, address string) error {
+// address. While nobody accepts it waits.
+func checkSocket(ctx context.Context, address string, timeout time.Duration) error {
 	fail := func(kind error, format string, args ...any) error {
 		return atField("address", resource.Errorf(kind, "%s: "+format, append([]any{address}, args...)...))
 	}
@@ -135,10 +136,8 @@ func checkSocket(ctx context.Context, address string) error {
 		return fail(errdefs.ErrInvalidArgument, "is no socket")
 	}
 	if err == nil {
-		var conn net.Conn
-		conn, err = new(net.Dialer).DialContext(ctx, "unix", address)
-		if err == nil {
-			return conn.Close()
+		if err = dialOnce(ctx, address, timeout); err == nil {
+			return nil
 		}
 	}
 	var number syscall.Errno
@@ -146,6 +145,8 @@ func checkSocket(ctx context.Context, address string) error {
 	switch {
 	case ctx.Err() != nil:
 		return ctx.Err()
+	case number == syscall.EAGAIN:
+		return fail(errdefs.ErrUnavailable, "no answer within %s", timeout)
 	case errors.Is(err, fs.ErrNotExist):
 		return fail(errdefs.ErrUnavailable, "does not exist; is containerd running? (%s:?managed=/dir starts a private one)", Scheme)
 	case errors.Is(err, fs.ErrPermission):
@@ -156,6 +157,25 @@ func checkSocket(ctx context.Context, address string) error {
 		return fail(errdefs.ErrInvalidArgument, "%w", number)
 	}
 	return fail(errdefs.ErrUnavailable, "%w", err)
+}
+
+// dialOnce connects and hangs up. While as many wait to be accepted as may it tries
+// again: nothing tells when there is room.
+func dialOnce(ctx context.Context, address string, timeout time.Duration) error {
+	for deadline := time.Now().Add(timeout); ; {
+		conn, err := new(net.Dialer).DialContext(ctx, "unix", address)
+		if err == nil {
+			return conn.Close()
+		}
+		if !errors.Is(err, syscall.EAGAIN) || time.Now().After(deadline) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
 }
 
 // close ends the connection, and the use of a managed daemon.

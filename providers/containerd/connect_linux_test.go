@@ -2,6 +2,7 @@ package containerd
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/assert"
 	"github.com/stretchr/testify/require"
+	"golang.org/x/sys/unix"
 
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
@@ -146,22 +148,27 @@ func TestAddress(t *testing.T) {
 	stale.SetUnlinkOnClose(false)
 	require.NoError(t, stale.Close())
 	listen("silent")
+	fillQueue(t, filepath.Join(dir, "full"))
 	for name, c := range map[string]struct {
 		address string
 		kind    error
 		says    string
+		timeout time.Duration // 200 ms if 0
 	}{
-		"does not exist":  {filepath.Join(dir, "none"), errdefs.ErrUnavailable, "does not exist; is containerd running?"},
-		"is below a file": {filepath.Join(file, "x"), errdefs.ErrInvalidArgument, "not a directory"},
-		"is no socket":    {file, errdefs.ErrInvalidArgument, "is no socket"},
-		"is a folder":     {dir, errdefs.ErrInvalidArgument, "is no socket"},
-		"nobody listens":  {filepath.Join(dir, "stale"), errdefs.ErrUnavailable, "nobody listens; is containerd running?"},
-		"never answers":   {filepath.Join(dir, "silent"), errdefs.ErrUnavailable, "no answer within 200ms"},
-		"too long":        {filepath.Join(dir, longName), errdefs.ErrUnavailable, "does not exist"},
+		"does not exist":  {filepath.Join(dir, "none"), errdefs.ErrUnavailable, "does not exist; is containerd running?", 0},
+		"is below a file": {filepath.Join(file, "x"), errdefs.ErrInvalidArgument, "not a directory", 0},
+		"is no socket":    {file, errdefs.ErrInvalidArgument, "is no socket", 0},
+		"is a folder":     {dir, errdefs.ErrInvalidArgument, "is no socket", 0},
+		"nobody listens":  {filepath.Join(dir, "stale"), errdefs.ErrUnavailable, "nobody listens; is containerd running?", 0},
+		"never answers":   {filepath.Join(dir, "silent"), errdefs.ErrUnavailable, "no answer within 200ms", 0},
+		// Longer than a second, which gRPC would give up after by itself.
+		"takes long":     {filepath.Join(dir, "silent"), errdefs.ErrUnavailable, "no answer within 1.5s", 1500 * time.Millisecond},
+		"nobody accepts": {filepath.Join(dir, "full"), errdefs.ErrUnavailable, "no answer within 200ms", 0},
+		"too long":       {filepath.Join(dir, longName), errdefs.ErrUnavailable, "does not exist", 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			begun := time.Now()
-			_, err := New(t.Context(), Options{Address: c.address, ConnectTimeout: 200 * time.Millisecond})
+			_, err := New(t.Context(), Options{Address: c.address, ConnectTimeout: cmp.Or(c.timeout, 200*time.Millisecond)})
 			field(t, err, c.kind, "address")
 			assert.ErrorContains(t, err, c.address+": "+c.says)
 			assert.Less(t, time.Since(begun), 5*time.Second)
@@ -195,6 +202,24 @@ func TestAddress(t *testing.T) {
 		_, err = New(ctx, Options{Address: filepath.Join(dir, "silent")})
 		require.Error(t, err)
 	})
+}
+
+// fillQueue makes a socket at which as many wait to be accepted as may.
+func fillQueue(t *testing.T, address string) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() { _ = unix.Close(fd) })
+	require.NoError(t, unix.Bind(fd, &unix.SockaddrUnix{Name: address}))
+	require.NoError(t, unix.Listen(fd, 0))
+	for {
+		conn, err := net.Dial("unix", address)
+		if err != nil {
+			require.ErrorIs(t, err, unix.EAGAIN)
+			return
+		}
+		t.Cleanup(func() { _ = conn.Close() })
+	}
 }
 
 // asNobody runs a function with a thread to which files are open as to a user with
@@ -328,6 +353,7 @@ func everyCall(p *Provider, inst compute.Instance) map[string]func(context.Conte
 // TestDaemonThatHangs stops the daemon in the middle of each call: each ends with
 // its context, and afterwards everything is as before.
 func TestDaemonThatHangs(t *testing.T) {
+	t.Parallel()
 	p, inst := ownDaemon(t)
 	status, _ := p.conn.daemon.Status()
 	thaw := testprocess.Freeze(t, status.PID)
@@ -351,6 +377,7 @@ func TestDaemonThatHangs(t *testing.T) {
 // TestDaemonThatDies kills the daemon, which is restarted, in the middle of each
 // call: each ends with an error that says so, or succeeds at the new daemon.
 func TestDaemonThatDies(t *testing.T) {
+	t.Parallel()
 	// Those last that leave nothing to be killed under the next.
 	last := []string{"stop", "delete"}
 	calls := slices.Sorted(maps.Keys(everyCall(nil, nil)))

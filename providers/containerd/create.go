@@ -100,6 +100,9 @@ func (p *Provider) create(ctx context.Context, id string, spec compute.Spec) (er
 		}
 	}()
 	runtime, err := p.translateSpec(ctx, id, spec, image, mounts)
+	if err == nil {
+		err = p.putFiles(ctx, mounts, spec.Files)
+	}
 	if err != nil {
 		return err
 	}
@@ -184,8 +187,9 @@ func (p *Provider) container(id string, image resolvedImage, spec compute.Spec, 
 	labels := storedLabels(spec.Labels)
 	labels[labelName] = spec.Name
 	labels[labelImage] = image.ID
+	labels[labelRevision] = "1"
 	r := record{
-		Name: spec.Name, Owner: p.owner, Image: image.Name, ImageID: image.ID, Revision: 1, spec: spec,
+		Name: spec.Name, Owner: p.owner, Image: image.Name, ImageID: image.ID, spec: spec,
 	}
 	// Neither holds anything that has no JSON form: both were made from specs that
 	// have one.

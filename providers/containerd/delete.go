@@ -37,36 +37,38 @@ func (p *Provider) deleteInstance(ctx context.Context, id string, opts compute.D
 			if err != nil {
 				return err
 			}
-			if k.record == nil && !opts.Force {
-				return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was not made by this library; force deletes it")
+			if err := k.owned(); err != nil && !opts.Force {
+				return resource.Errorf(errdefs.ErrFailedPrecondition, "%v; force deletes it", err)
 			}
 			if err := k.checkRevision(opts.IfRevision); err != nil {
 				return err
 			}
-			if err := p.endTask(ctx, id, opts.Force); err != nil {
+			last, err := p.endTask(ctx, id, opts.Force)
+			if err != nil {
 				return err
 			}
 			if err := givenUp(ctx); err != nil {
 				return err
 			}
+			p.events.ran(id, last)
 			return p.remove(ctx, k)
 		})
 	})
 }
 
-// endTask deletes the task of an instance that is to be deleted. The exit of the
-// run needs no record: nobody can ask for it.
-func (p *Provider) endTask(ctx context.Context, id string, force bool) error {
-	err := p.deleteTask(ctx, id)
+// endTask deletes the task of an instance that is to be deleted, and tells of its
+// last run. The exit of that needs no record: nobody can ask for it.
+func (p *Provider) endTask(ctx context.Context, id string, force bool) (pastRun, error) {
+	last, err := p.deleteRun(ctx, id)
 	if err == nil {
-		return nil
+		return last, nil
 	}
 	if done := givenUp(ctx); done != nil {
-		return done
+		return last, done
 	}
 	t, loadErr := p.loadTask(ctx, id)
 	if loadErr != nil {
-		return loadErr
+		return last, loadErr
 	}
 	op := compute.OpDelete
 	if force {
@@ -75,15 +77,19 @@ func (p *Provider) endTask(ctx context.Context, id string, force bool) error {
 	state := stateOf(t)
 	if state != compute.Starting { // of a start whose process died: we have the lock
 		if _, err := compute.CheckTransition(state, op); err != nil {
-			return err
+			return last, err
 		}
 	}
 	if state != compute.Stopped { // else it has ended since
 		if err := p.killAll(ctx, id); err != nil {
-			return err
+			return last, err
 		}
 	}
-	return p.deleteTask(ctx, id)
+	last, err = p.deleteRun(ctx, id)
+	if state == compute.Starting {
+		return pastRun{}, err // it has been made, and did not run
+	}
+	return last, err
 }
 
 // remove deletes the container and then what only it had.

@@ -43,6 +43,22 @@
 // does. Executions are not concerned: their output goes to pipes of the caller's,
 // and input comes by one.
 //
+// # Files
+//
+// The files of an instance that runs are those that its main process sees, with what is
+// mounted there; CopyIn, CopyOut and Files reach them by that process' root, from outside.
+// Those of one that does not run are its root filesystem, mounted where no other process
+// sees it and for as long as it is looked at; a snapshotter is needed whose root
+// filesystems are overlays or folders. No link leads out of the instance, and neither
+// devices nor pipes are opened. Into "/" an archive may go through any link, as the root is
+// all there is; into another directory only through those that stay below it.
+//
+// An archive is read as a whole, into the folder for state, before any of it is written:
+// one that is damaged, or has what does not belong into a file tree, changes nothing. What
+// fails after that, as on a full disk, leaves what was written until then. Owners by number,
+// permissions, times in seconds, links and the capabilities of programs are kept; other
+// extended attributes are not, and archives with holes or devices are refused.
+//
 // # Private daemons
 //
 // All of a managed daemon is in its folder: its root and state, the state of runc,

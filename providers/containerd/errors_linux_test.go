@@ -49,6 +49,7 @@ func TestTranslate(t *testing.T) {
 
 // TestErrorTexts provokes, for real, each message that is told by its text.
 func TestErrorTexts(t *testing.T) {
+	t.Parallel()
 	p := openGuest(t, Options{})
 	edit := func(change func(*specs.Spec)) compute.Natives {
 		return compute.Natives{SpecEdit{Version: "1", Edit: func(s *specs.Spec) error { change(s); return nil }}}

@@ -10,7 +10,6 @@ import (
 const (
 	noVolumes  = "this release's containerd provider has no volumes"
 	noNetworks = "this release's containerd provider has no networks but the host's"
-	noFiles    = "this release's containerd provider writes no files"
 	noVM       = "containers have none"
 	onlyThem   = "containerd runs containers only"
 	noSwap     = "the kernel of the host does not count swap, and so cannot bound it"
@@ -41,6 +40,7 @@ func Fields() resource.FieldTable {
 		"rlimits", "sysctls",
 		"mounts[].type", "mounts[].source", "mounts[].path", "mounts[].readOnly", "mounts[].size",
 		"networkMode",
+		"files[].path", "files[].data", "files[].secret", "files[].mode", "files[].uid", "files[].gid",
 		"lifetime.ephemeral", "lifetime.until",
 		"security.privileged", "security.addCapabilities", "security.dropCapabilities", "security.seccomp",
 		"security.readOnlyRoot", "security.allowPrivilegeEscalation",
@@ -58,7 +58,6 @@ func Fields() resource.FieldTable {
 		).
 		Refused("the snapshotter does not bound a root filesystem", "rootDisk").
 		Refused("a path below a source could be led out of it by links", "mounts[].subPath").
-		Refused(noFiles, "files[].*").
 		Refused(noNetworks, "networks[].*", "dns.*", "ports[].*").
 		Hint(unsupervised, policy...).
 		Hint(unsupervised, "health.exec", "health.interval", "health.timeout", "health.startPeriod", "health.failures").
@@ -103,8 +102,8 @@ func Features() resource.Features {
 		compute.FeatureLogsSplit:      yes,
 		compute.FeatureLogsTimes:      yes,
 		compute.FeatureConsole:        no(noVM),
-		compute.FeatureFiles:          no(noFiles),
-		compute.FeatureFilesStopped:   no(noFiles),
+		compute.FeatureFiles:          yes,
+		compute.FeatureFilesStopped:   yes,
 		compute.FeatureSnapshot:       no("snapshots of instances are not made yet"),
 		compute.FeatureSnapshotMemory: no("snapshots of instances are not made yet"),
 		compute.FeatureClone:          no("instances are not cloned yet"),

@@ -33,6 +33,7 @@ func assertRefused(t *testing.T, err error, must bool) {
 }
 
 func TestHostileImages(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	cases, err := testimage.Hostile(dir)
 	require.NoError(t, err)

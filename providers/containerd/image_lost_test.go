@@ -39,6 +39,7 @@ func mortal(t *testing.T) *managed.Daemon {
 
 // TestDaemonDiesDuringPull: the operation ends, and says what may be left.
 func TestDaemonDiesDuringPull(t *testing.T) {
+	t.Parallel()
 	d := mortal(t)
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()

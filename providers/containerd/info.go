@@ -94,9 +94,14 @@ func (p *Provider) info(k *known, outOfMemory bool) compute.Info {
 		Created: c.CreatedAt,
 		Level:   compute.LevelCreated,
 	}
-	if r == nil {
+	switch {
+	case r == nil:
 		p.foreign(c, &out)
-	} else {
+	case k.fault != nil:
+		out.Ref.Name, out.Labels, out.Managed, out.Reason = r.Name, r.spec.Labels, true, k.fault.Error()
+		out.Image = p.ref(resource.KindImage, c.Image, "")
+		out.Revision = strconv.Itoa(r.Revision)
+	default:
 		spec := r.spec
 		out.Ref.Name, out.Labels = r.Name, spec.Labels
 		out.Managed, out.Owner, out.Spec = true, r.Owner, &spec
@@ -129,7 +134,7 @@ func (p *Provider) info(k *known, outOfMemory bool) compute.Info {
 	if out.Exit != nil && out.Exit.Run == out.Run {
 		out.Started, out.Finished = out.Exit.Started, out.Exit.Finished
 	}
-	if r != nil && out.State.Active() {
+	if k.owned() == nil && out.State.Active() {
 		out.Pending = resourcePaths(resource.Diff(r.live(out.Run), r.spec.Resources))
 	}
 	switch out.State {

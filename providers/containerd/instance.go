@@ -59,11 +59,14 @@ func (i *instance) fail(op string, err error) error { return resource.Fail(op, i
 // in it, and the task, which is nil where there is none.
 type known struct {
 	container containers.Container
-	record    *record // nil: not made by this module
-	task      *task.Process
+	// record is nil for what this module did not make. With a fault it has only the
+	// name and the revision.
+	record *record
+	task   *task.Process
 	// neverRan says that there is no folder, thus no output of any run.
 	neverRan bool
-	// fault says why the record could not be read; only lists go on then.
+	// fault says why the record could not be read. Such an instance can be looked at,
+	// stopped and, by force, deleted.
 	fault error
 	// lost is what lostRun found, once it was sought.
 	lost   string
@@ -93,11 +96,18 @@ func (p *Provider) loadContainer(ctx context.Context, id string) (*known, error)
 	if err != nil {
 		return nil, translate(ctx, err)
 	}
-	r, err := p.records.read(c)
-	if err != nil {
-		return nil, err
+	k := &known{container: c}
+	k.decode(p)
+	return k, nil
+}
+
+// decode reads the record.
+func (k *known) decode(p *Provider) {
+	k.record, k.fault = p.records.read(k.container)
+	if k.fault != nil {
+		k.record = &record{Name: k.container.Labels[labelName]}
+		k.record.takeLabels(k.container.Labels)
 	}
-	return &known{container: c, record: r}, nil
 }
 
 // loadTask reads the task of an instance, nil where it has none.
@@ -124,8 +134,16 @@ func (k *known) checkRevision(want string) error {
 	return nil
 }
 
-// owned refuses to change what this module did not make.
+// owned refuses to change what this module did not make, or what it cannot read.
 func (k *known) owned() error {
+	if k.fault != nil {
+		return k.fault
+	}
+	return k.made()
+}
+
+// made refuses what this module did not make.
+func (k *known) made() error {
 	if k.record == nil {
 		return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was not made by this library")
 	}

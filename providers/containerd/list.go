@@ -69,10 +69,6 @@ func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.I
 		}
 		info := s.p.info(k, yes)
 		s.p.judge(k, &info, supervised)
-		if k.fault != nil {
-			info.Managed, info.State, info.Reason = true, compute.Unknown, k.fault.Error()
-			info.Ref.Name = k.container.Labels[labelName]
-		}
 		if filter.Matches(info) {
 			infos = append(infos, info)
 		}
@@ -132,7 +128,7 @@ func (p *Provider) decoding() (decode chan<- *known, decoded func()) {
 	over.Go(func() {
 		for k := range queue {
 			// One record that cannot be read must not hide the others.
-			k.record, k.fault = p.records.read(k.container)
+			k.decode(p)
 		}
 	})
 	return queue, over.Wait

@@ -16,6 +16,7 @@ func TestModel(t *testing.T) {
 
 // TestDifferential holds that tests on the fake speak of containerd.
 func TestDifferential(t *testing.T) {
+	t.Parallel()
 	b := fake.NewBackend(fake.Options{
 		Programs: map[string]fake.Program{providertest.GuestPath: fakeguest.Program()},
 		Images:   []fake.Image{{Name: guestName, Local: true}},

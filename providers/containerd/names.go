@@ -17,6 +17,9 @@ const (
 	labelStop       = "univirt.io/stop"
 	labelFound      = "univirt.io/found"
 	labelState      = "univirt.io/state"
+	// labelRevision is a record's revision, apart from the record, so that events
+	// tell it.
+	labelRevision = "univirt.io/revision"
 
 	// labelDefaultSnapshotter is containerd's own.
 	labelDefaultSnapshotter = "containerd.io/defaults/snapshotter"

@@ -54,7 +54,8 @@ type Options struct {
 	// Runtime is the name of the runtime of new instances; empty means
 	// "io.containerd.runc.v2".
 	Runtime string
-	// ConnectTimeout bounds how long New waits for an answer; 0 means 10 s.
+	// ConnectTimeout bounds how long New waits for an answer, and each attempt to
+	// connect again later; 0 means 10 s.
 	ConnectTimeout time.Duration
 	// CallTimeout bounds each call to containerd that is not meant to wait, beside
 	// the caller's context; past it the error is Unavailable. 0 means no bound.

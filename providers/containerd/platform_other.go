@@ -8,6 +8,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/containerd/containerd/v2/core/mount"
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/univirt/univirt"
@@ -31,6 +32,12 @@ func loadAppArmor() (string, error) { return "", nil }
 
 func openIn(string, string) (*os.File, error) { return nil, errors.ErrUnsupported }
 func kernelRelease() string                   { return "" }
+
+func nameless(string) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+func rootOfProcess(int, func(int) bool) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+func mountApart([]mount.Mount, string, bool) (*os.File, error) { return nil, errors.ErrUnsupported }
 
 type execIO struct{}
 

@@ -24,6 +24,7 @@ import (
 )
 
 func TestPullOfUnusualImages(t *testing.T) {
+	t.Parallel()
 	p := open(t, Options{})
 	r := testregistry.Test(t)
 	ctx := context.Background()

@@ -31,7 +31,7 @@ func (p *Provider) exitOf(ctx context.Context, t *task.Process) exitRecord {
 func exitFrom(t *task.Process, outOfMemory bool) exitRecord {
 	run := runOf(t)
 	e := exitRecord{
-		Run: run, Known: true, Code: int(t.ExitStatus), Started: runStarted(run),
+		Run: run, Known: true, Code: int(t.ExitStatus), Started: runStarted(run), PID: t.Pid,
 		OOM: outOfMemory && t.ExitStatus == killed,
 	}
 	if t.ExitedAt != nil && t.ExitedAt.AsTime().Unix() > 0 {
@@ -71,8 +71,20 @@ func (p *Provider) writeExit(ctx context.Context, c containers.Container, e exit
 
 // deleteTask deletes a stopped task; that there is none is nil.
 func (p *Provider) deleteTask(ctx context.Context, id string) error {
-	_, err := p.client.TaskService().Delete(ctx, &tasksapi.DeleteTaskRequest{ContainerID: id})
-	return ignoreNotFound(translate(ctx, err))
+	_, err := p.deleteRun(ctx, id)
+	return err
+}
+
+// deleteRun is deleteTask, and tells of what ran in it.
+func (p *Provider) deleteRun(ctx context.Context, id string) (pastRun, error) {
+	gone, err := p.client.TaskService().Delete(ctx, &tasksapi.DeleteTaskRequest{ContainerID: id})
+	if err != nil {
+		return pastRun{}, ignoreNotFound(translate(ctx, err))
+	}
+	if gone.ExitedAt.GetSeconds() <= 0 {
+		return pastRun{}, nil // it was made, and never began
+	}
+	return pastRun{gone.Pid, gone.ExitedAt.AsTime()}, nil
 }
 
 // collect reaps the task of an instance if its run has ended, and reports

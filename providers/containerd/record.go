@@ -3,8 +3,8 @@ package containerd
 import (
 	"bytes"
 	"encoding/json"
-	"fmt"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/containerd/containerd/v2/core/containers"
@@ -31,9 +31,10 @@ type record struct {
 	Name  string         `json:"name"`
 	Owner resource.Owner `json:"owner,omitzero"`
 	// Image is the image's name and digest.
-	Image    string `json:"image"`
-	ImageID  string `json:"imageID"`
-	Revision int    `json:"revision"`
+	Image   string `json:"image"`
+	ImageID string `json:"imageID"`
+	// Revision is a label of the container, and not written.
+	Revision int `json:"-"`
 	// LiveRun is the run that has the resources Live, because a change of the
 	// spec's waits for the next one.
 	LiveRun string             `json:"liveRun,omitempty"`
@@ -84,10 +85,22 @@ func readRecord(c containers.Container) (*record, error) {
 		r.spec, err = compute.Decode(doc)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("the record of container %s: %w", c.ID, err)
+		return nil, resource.Errorf(errdefs.ErrDataLoss, "the record of container %s cannot be read: %w", c.ID, err)
 	}
-	r.spec.Labels = userLabels(c.Labels)
+	r.takeLabels(c.Labels)
 	return &r, nil
+}
+
+// takeLabels sets what is kept as labels.
+func (r *record) takeLabels(labels map[string]string) {
+	r.spec.Labels, r.Revision = userLabels(labels), readRevision(labels)
+}
+
+// readRevision reads the revision of a container's record. It is 0 for one that has
+// none, and where somebody has removed it.
+func readRevision(labels map[string]string) int {
+	n, _ := strconv.ParseUint(labels[labelRevision], 10, 31)
+	return int(n)
 }
 
 // exitRecord is the end of the last run that is over, as a label of its
@@ -102,6 +115,8 @@ type exitRecord struct {
 	OOM      bool      `json:"oom,omitempty"`
 	Started  time.Time `json:"started,omitzero"`
 	Finished time.Time `json:"finished,omitzero"`
+	// PID was the run's main process; 0 where that is not known.
+	PID uint32 `json:"pid,omitempty"`
 	// Again says that the policy of that time wanted another run, and nobody had
 	// asked for this end.
 	Again bool `json:"again,omitempty"`

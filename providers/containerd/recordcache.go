@@ -34,7 +34,7 @@ func (k *recordCache) read(c containers.Container) (*record, error) {
 	k.mu.Unlock()
 	if ok && bytes.Equal(have.text, any.GetValue()) {
 		out := *have.record
-		out.spec.Labels = userLabels(c.Labels)
+		out.takeLabels(c.Labels)
 		return &out, nil
 	}
 	r, err := readRecord(c)

@@ -20,16 +20,17 @@ func TestRecordCache(t *testing.T) {
 		return containers.Container{ID: "id", Labels: labels, Extensions: map[string]typeurl.Any{extension: extended}}
 	}
 	spec := compute.Spec{Name: "web", Image: "x"}
-	one, err := cache.read(container(record{Name: "web", Revision: 1, spec: spec}, nil))
+	one, err := cache.read(container(record{Name: "web", spec: spec}, map[string]string{labelRevision: "1"}))
 	require.NoError(t, err)
 	require.Equal(t, 1, one.Revision)
-	same, err := cache.read(container(record{Name: "web", Revision: 1, spec: spec}, map[string]string{"a": "b"}))
+	same, err := cache.read(container(record{Name: "web", spec: spec}, map[string]string{labelRevision: "2", "a": "b"}))
 	require.NoError(t, err)
 	require.Equal(t, resource.Labels{"a": "b"}, same.spec.Labels, "labels are never out of date")
+	require.Equal(t, 2, same.Revision)
 	require.Empty(t, one.spec.Labels)
-	two, err := cache.read(container(record{Name: "web", Revision: 2, spec: spec}, nil))
+	two, err := cache.read(container(record{Name: "app", spec: spec}, nil))
 	require.NoError(t, err)
-	require.Equal(t, 2, two.Revision)
+	require.Equal(t, "app", two.Name)
 	require.Empty(t, two.spec.Labels)
 	require.Len(t, cache.byID, 1)
 	cache.drop("id")
@@ -46,7 +47,7 @@ func TestRecordCache(t *testing.T) {
 	}
 	require.Empty(t, cache.byID)
 	for i := range mostRecords + 5 {
-		c := container(record{Name: "web", Revision: 1, spec: spec}, nil)
+		c := container(record{Name: "web", spec: spec}, nil)
 		c.ID = resource.NewID()
 		_, err := cache.read(c)
 		require.NoError(t, err, i)

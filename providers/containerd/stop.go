@@ -51,7 +51,7 @@ func (i *instance) hurry(ctx context.Context, opts compute.StopOptions) error {
 func (i *instance) stop(ctx context.Context, opts compute.StopOptions) error {
 	k, err := i.load(ctx)
 	if err == nil {
-		err = k.owned()
+		err = k.made()
 	}
 	if err == nil {
 		err = k.checkRevision(opts.IfRevision)

@@ -55,7 +55,7 @@ func (t target) All(ctx context.Context) ([]supervise.Status, error) {
 	}
 	out := make([]supervise.Status, 0, len(all))
 	for _, k := range all {
-		if k.record != nil {
+		if k.owned() == nil {
 			out = append(out, t.p.status(k))
 		}
 	}
@@ -192,6 +192,9 @@ func (k *known) policed() bool {
 // follows when it ends by itself: that is nearer to what was asked for than a container
 // that comes back. It returns the instance as it is then.
 func (i *instance) forgo(ctx context.Context, k *known) (*known, error) {
+	if k.fault != nil {
+		return k, nil // nobody begins a run of what cannot be read
+	}
 	if !k.policed() {
 		if last, found := lastExit(k.container); !found || !last.Again {
 			return k, nil
@@ -222,7 +225,7 @@ func (i *instance) forgo(ctx context.Context, k *known) (*known, error) {
 
 // judge completes what is told of an instance by what probes have found out.
 func (p *Provider) judge(k *known, info *compute.Info, supervised bool) {
-	if info.Supervised = supervised; supervised && k.record != nil {
+	if info.Supervised = supervised; supervised && k.owned() == nil {
 		p.status(k).Judge(info)
 	}
 }

@@ -105,6 +105,7 @@ func TestASupervisorThatIsKilledIsFollowedByAnother(t *testing.T) {
 
 // TestWhatASupervisorFinds begins to supervise where runs ended before.
 func TestWhatASupervisorFinds(t *testing.T) {
+	t.Parallel()
 	for name, c := range map[string]struct {
 		end     func(t *testing.T, p *Provider, inst *instance)
 		follows bool
@@ -144,6 +145,7 @@ func TestWhatASupervisorFinds(t *testing.T) {
 		}, false},
 	} {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			p := openGuest(t, Options{})
 			p.reaper.stop() // the case says who reaps
 			made, run := policed(t, p, "sleep", "1h")

@@ -64,10 +64,12 @@ func (p *Provider) Sweep(ctx context.Context, opts univirt.SweepOptions) (univir
 
 // leftovers lists what is in the making and whose maker is dead.
 func (p *Provider) leftovers(ctx context.Context) ([]resource.Ref, error) {
-	s := newSweep(p, univirt.SweepOptions{DryRun: true})
-	s.unfinished = true
-	err := s.run(ctx)
-	return s.Report().Removed, translate(ctx, err)
+	return sweeping.Lasting(func() ([]resource.Ref, error) {
+		s := newSweep(p, univirt.SweepOptions{DryRun: true})
+		s.unfinished = true
+		err := s.run(ctx)
+		return s.Report().Removed, translate(ctx, err)
+	})
 }
 
 // sweep is one sweep.
@@ -133,15 +135,31 @@ func (s *sweep) take(ctx context.Context, ref resource.Ref, remove func() error)
 	s.Take(ctx, ref, func() error { return translate(ctx, remove()) })
 }
 
+func (s *sweep) decoded(c containers.Container) *known {
+	k := &known{container: c}
+	k.decode(s.p)
+	return k
+}
+
+// mine reports whether the sweep is about an instance. Whose one is that cannot be read
+// is not known.
+func (s *sweep) mine(k *known) bool {
+	if k.fault != nil {
+		return s.opts.Owner == ""
+	}
+	return k.record != nil && s.Mine(k.record.Owner.Name)
+}
+
 // instances takes what is past its lifetime, or all.
 func (s *sweep) instances(ctx context.Context) error {
 	now := time.Now()
 	for _, c := range s.all {
-		r, err := s.p.records.read(c)
-		if err != nil || r == nil || !s.Mine(r.Owner.Name) || s.unfinished {
+		k := s.decoded(c)
+		if !s.mine(k) || s.unfinished {
 			continue
 		}
-		if !s.opts.All && !r.spec.Lifetime.Expired(now, s.alive(r.Owner.Generation)) {
+		r := k.record
+		if !s.opts.All && (k.fault != nil || !r.spec.Lifetime.Expired(now, s.alive(r.Owner.Generation))) {
 			continue
 		}
 		// Its task goes with it.
@@ -161,8 +179,8 @@ func (s *sweep) startedTasks(ctx context.Context) error {
 		if t == nil {
 			continue
 		}
-		r, err := s.p.records.read(c)
-		if err != nil || r == nil || !s.Mine(r.Owner.Name) {
+		k := s.decoded(c)
+		if !s.mine(k) {
 			continue
 		}
 		switch t.Status {
@@ -177,8 +195,8 @@ func (s *sweep) startedTasks(ctx context.Context) error {
 		default:
 			continue
 		}
-		s.take(ctx, s.p.ref(kindTask, r.Name, c.ID), func() error {
-			return s.p.clear(ctx, &known{container: c, record: r})
+		s.take(ctx, s.p.ref(kindTask, k.record.Name, c.ID), func() error {
+			return s.p.clear(ctx, k)
 		})
 	}
 	return nil
@@ -198,7 +216,8 @@ func (s *sweep) lostTasks(ctx context.Context) error {
 				if !s.p.gone(ctx, id) {
 					return resource.Errorf(errdefs.ErrNotFound, "it has a container")
 				}
-				return s.p.endTask(ctx, id, true)
+				_, err := s.p.endTask(ctx, id, true)
+				return err
 			})
 		})
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -160,7 +161,6 @@ func (p *Provider) limit(ctx context.Context, id string, had, has compute.Resour
 func (p *Provider) rewrite(ctx context.Context, k *known, spec compute.Spec, live compute.Resources) error {
 	r := *k.record
 	r.spec = spec
-	r.Revision++
 	r.Live, r.LiveRun = nil, ""
 	if stateOf(k.task) != compute.Stopped && live != spec.Resources {
 		r.Live, r.LiveRun = &live, runOf(k.task)
@@ -179,6 +179,7 @@ func (p *Provider) rewrite(ctx context.Context, k *known, spec compute.Spec, liv
 			labels[key] = value
 		}
 	}
+	labels[labelRevision] = strconv.Itoa(r.Revision + 1)
 	_, err = p.client.ContainerService().Update(ctx, containers.Container{
 		ID: k.container.ID, Labels: labels, Spec: runtime, Extensions: map[string]typeurl.Any{extension: extended},
 	}, "labels", "spec", "extensions."+extension)

@@ -30,6 +30,7 @@ func limits(t *testing.T, inst compute.Instance) guest.Limits {
 }
 
 func TestUpdate(t *testing.T) {
+	t.Parallel()
 	p := openGuest(t, Options{})
 	ctx := t.Context()
 	spec := guestSpec("a", "sleep", "1h")

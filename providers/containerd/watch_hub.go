@@ -254,6 +254,15 @@ func (h *eventHub) begin(w *watch) {
 	w.ready <- nil
 }
 
+// ran notes the last run of an instance that is about to be deleted.
+func (h *eventHub) ran(id string, last pastRun) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.picture != nil && last.pid != 0 {
+		h.picture.last[id] = last
+	}
+}
+
 // onExit registers a function that is called with the ID of each container whose
 // main process has ended, and with "" whenever exits may have been missed. It is
 // called by the hub's goroutine and must not block. The function that is returned

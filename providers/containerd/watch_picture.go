@@ -57,6 +57,8 @@ type change struct {
 type picture struct {
 	instances map[string]*trackedInstance
 	images    map[string]*subject
+	// last are the last runs of instances that are about to be deleted.
+	last map[string]pastRun
 	// tell is called with each change.
 	tell func(change)
 	// read is when the last read was complete.
@@ -71,7 +73,7 @@ type trackedInstance struct {
 	pid uint32
 	// starting says that a task was made and not seen to run.
 	starting bool
-	// revision is the record's, or unknownRevision.
+	// revision is the record's; 0 for a container that has none.
 	revision int
 	// exit is the label that holds the last exit, stop the one that says which run a
 	// Stop has ended, and found what probes have found out.
@@ -84,10 +86,18 @@ type trackedInstance struct {
 	seen time.Time
 }
 
-const unknownRevision = -1
+// maxMissed bounds how many updates that were read together are told one by one.
+const maxMissed = 16
+
+// pastRun is a run that is over: its main process and its end. Without a process there
+// was none.
+type pastRun struct {
+	pid   uint32
+	ended time.Time
+}
 
 func newPicture(tell func(change)) *picture {
-	return &picture{instances: map[string]*trackedInstance{}, images: map[string]*subject{}, tell: tell}
+	return &picture{instances: map[string]*trackedInstance{}, images: map[string]*subject{}, last: map[string]pastRun{}, tell: tell}
 }
 
 // shownState is the state that a watch tells for a task's. A task that has not
@@ -103,7 +113,7 @@ func shownState(t *task.Process) compute.State {
 func (p *Provider) track(c containers.Container, t *task.Process, at time.Time) *trackedInstance {
 	s := &subject{ref: p.ref(resource.KindInstance, "", c.ID), labels: userLabels(c.Labels), state: shownState(t)}
 	tracked := &trackedInstance{
-		subject: s, exit: c.Labels[labelExit], stop: c.Labels[labelStop], found: readFound(c.Labels), revision: unknownRevision, seen: at,
+		subject: s, exit: c.Labels[labelExit], stop: c.Labels[labelStop], found: readFound(c.Labels), revision: readRevision(c.Labels), seen: at,
 	}
 	if tracked.starting = stateOf(t) == compute.Starting; !tracked.starting {
 		tracked.pid = t.GetPid()
@@ -111,9 +121,6 @@ func (p *Provider) track(c containers.Container, t *task.Process, at time.Time) 
 	if c.Extensions[extension] != nil {
 		s.managed = true
 		s.ref.Name = c.Labels[labelName]
-		if r, err := p.records.read(c); err == nil {
-			tracked.revision = r.Revision
-		}
 	} else if resource.CheckName(c.ID) == "" {
 		s.ref.Name = c.ID
 	}
@@ -155,17 +162,32 @@ func (p *picture) add(i *trackedInstance, at time.Time) {
 	p.tell(change{after: i.subject, reason: resource.ReasonCreate, time: at})
 }
 
-// remove tells that an instance is gone. What is gone has ended before.
+// remove tells that an instance is gone. What is gone has ended before, and may have
+// had a run of which the shim's events come later, or never.
 func (p *picture) remove(id string, at time.Time) {
+	last, ran := p.last[id]
+	delete(p.last, id)
 	i := p.instances[id]
 	if i == nil {
 		return
+	}
+	if ran {
+		p.ran(i, last, last.ended)
 	}
 	if i.state.Active() {
 		p.setState(i, compute.Stopped, resource.ReasonExit, at)
 	}
 	delete(p.instances, id)
 	p.tell(change{before: i.subject, time: at})
+}
+
+// ran tells of a run that is over as far as it was not told: events of tasks come from
+// their shims, so that they can be slower than what is known by other ways, or be lost.
+func (p *picture) ran(i *trackedInstance, run pastRun, at time.Time) {
+	p.started(i.ref.ID, run.pid, at)
+	if i.pid == run.pid {
+		p.ended(i.ref.ID, run.pid, at)
+	}
 }
 
 // created, started, ended and the following say what happened to the task of an
@@ -229,20 +251,28 @@ func (p *picture) resumed(id string, at time.Time) {
 	}
 }
 
-// noted tells the end of a run that is on record now, where its event is slower:
-// events of tasks come from their shims. No other run can be under way, as the end
-// of one is recorded before the next is made.
+// noted tells the end of a run that is on record now, and its start, where their events
+// are slower. No other run can be under way, as the end of one is recorded before the
+// next is made.
 func (p *picture) noted(id string, all map[string]string, at time.Time) {
 	i := p.instances[id]
-	if i == nil || i.exit == all[labelExit] || !i.state.Active() {
+	if i == nil || i.exit == all[labelExit] {
 		return
 	}
-	if e, ok := lastExit(containers.Container{Labels: all}); ok {
-		if e.OOM && !i.oom {
-			p.ranOutOfMemory(id, at)
-		}
-		p.setState(i, compute.Stopped, resource.ReasonExit, at)
+	e, ok := lastExit(containers.Container{Labels: all})
+	if !ok {
+		return
 	}
+	if e.PID != 0 {
+		p.started(id, e.PID, at)
+	}
+	if !i.state.Active() || e.PID != 0 && e.PID != i.pid {
+		return
+	}
+	if e.OOM && !i.oom {
+		p.ranOutOfMemory(id, at)
+	}
+	p.setState(i, compute.Stopped, resource.ReasonExit, at)
 }
 
 // judged tells what a supervisor has found out. Of a run that is over nobody wants to
@@ -275,13 +305,25 @@ func (p *picture) updated(id string, all map[string]string, at time.Time) {
 	same, noted := maps.Equal(labels, i.labels), i.exit != exit || i.stop != stop || i.found != found
 	i.exit, i.stop = exit, stop
 	p.judged(i, found, at)
-	if same && (noted || !at.After(p.read)) {
-		// What changed while everything was read may have been read already; where
-		// it was not, the next read shows it by the revision.
+	revision := readRevision(all)
+	switch {
+	case revision < i.revision:
+		return // was read already
+	case revision == i.revision && same && (i.managed || noted || !at.After(p.read)):
+		// It was read already, or is none. Of one that is not ours, what is no label
+		// may have changed.
 		return
 	}
-	i.revision = unknownRevision
-	p.set(i, i.with(func(s *subject) { s.labels = labels }), resource.ReasonUpdate, at)
+	p.revise(i, i.with(func(s *subject) { s.labels = labels }), revision, at)
+}
+
+// revise tells what became of an instance by an update, or by several that were read
+// together.
+func (p *picture) revise(i *trackedInstance, next *subject, revision int, at time.Time) {
+	for range max(1, min(revision-i.revision, maxMissed)) {
+		p.set(i, next, resource.ReasonUpdate, at)
+	}
+	i.revision = revision
 }
 
 // reconcile brings an instance of the picture to what was read, and tells what
@@ -292,13 +334,16 @@ func (p *picture) reconcile(read *trackedInstance, at time.Time) {
 		p.add(read, at)
 		return
 	}
-	if !maps.Equal(i.labels, read.labels) || i.managed != read.managed || i.ref != read.ref ||
-		i.revision != unknownRevision && i.revision != read.revision {
-		next := *read.subject
-		next.state = i.state
-		p.set(i, &next, resource.ReasonUpdate, at)
+	if !maps.Equal(i.labels, read.labels) || i.managed != read.managed || i.ref != read.ref || i.revision != read.revision {
+		p.revise(i, read.with(func(s *subject) { s.state = i.state }), read.revision, at)
 	}
-	i.revision, i.exit, i.stop, i.starting, i.seen = read.revision, read.exit, read.stop, read.starting, read.seen
+	if i.state != compute.Unknown {
+		p.noted(i.ref.ID, map[string]string{labelExit: read.exit}, at)
+		if read.state == compute.Stopped && read.pid != 0 && !i.state.Active() {
+			p.ran(i, pastRun{pid: read.pid}, at)
+		}
+	}
+	i.exit, i.stop, i.starting, i.seen = read.exit, read.stop, read.starting, read.seen
 	if i.state != read.state && (i.state == compute.Unknown || read.state == compute.Unknown) {
 		p.setState(i, read.state, "", at)
 		return

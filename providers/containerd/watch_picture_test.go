@@ -35,6 +35,13 @@ func readContainer(p *Provider, t *task.Process, labels map[string]string) *trac
 	return read
 }
 
+// labels are what an instance without a task is read with.
+type labels map[string]string
+
+func exitLabel(exit string) labels { return labels{labelExit: exit} }
+
+func revision(n string) labels { return labels{labelRevision: n} }
+
 func process(status task.Status, pid uint32) *task.Process {
 	return &task.Process{Status: status, Pid: pid}
 }
@@ -62,6 +69,7 @@ func TestPicture(t *testing.T) {
 		return &eventsapi.ContainerUpdate{ID: id, Labels: labels}
 	}
 	const start, exit, start2 = "changed running start", "changed stopped exit", "changed running start"
+	const update = "changed stopped update"
 	for name, c := range map[string]struct {
 		first *task.Process
 		steps []step
@@ -88,14 +96,38 @@ func TestPicture(t *testing.T) {
 		"a lost exit, then the task deleted": {running, []step{{12, &eventsapi.TaskDelete{ContainerID: id, Pid: 7}}}, []string{exit}},
 		"a lost exit, then the next start":   {running, []step{{12, started(8)}}, []string{exit, start2}},
 		"a lost exit, then all deleted":      {running, []step{{12, &eventsapi.ContainerDelete{ID: id}}}, []string{exit, "deleted"}},
-		"out of memory after the end":        {ended, []step{{12, &eventsapi.TaskOOM{ContainerID: id}}}, nil},
+		"deleted before the events of its run": {none, []step{
+			{12, pastRun{8, at(12)}}, {13, &eventsapi.ContainerDelete{ID: id}}, {14, started(8)}, {14, exited(8)},
+		}, []string{start, exit, "deleted"}},
+		"deleted before the exit of its run": {none, []step{
+			{11, started(8)}, {12, pastRun{8, at(12)}}, {13, &eventsapi.ContainerDelete{ID: id}}, {14, exited(8)},
+		}, []string{start, exit, "deleted"}},
+		"deleted behind the events of its run": {running, []step{
+			{11, exited(7)}, {12, pastRun{7, at(11)}}, {13, &eventsapi.ContainerDelete{ID: id}},
+		}, []string{exit, "deleted"}},
+		"deleted with a run that was over when all was read": {none, []step{
+			{12, pastRun{8, at(9)}}, {13, &eventsapi.ContainerDelete{ID: id}},
+		}, []string{"deleted"}},
+		"out of memory after the end": {ended, []step{{12, &eventsapi.TaskOOM{ContainerID: id}}}, nil},
 		"a start that failed": {none, []step{
 			{11, &eventsapi.TaskCreate{ContainerID: id, Pid: 8}}, {12, &eventsapi.TaskDelete{ContainerID: id, Pid: 8}},
 		}, nil},
-		"labels": {none, []step{{12, updated("tier", "web")}, {13, updated("tier", "web")}, {14, updated()}},
-			[]string{"changed stopped update", "changed stopped update", "changed stopped update"}},
+		"labels, by somebody else's hand": {none, []step{{12, updated("tier", "web")}, {13, updated("tier", "web")}, {14, updated()}},
+			[]string{update, update}},
+		"updates": {none, []step{
+			{12, updated(labelRevision, "1")}, {13, updated(labelRevision, "2", "tier", "web")}, {14, updated(labelRevision, "3")},
+		}, []string{update, update, update}},
+		"updates, told twice and late": {none, []step{
+			{12, updated(labelRevision, "1")}, {12, updated(labelRevision, "1")}, {14, updated(labelRevision, "2", "tier", "web")},
+			{15, updated(labelRevision, "1")}, {15, updated(labelRevision, "2", "tier", "web")},
+		}, []string{update, update}},
+		"updates while all was read, and not read": {none, []step{{9, updated(labelRevision, "1")}, {9, updated(labelRevision, "2")}}, []string{update, update}},
+		"read again: updated": {none, []step{
+			{20, revision("2")}, {19, updated(labelRevision, "1")}, {19, updated(labelRevision, "2")}, {21, updated(labelRevision, "3")},
+		}, []string{update, update, update}},
+		"read again: an update that is lost": {none, []step{{20, revision("1")}, {21, &eventsapi.ContainerDelete{ID: id}}}, []string{update, "deleted"}},
 		"the label of an exit is no update": {running, []step{{12, exited(7)}, {13, updated(labelExit, "{}")}, {14, updated(labelExit, "{}")}},
-			[]string{exit, "changed stopped update"}},
+			[]string{exit}},
 		"an update in front of the exit that it followed": {running, []step{
 			{12, updated(labelExit, "{}")}, {13, updated(labelExit, "{}", "tier", "web")}, {14, exited(7)},
 		}, []string{exit, "changed stopped update"}},
@@ -108,7 +140,19 @@ func TestPicture(t *testing.T) {
 		"an update of a run whose start is slow, too": {none, []step{
 			{12, updated(labelExit, "{}")}, {13, started(8)}, {14, exited(8)},
 		}, []string{start, exit}},
-		"the label of a Stop is no update": {running, []step{{12, updated(labelStop, "1")}, {13, exited(7)}}, []string{exit}},
+		"a run of which its record tells first": {none, []step{
+			{12, updated(labelExit, `{"pid":8}`)}, {13, started(8)}, {14, exited(8)},
+		}, []string{start, exit}},
+		"a run of which its record tells alone, out of memory": {none, []step{
+			{12, updated(labelExit, `{"pid":8,"oom":true}`)}, {13, &eventsapi.ContainerDelete{ID: id}},
+		}, []string{start, "changed running oom", exit, "deleted"}},
+		"a lost exit, and the record of the next run": {running, []step{{12, updated(labelExit, `{"pid":8}`)}}, []string{exit, start2, exit}},
+		"the record of a run before the present one, late": {none, []step{{12, started(9)}, {11, updated(labelExit, `{"pid":8}`)}},
+			[]string{start}},
+		"read again: ran meanwhile":              {none, []step{{20, ended}, {21, started(7)}, {21, exited(7)}}, []string{start, exit}},
+		"read again: ran and was reaped":         {none, []step{{20, exitLabel(`{"pid":7}`)}, {21, exited(7)}}, []string{start, exit}},
+		"read again: ended, and it is on record": {running, []step{{20, exitLabel(`{"pid":7}`)}, {21, exited(7)}}, []string{exit}},
+		"the label of a Stop is no update":       {running, []step{{12, updated(labelStop, "1")}, {13, exited(7)}}, []string{exit}},
 		"what probes find": {running, []step{
 			{12, updated(labelFound, `{"run":"1","health":"unhealthy"}`)}, {13, updated(labelFound, `{"run":"1","health":"healthy","ready":true}`)},
 			{14, updated(labelFound, `{"run":"1","health":"healthy","ready":true}`, "tier", "web")}, {15, updated(labelFound, "{", "tier", "web")},
@@ -119,7 +163,6 @@ func TestPicture(t *testing.T) {
 		"what probes found of a run that is over": {running, []step{
 			{12, exited(7)}, {13, updated(labelFound, `{"run":"1","health":"healthy"}`)},
 		}, []string{exit}},
-		"an update that may have been read": {none, []step{{10, updated()}}, nil},
 		"unknown instances": {none, []step{
 			{12, &eventsapi.TaskStart{ContainerID: "other", Pid: 1}}, {12, &eventsapi.ContainerDelete{ID: "other"}},
 			{12, &eventsapi.TaskExit{ContainerID: "other", ID: "other"}}, {12, &eventsapi.TaskOOM{ContainerID: "other"}},
@@ -160,6 +203,12 @@ func TestPicture(t *testing.T) {
 					read := readContainer(p, what, nil)
 					read.seen = at(s.second)
 					picture.reconcileAll([]*trackedInstance{read}, at(s.second))
+				case labels:
+					read := readContainer(p, nil, what)
+					read.seen = at(s.second)
+					picture.reconcileAll([]*trackedInstance{read}, at(s.second))
+				case pastRun:
+					picture.last[id] = what
 				case string:
 					picture.reconcileAll(nil, at(s.second))
 				case *eventsapi.ContainerUpdate:
@@ -174,26 +223,20 @@ func TestPicture(t *testing.T) {
 	}
 }
 
-func TestPictureOfRevisions(t *testing.T) {
-	var told int
-	p := &Provider{opts: Options{Namespace: "test"}}
-	picture := newPicture(func(c change) {
-		told++
-		require.Equal(t, resource.ReasonUpdate, c.reason)
-	})
-	revision := func(n int, labels map[string]string) *trackedInstance {
-		i := readContainer(p, nil, labels)
-		i.revision = n
-		return i
-	}
-	picture.instances["web-id"] = revision(1, nil)
-	picture.reconcile(revision(1, nil), at(20))
+// TestPictureOfForeignUpdates holds that what somebody else changes of a container is
+// told, but for what may have been read already.
+func TestPictureOfForeignUpdates(t *testing.T) {
+	told := 0
+	picture := newPicture(func(change) { told++ })
+	picture.read = at(10)
+	i := readContainer(&Provider{opts: Options{Namespace: "test"}}, nil, nil)
+	i.managed = false
+	picture.instances[i.ref.ID] = i
+	update := &eventsapi.ContainerUpdate{ID: i.ref.ID}
+	picture.apply(update, at(10))
 	require.Zero(t, told)
-	picture.reconcile(revision(2, nil), at(21))
-	require.Equal(t, 1, told, "a spec that changed")
-	picture.apply(&eventsapi.ContainerUpdate{ID: "web-id", Labels: map[string]string{"a": "b"}}, at(22))
-	picture.reconcile(revision(3, map[string]string{"a": "b"}), at(23))
-	require.Equal(t, 2, told, "what an event told is not told again")
+	picture.apply(update, at(11))
+	require.Equal(t, 1, told)
 }
 
 func TestPictureOfImages(t *testing.T) {

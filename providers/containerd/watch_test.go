@@ -129,6 +129,7 @@ func TestWatchWithoutDaemon(t *testing.T) {
 
 // TestWatchFindsWhatEventsLost reads again what the stream did not say.
 func TestWatchFindsWhatEventsLost(t *testing.T) {
+	t.Parallel()
 	p := openGuest(t, Options{})
 	w := read(t, p, resource.WatchOptions{Kinds: []resource.Kind{resource.KindInstance}})
 	w.until(resource.EventSynced)
