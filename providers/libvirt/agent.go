@@ -17,7 +17,9 @@ import (
 )
 
 // guestAgent is what does the host's bidding in one guest. Each call ends with its
-// context, whatever the guest does; one that is not there yet is Unavailable.
+// context, whatever the guest does; one that is not there yet is Unavailable. Files,
+// guest information, addresses and processors still ask qemuAgent by name: an agent of
+// another kind takes them over one by one.
 type guestAgent interface {
 	// exec starts a process. What it was not told by the spec it has from the agent.
 	exec(ctx context.Context, spec compute.ExecSpec) (compute.Execution, error)

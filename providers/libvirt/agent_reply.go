@@ -163,6 +163,13 @@ func (r vcpusReply) online() (n int) {
 	return n
 }
 
+// unsure reports whether some may be on their way only: the agent (QEMU 7.2) says of a
+// processor that has just come, and that its kernel has not made ready to be moved, that
+// it is online and stays. Of the first that is true.
+func (r vcpusReply) unsure() bool {
+	return slices.ContainsFunc(r, func(c vcpu) bool { return c.ID > 0 && c.Online && !c.Movable })
+}
+
 // allows reports whether a guest can put processors away until no more than a number
 // are left.
 func (r vcpusReply) allows(n int) bool { return r.online()-len(r.toward(n)) <= n }

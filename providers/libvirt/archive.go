@@ -2,7 +2,6 @@ package libvirt
 
 import (
 	"archive/tar"
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -14,32 +13,22 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/archives"
 	"github.com/univirt/univirt/resource"
 )
 
 // Archives are written anew on their way into a guest and out of it: nobody gets a
 // name that was not looked at, and a guest gets a form that every tar reads.
 
-const (
-	// archiveEnd is the number of zeros that an archive ends with. One without them
-	// was cut off, perhaps where nothing else would show it.
-	archiveEnd = 1024
-	// mostEntries bounds what an archive of nothing but headers makes this process
-	// remember.
-	mostEntries = 1 << 20
-	mostPath    = 4095
-	mostName    = 255
-)
-
 // repack copies an archive. What may be in it says admit, which may change a header,
 // or returns what is wrong with it. A fault of the archive is InvalidArgument; the
 // errors of the reader and of the writer stay as they are.
 func repack(to io.Writer, from io.Reader, admit func(*tar.Header) (reason string)) error {
-	in, out := &ending{r: from}, &failing{w: to}
+	in, out := &archives.Reader{R: from}, &failing{w: to}
 	broken := func(err error) error {
 		switch {
-		case in.failed != nil:
-			return in.failed
+		case in.Failed != nil:
+			return in.Failed
 		case out.failed != nil:
 			return out.failed
 		}
@@ -48,7 +37,7 @@ func repack(to io.Writer, from io.Reader, admit func(*tar.Header) (reason string
 	r, w := tar.NewReader(in), tar.NewWriter(out)
 	for n := 0; ; n++ {
 		h, err := r.Next()
-		if errors.Is(err, io.EOF) && in.total > 0 && in.zeros < archiveEnd {
+		if errors.Is(err, io.EOF) && !in.Whole() {
 			err = io.ErrUnexpectedEOF
 		}
 		if errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF) {
@@ -63,8 +52,8 @@ func repack(to io.Writer, from io.Reader, admit func(*tar.Header) (reason string
 		if h.Typeflag == tar.TypeXGlobalHeader {
 			continue
 		}
-		if n == mostEntries {
-			return badArchive(fmt.Errorf("the archive has more than %d files", mostEntries))
+		if n == archives.MostEntries {
+			return badArchive(fmt.Errorf("the archive has more than %d files", archives.MostEntries))
 		}
 		name := h.Name
 		if reason := admit(h); reason != "" {
@@ -86,28 +75,6 @@ func badArchive(err error) error {
 	return &resource.Error{Kind: errdefs.ErrInvalidArgument, Field: "archive", Err: err}
 }
 
-// ending is a reader that remembers what it ended with.
-type ending struct {
-	r io.Reader
-	// total counts what was read, and zeros those at its end.
-	total, zeros int64
-	failed       error
-}
-
-func (e *ending) Read(b []byte) (int, error) {
-	n, err := e.r.Read(b)
-	e.total += int64(n)
-	if tail := len(bytes.TrimRight(b[:n], "\x00")); tail > 0 {
-		e.zeros = int64(n - tail)
-	} else {
-		e.zeros += int64(n)
-	}
-	if err != nil && !errors.Is(err, io.EOF) {
-		e.failed = err
-	}
-	return n, err
-}
-
 // failing is a writer that remembers what it failed with.
 type failing struct {
 	w      io.Writer
@@ -120,29 +87,6 @@ func (f *failing) Write(b []byte) (int, error) {
 		f.failed = err
 	}
 	return n, err
-}
-
-// harmlessName cleans a name of an archive, or says what is wrong with it.
-func harmlessName(name string) (clean, reason string) {
-	switch {
-	case name == "":
-		return "", "has no name"
-	case strings.HasPrefix(name, "/"):
-		return "", "is absolute"
-	case strings.ContainsRune(name, 0):
-		return "", "contains NUL"
-	case len(name) > mostPath:
-		return "", "is too long"
-	}
-	for part := range strings.SplitSeq(name, "/") {
-		switch {
-		case part == "..":
-			return "", "leads upwards"
-		case len(part) > mostName:
-			return "", "is too long"
-		}
-	}
-	return path.Clean(name), ""
 }
 
 // inbound says what may be unpacked in a guest: nothing that could be written
@@ -162,7 +106,7 @@ func newInbound(opts compute.CopyOptions) *inbound {
 }
 
 func (in *inbound) admit(h *tar.Header) (reason string) {
-	name, reason := harmlessName(h.Name)
+	name, reason := archives.Harmless(h.Name)
 	if reason == "" {
 		reason = in.way(name, h.Typeflag == tar.TypeDir)
 	}
@@ -187,12 +131,12 @@ func (in *inbound) admit(h *tar.Header) (reason string) {
 	case tar.TypeGNUSparse:
 		return "has holes"
 	case tar.TypeSymlink:
-		if h.Linkname == "" || len(h.Linkname) > mostPath || strings.ContainsRune(h.Linkname, 0) {
+		if h.Linkname == "" || len(h.Linkname) > archives.MostPath || strings.ContainsRune(h.Linkname, 0) {
 			return "is a link to nothing"
 		}
 		in.links[name] = true
 	case tar.TypeLink:
-		target, reason := harmlessName(h.Linkname)
+		target, reason := archives.Harmless(h.Linkname)
 		if reason == "" {
 			reason = in.way(target, false)
 		}
@@ -292,38 +236,17 @@ func (out outbound) admit(h *tar.Header) (reason string) {
 }
 
 func (out outbound) below(name string) (clean, reason string) {
-	clean, reason = harmlessName(name)
+	clean, reason = archives.Harmless(name)
 	if reason == "" && out.base != "." && clean != out.base && !strings.HasPrefix(clean, out.base+"/") {
 		reason = "was not asked for"
 	}
 	return clean, reason
 }
 
-// checkInside refuses what cannot be a path inside a guest.
+// checkInside refuses what cannot be a path inside a guest, whose agent speaks JSON.
 func checkInside(field, p string) error {
-	reason := ""
-	switch {
-	case !strings.HasPrefix(p, "/"):
-		reason = "must be an absolute path"
-	case len(p) > mostPath:
-		reason = fmt.Sprintf("must have at most %d bytes", mostPath)
-	case strings.ContainsRune(p, 0):
-		reason = "must not contain NUL"
-	case !utf8.ValidString(p):
-		reason = "must be UTF-8"
-	case slices.Contains(strings.Split(p, "/"), ".."):
-		reason = "must not contain '..'"
+	if !utf8.ValidString(p) {
+		return resource.Faults{{Field: field, Reason: "must be UTF-8"}}
 	}
-	if reason != "" {
-		return resource.Faults{{Field: field, Reason: reason}}
-	}
-	return nil
-}
-
-// lastName is the name that an archive of a path begins with.
-func lastName(p string) string {
-	if name := path.Base(path.Clean(p)); name != "/" {
-		return name
-	}
-	return "."
+	return archives.CheckInside(field, p)
 }

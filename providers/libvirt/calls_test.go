@@ -3,9 +3,11 @@
 package libvirt
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
+	"iter"
 	"maps"
 	"net"
 	"os"
@@ -18,22 +20,25 @@ import (
 	"github.com/stretchr/testify/require"
 	lv "libvirt.org/go/libvirt"
 
+	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/network"
+	"github.com/univirt/univirt/resource"
 )
 
 // procedures are the names of those of libvirt's protocol that operations make use of
 // (https://libvirt.org/kbase/internals/rpc.html), but for what it takes to connect.
 var procedures = map[uint32]string{
-	12: "DomainDestroy", 14: "DomainGetXMLDesc", 24: "DomainLookupByUUID", 43: "NetworkGetXMLDesc", 47: "NetworkLookupByUUID",
-	84: "StoragePoolLookupByName", 87: "StoragePoolGetInfo", 88: "StoragePoolGetXMLDesc", 93: "StorageVolCreateXML",
-	94: "StorageVolDelete", 95: "StorageVolLookupByName", 99: "StorageVolGetXMLDesc", 100: "StorageVolGetPath",
-	125: "StorageVolCreateXMLFrom", 152: "NetworkIsActive", 154: "StoragePoolIsActive", 183: "DomainHasManagedSaveImage",
+	6: "NodeGetInfo", 12: "DomainDestroy", 14: "DomainGetXMLDesc", 23: "DomainLookupByName", 24: "DomainLookupByUUID",
+	28: "DomainResume", 34: "DomainSuspend", 43: "NetworkGetXMLDesc", 47: "NetworkLookupByUUID",
+	83: "StoragePoolRefresh", 84: "StoragePoolLookupByName", 87: "StoragePoolGetInfo", 88: "StoragePoolGetXMLDesc", 93: "StorageVolCreateXML",
+	94: "StorageVolDelete", 95: "StorageVolLookupByName", 98: "StorageVolGetInfo", 99: "StorageVolGetXMLDesc", 100: "StorageVolGetPath",
+	102: "NodeGetFreeMemory", 125: "StorageVolCreateXMLFrom", 152: "NetworkIsActive", 154: "StoragePoolIsActive", 183: "DomainHasManagedSaveImage",
 	185: "DomainSnapshotCreateXML", 186: "DomainSnapshotGetXMLDesc", 189: "DomainSnapshotLookupByName", 191: "DomainSnapshotCurrent", 192: "DomainRevertToSnapshot",
-	193: "DomainSnapshotDelete", 196: "DomainCreateWithFlags", 208: "StorageVolUpload", 209: "StorageVolDownload",
-	212: "DomainGetState", 231: "DomainUndefineFlags", 264: "DomainSetMetadata",
-	271: "DomainSnapshotIsCurrent", 274: "DomainListAllSnapshots", 282: "StoragePoolListAllVolumes", 291: "NetworkUpdate",
-	350: "DomainDefineXMLFlags",
+	193: "DomainSnapshotDelete", 196: "DomainCreateWithFlags", 200: "DomainGetVcpusFlags", 208: "StorageVolUpload",
+	209: "StorageVolDownload", 212: "DomainGetState", 231: "DomainUndefineFlags", 264: "DomainSetMetadata",
+	271: "DomainSnapshotIsCurrent", 273: "ConnectListAllDomains", 274: "DomainListAllSnapshots", 282: "StoragePoolListAllVolumes", 291: "NetworkUpdate",
+	344: "ConnectGetAllDomainStats", 350: "DomainDefineXMLFlags", 378: "StorageVolGetInfoFlags",
 }
 
 // connectors are those of connections, which belong to no operation.
@@ -156,15 +161,44 @@ func TestCalls(t *testing.T) {
 	remove := func(kind string) {
 		count("delete"+kind, func() error { return inst.Delete(ctx, compute.DeleteOptions{}) })
 	}
-	for range 2 {
+	for pass := range 2 {
 		// What is kept of the first time makes the second one that counts.
 		b.Reset()
+		count("plan", func() error {
+			spec := machine("other")
+			spec.Boot = &compute.Boot{Kernel: halting}
+			_, err := compute.PlanOf(ctx, p.Instances(), spec)
+			return err
+		})
 		life("", func(*compute.Spec) {})
 		count("start", func() error { return inst.Start(ctx, compute.StartOptions{}) })
 		count("start of a running instance", func() error { return inst.Start(ctx, compute.StartOptions{}) })
 		count("info", func() error { _, err := inst.Info(ctx); return err })
 		count("stop by force", func() error { return inst.Stop(ctx, compute.StopOptions{Force: true}) })
 		remove("")
+		life(" again", func(*compute.Spec) {})
+		count("update of resources", func() error {
+			return inst.Update(ctx, compute.Change{Resources: &compute.Resources{Memory: 128 * resource.MiB}})
+		})
+		count("start after an update", func() error { return inst.Start(ctx, compute.StartOptions{}) })
+		count("get by name", func() error { _, err := p.Instances().Get(ctx, "web"); return err })
+		count("list", func() error { return exhaust(p.Instances().List(ctx, compute.Filter{})) })
+		count("stats", func() error { return exhaust(p.Instances().Stats(ctx, compute.Filter{})) })
+		count("update of labels", func() error {
+			value := fmt.Sprint("web", pass)
+			return inst.Update(ctx, compute.Change{Labels: resource.LabelPatch{"tier": &value}})
+		})
+		count("pause", func() error { return compute.Pause(ctx, inst) })
+		count("resume", func() error { return compute.Resume(ctx, inst) })
+		// Whether the end of the run is written down before it is asked for varies.
+		require.NoError(t, compute.Restart(ctx, inst, compute.StopOptions{Force: true}))
+		count("sweep that finds nothing", func() error {
+			report, err := p.Sweep(ctx, univirt.SweepOptions{})
+			require.Empty(t, report)
+			return err
+		})
+		count("describe", func() error { _, err := p.Describe(ctx); return err })
+		count("delete by force of a running instance", func() error { return inst.Delete(ctx, compute.DeleteOptions{Force: true}) })
 		life(" on a network", func(s *compute.Spec) { s.Networks = []compute.NetworkAttachment{{Network: "lan"}} })
 		remove(" on a network")
 		life(" with a disk", func(s *compute.Spec) { s.Image = diskName })
@@ -174,14 +208,7 @@ func TestCalls(t *testing.T) {
 			_, err := snapshots.CreateSnapshot(ctx, compute.SnapshotSpec{Name: "one"})
 			return err
 		})
-		count("list of snapshots", func() error {
-			for _, err := range snapshots.Snapshots(ctx) {
-				if err != nil {
-					return err
-				}
-			}
-			return nil
-		})
+		count("list of snapshots", func() error { return exhaust(snapshots.Snapshots(ctx)) })
 		count("revert", func() error { return snapshots.RevertSnapshot(ctx, "one", compute.RevertOptions{}) })
 		count("delete snapshot", func() error { return snapshots.DeleteSnapshot(ctx, "one") })
 		count("clone", func() (err error) {
@@ -190,7 +217,17 @@ func TestCalls(t *testing.T) {
 		})
 		count("delete of a clone", func() error { return clone.Delete(ctx, compute.DeleteOptions{}) })
 		remove(" with a disk")
+		countImages(t, p, count)
 	}
+	// A value that watches reads more from now on, so this is the last.
+	count("watch", func() error {
+		for event, err := range p.Watch(ctx, resource.WatchOptions{Kinds: []resource.Kind{resource.KindInstance}}) {
+			if err != nil || event.Type == resource.EventSynced {
+				return err
+			}
+		}
+		return nil
+	})
 
 	golden := filepath.Join("testdata", "calls.golden")
 	if *update {
@@ -199,4 +236,30 @@ func TestCalls(t *testing.T) {
 	want, err := os.ReadFile(golden)
 	require.NoError(t, err)
 	require.Equal(t, string(want), b.String(), "run with -update where that is meant")
+}
+
+// exhaust reads a stream to its end.
+func exhaust[T any](all iter.Seq2[T, error]) error {
+	_, err := resource.Collect(all)
+	return err
+}
+
+// countImages counts what is done with images.
+func countImages(t *testing.T, p *Provider, count func(operation string, do func() error)) {
+	ctx := t.Context()
+	const name = "localhost/other:1"
+	disk := qcow2(t)
+	bring := func() error {
+		source := compute.ImageSource{Reader: bytes.NewReader(disk), Format: compute.QCOW2, Size: int64(len(disk))}
+		_, err := p.Images().Import(ctx, source, compute.ImportOptions{Name: name})
+		return err
+	}
+	count("import of an image", bring)
+	count("import of an image that is there", bring)
+	count("get of an image", func() error { _, err := p.Images().Get(ctx, name); return err })
+	count("list of images", func() error { return exhaust(p.Images().List(ctx, compute.ImageFilter{})) })
+	count("export of an image", func() error {
+		return p.Images().Export(ctx, io.Discard, []string{name}, compute.ExportOptions{})
+	})
+	count("delete of an image", func() error { return p.Images().Delete(ctx, name, compute.DeleteImageOptions{}) })
 }

@@ -35,12 +35,13 @@ func until(t *testing.T, r io.Reader, text string) {
 	select {
 	case err := <-seen:
 		require.NoError(t, err)
-	case <-time.After(30 * time.Second):
+	case <-time.After(2 * time.Minute):
 		require.Fail(t, "it does not come: "+text)
 	}
 }
 
 func TestAConsoleIsTalkedTo(t *testing.T) {
+	t.Parallel()
 	p := open(t, "talk")
 	inst := booted(t, p, "web")
 	c, err := compute.Console(t.Context(), inst, compute.ConsoleOptions{})

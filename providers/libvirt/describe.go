@@ -100,7 +100,9 @@ func (p *Provider) Describe(ctx context.Context) (univirt.Description, error) {
 	}
 	if p.inProcess() {
 		out.Images = allAbsent(compute.ImageFeatures(), onlyReal)
-		out.Networks = univirt.ResourceDescription{Features: allAbsent(network.Features(), noServers)}
+	}
+	if reason := p.hyper.noNetworks; reason != "" {
+		out.Networks = univirt.ResourceDescription{Features: allAbsent(network.Features(), reason)}
 	}
 	if p.hyper.unreachable != "" {
 		out.Networks.Features[network.FeaturePublish] = resource.Support{Reason: p.hyper.unreachable}

@@ -16,8 +16,10 @@
 // the kernel of Boot. It is told what else to do by CloudInit, where the image has
 // cloud-init, and by Exec, which with files, guest information and readiness above
 // compute.LevelRunning needs qemu-guest-agent in it; so the fields of a process are refused.
-// What it writes to its first serial port is its log. A machine is on no network unless
-// the spec names one, and a port can be published where it is on one.
+// What it writes to its first serial port is its log: of a managed daemon always, else
+// where Options.ConsoleDir names a folder that the hypervisor may write to. A machine is on
+// no network unless the spec names one, and a port can be published where it is on one. The
+// user's own hypervisor, of libvirt:///session, has no networks.
 //
 // # URLs
 //
@@ -51,7 +53,13 @@
 // raw or qcow2, and a filesystem volume an ext4. A machine gets one as a virtio disk,
 // which its guest finds as /dev/disk/by-id/virtio-SERIAL and mounts: the serial number
 // is the mount's path with '-' between its parts, as in "srv-www" for /srv/www, or
-// the beginning of the path's SHA-256 where that has a '-' or does not fit.
+// the beginning of the path's SHA-256 where that has a '-' or does not fit. A pool is of
+// the types whose volumes are files: dir, fs or netfs. Others, such as logical or rbd, are
+// FailedPrecondition.
+//
+// A snapshot of an instance is kept within its disks, those of its volumes too. So there
+// is none while it has a raw one that it may write to, as volumes are by default, nor of a
+// machine with UEFI while it runs; that is errors.ErrUnsupported.
 //
 // # Other providers' networks
 //

@@ -38,6 +38,8 @@ type hypervisor struct {
 	unified bool
 	// unreachable says why no port of a machine can be reached; empty where one can.
 	unreachable string
+	// noNetworks says why there are no networks; empty where there are.
+	noNetworks string
 	// supervised says that this value acts on policies and probes, or is about to.
 	supervised bool
 }

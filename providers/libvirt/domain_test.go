@@ -76,6 +76,18 @@ func TestADomainWithVolumes(t *testing.T) {
 	assert.Equal(t, "/pool/<&>.qcow2", disk.Source.File.File)
 }
 
+func TestADomainOnNetworks(t *testing.T) {
+	r, err := record{Name: "web", Namespace: "team", Revision: 1}.with(emulated.withChoices(compute.Spec{Name: "web", Boot: &compute.Boot{Kernel: "/boot/vmlinuz"}}))
+	require.NoError(t, err)
+	r.Nets = []netUse{
+		{Libvirt: "team.lan", Network: goldenID, Endpoint: goldenID, MAC: "52:54:00:01:02:03"},
+		{Network: goldenID, Endpoint: goldenID, MAC: "02:00:00:00:00:01", Other: &otherEndpoint{Bridge: "br-others", MTU: 1400}},
+	}
+	text, err := emulated.describe(goldenID, r)
+	require.NoError(t, err)
+	golden(t, "networks", text)
+}
+
 func TestSerialsOfMounts(t *testing.T) {
 	for path, want := range map[string]string{
 		"/data": "data", "/srv/www": "srv-www", "/srv-www": "", "/": "", "/a/very/long/path/indeed": "", "/a b": "", "/ü": "",
@@ -124,43 +136,59 @@ func TestDomainsOfSpecs(t *testing.T) {
 	}
 }
 
-// FuzzDomain holds that no spec alters the description: it is refused, or found
-// again in what was made of it.
+// FuzzDomain holds that no spec, and no name or path that goes with it, alters the
+// description: it is refused with a kind of error, or found again in what was made of it.
 func FuzzDomain(f *testing.F) {
-	f.Add("web", "/boot/vmlinuz", "quiet", "q35", "text", 1.0, int64(512<<20), 100)
-	f.Add("a-b", "/k<>&'\"", "a\x00b", "q35' ><x", "]]></metadata>", 2.0, int64(1<<40), 10000)
-	f.Add("web", "/boot/ü\ufffe", "\ufeff", "pc", "\u2028\ufffd", 512.0, int64(1<<20), 1)
-	f.Fuzz(func(t *testing.T, name, kernel, commandLine, machine, note string, cpus float64, memory int64, weight int) {
+	f.Add("web", "/boot/vmlinuz", "/boot/initrd", "quiet", "q35", "text", "web", "0-1", "/dev/data", "/pool/a.raw", "team.lan", 1.0, int64(512<<20), 100)
+	f.Add("a-b", "/k<>&'\"", "/i]]>", "a\x00b", "q35' ><x", "]]></metadata>", "<&>", "0' a='1", "/dev/<&>", "/pool/<&>\"'.raw", "a<b>&'", 2.0, int64(1<<40), 10000)
+	f.Add("web", "/boot/ü\ufffe", "", "\ufeff", "pc", "\u2028\ufffd", "\ud7ff", "", "/dev/ü", "/pool/\u2028.raw", "\U0001F600", 512.0, int64(1<<20), 1)
+	f.Fuzz(func(t *testing.T, name, kernel, initrd, commandLine, machine, note, label, cpuSet, mount, file, lan string, cpus float64, memory int64, weight int) {
 		spec := compute.Spec{
 			Name:        name,
-			Boot:        &compute.Boot{Kernel: kernel, CommandLine: commandLine, Machine: machine},
-			Resources:   compute.Resources{CPUs: cpus, Memory: memory, CPUWeight: weight},
+			Boot:        &compute.Boot{Kernel: kernel, Initrd: initrd, CommandLine: commandLine, Machine: machine},
+			Resources:   compute.Resources{CPUs: cpus, Memory: memory, CPUWeight: weight, CPUSet: cpuSet},
+			Labels:      resource.Labels{"tier": label},
 			Annotations: resource.Annotations{"note": note},
+			Mounts:      []compute.Mount{{Type: compute.MountDevice, Source: "data", Path: mount}},
 		}
-		if emulated.checkSpec(spec) != nil {
+		if err := emulated.checkSpec(spec); err != nil {
+			require.NotNil(t, resource.KindOf(err), "%v", err)
+			return
+		}
+		// Libvirt has told them in XML.
+		if !carried(file) || !carried(lan) {
 			return
 		}
 		want := emulated.withChoices(spec)
 		r, err := record{Name: name, Namespace: "team", Revision: 1}.with(want)
 		if err != nil {
+			require.NotNil(t, resource.KindOf(err), "%v", err)
 			return
 		}
-		text, err := emulated.describe(goldenID, r)
+		r.Nets = []netUse{{Libvirt: lan, Network: goldenID, Endpoint: goldenID, MAC: "52:54:00:01:02:03"}}
+		text, err := emulated.describe(goldenID, r.mounting([]volumeDisk{{id: goldenID, path: mount, file: file, format: formatRaw}}))
 		require.NoError(t, err)
 		var d libvirtxml.Domain
 		require.NoError(t, d.Unmarshal(text))
 		require.Equal(t, "team."+name, d.Name)
 		require.Equal(t, goldenID, d.UUID)
 		require.Equal(t, kernel, d.OS.Kernel)
+		require.Equal(t, initrd, d.OS.Initrd)
 		require.Equal(t, commandLine, d.OS.Cmdline)
 		require.Equal(t, want.Boot.Machine, d.OS.Type.Machine)
 		require.Equal(t, uint(want.Resources.CPUs), cmp.Or(d.VCPU.Current, d.VCPU.Value))
 		require.Len(t, d.Devices.Serials, 1)
+		require.Len(t, d.Devices.Disks, 1)
+		require.Equal(t, file, d.Devices.Disks[0].Source.File.File)
+		require.Equal(t, serialOf(mount), d.Devices.Disks[0].Serial)
+		require.Len(t, d.Devices.Interfaces, 1)
+		require.Equal(t, lan, d.Devices.Interfaces[0].Source.Network.Network)
 		found, err := readFacts(text)
 		require.NoError(t, err)
 		require.NoError(t, found.fault)
 		require.NotNil(t, found.record)
 		require.Equal(t, goldenID, found.uuid)
+		require.Equal(t, r.Nets, found.record.Nets)
 		require.Empty(t, resource.Diff(r.spec, found.record.spec))
 	})
 }

@@ -34,6 +34,7 @@ func booted(t *testing.T, p *Provider, name string) *instance {
 }
 
 func TestExecInAGuest(t *testing.T) {
+	t.Parallel()
 	p := open(t, "exec")
 	inst := booted(t, p, "web")
 	began := time.Now()
@@ -62,4 +63,27 @@ func TestExecInAGuest(t *testing.T) {
 
 func timeout(t *testing.T, d time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(t.Context(), d)
+}
+
+// TestAGuestThatOnlyItsAgentReaches ignores its power button, and is switched off by its
+// agent before the grace is over.
+func TestAGuestThatOnlyItsAgentReaches(t *testing.T) {
+	t.Parallel()
+	p := open(t, "byagent")
+	ctx := t.Context()
+	spec := machine("web")
+	spec.Boot.CommandLine += " univirt.ignore_acpi"
+	inst, err := p.Instances().Create(ctx, spec)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, inst.Delete(ctx, compute.DeleteOptions{Force: true})) }()
+	require.NoError(t, inst.Start(ctx, compute.StartOptions{}))
+	_, err = compute.WaitFor(ctx, inst, compute.LevelAgent)
+	require.NoError(t, err)
+	began := time.Now()
+	const grace = 2 * time.Minute
+	require.NoError(t, inst.Stop(ctx, compute.StopOptions{Grace: grace}))
+	require.Less(t, time.Since(began), grace)
+	info, err := inst.Info(ctx)
+	require.NoError(t, err)
+	require.Equal(t, "powered off", info.Exit.Reason)
 }

@@ -18,6 +18,8 @@ const (
 	onlyVMs      = "libvirt runs virtual machines here"
 	onlyThere    = "a virtual machine has a kernel of its own, and no such bound"
 	noScale      = "there is one host"
+	// keptWithin says of which machines there is no snapshot.
+	keptWithin   = "a snapshot is kept within the disks, which one that is raw, as volumes are by default, or the variables of UEFI while the machine runs, have no place for"
 	onlyReal     = "libvirt's hypervisor for tests boots nothing and keeps no disks"
 	noGuests     = "libvirt's hypervisor for tests has no guests"
 	noTimes      = "what a console wrote is kept without the times"
@@ -83,8 +85,10 @@ func probeOf(field string) []string {
 func (h hypervisor) fields() resource.FieldTable {
 	t := Fields()
 	if h.virtType == "test" {
-		t.Refused(onlyReal, "image", "pull", "rootDisk", "cloudInit.userData", "cloudInit.metaData", "cloudInit.networkConfig", "boot.firmware", "mounts[].type", "mounts[].source", "mounts[].path", "mounts[].readOnly").
-			Refused(noServers, "networks[].*")
+		t.Refused(onlyReal, "image", "pull", "rootDisk", "cloudInit.userData", "cloudInit.metaData", "cloudInit.networkConfig", "boot.firmware", "mounts[].type", "mounts[].source", "mounts[].path", "mounts[].readOnly")
+	}
+	if h.noNetworks != "" {
+		t.Refused(h.noNetworks, "networks[].network", "networks[].endpoint", "networks[].mac", "networks[].addresses", "networks[].aliases")
 	}
 	if h.supervised {
 		t.Honored(policy...).Honored(probeOf("readiness")...).Honored(probeOf("health")...)
@@ -132,8 +136,8 @@ func Features() resource.Features {
 		compute.FeatureConsole:        yes,
 		compute.FeatureFiles:          {Supported: true, Reason: "where the guest has qemu-guest-agent, a shell, tar, stat and find"},
 		compute.FeatureFilesStopped:   no("a guest's agent reaches its files, while it runs"),
-		compute.FeatureSnapshot:       yes,
-		compute.FeatureSnapshotMemory: yes,
+		compute.FeatureSnapshot:       {Supported: true, Reason: keptWithin},
+		compute.FeatureSnapshotMemory: {Supported: true, Reason: keptWithin},
 		compute.FeatureClone:          yes,
 		compute.FeatureAttachVolume:   yes,
 		compute.FeatureAttachNetwork:  yes,
@@ -182,7 +186,9 @@ func (h hypervisor) machines() univirt.KindDescription {
 		}
 		d.Features[compute.FeatureUpdateLive] = resource.Support{Reason: noGuests}
 		d.Features[compute.FeatureAttachVolume] = resource.Support{Reason: onlyReal}
-		d.Features[compute.FeatureAttachNetwork] = resource.Support{Reason: noServers}
+	}
+	if h.noNetworks != "" {
+		d.Features[compute.FeatureAttachNetwork] = resource.Support{Reason: h.noNetworks}
 	}
 	if h.unreachable != "" {
 		d.Features[compute.FeatureDial] = resource.Support{Reason: h.unreachable}
@@ -203,8 +209,11 @@ func ImageFeatures() resource.Features {
 	}
 }
 
-// noServers is why libvirt's hypervisor for tests has neither storage nor networks.
-const noServers = "libvirt's hypervisor for tests runs nothing"
+// The reasons why there are no networks.
+const (
+	noServers = "libvirt's hypervisor for tests runs nothing"
+	noRights  = "the user's own libvirt may make no bridges: networks need libvirt:///system"
+)
 
 // NetworkFields says what the provider does with each field of a network.Spec.
 func NetworkFields() resource.FieldTable {

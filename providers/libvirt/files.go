@@ -17,6 +17,7 @@ import (
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/archives"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -250,7 +251,7 @@ func (c *copyOut) Close() error {
 func (i *instance) copyOut(ctx, whole context.Context, a qemuAgent, name string, opts compute.CopyOptions) (*copyOut, error) {
 	fromGuest, intoHost := io.Pipe()
 	r, w := io.Pipe()
-	base := lastName(name)
+	base := archives.LastName(name)
 	var complaint complaint
 	x, err := a.exec(ctx, compute.ExecSpec{
 		Process: compute.Process{Command: []string{"/bin/sh", "-c", packer, "univirt", path.Dir(name), base}},

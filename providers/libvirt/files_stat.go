@@ -10,6 +10,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/univirt/univirt/internal/archives"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -45,7 +46,7 @@ func parseStat(name, line string) (fileInfo, error) {
 			return fileInfo{name, modeOf(uint32(mode)), size, time.Unix(changed, 0)}, nil
 		}
 	}
-	return fileInfo{}, resource.Errorf(errdefs.ErrDataLoss, "the guest's stat says nonsense: %s", resource.Quote(line[:min(len(line), mostName)]))
+	return fileInfo{}, resource.Errorf(errdefs.ErrDataLoss, "the guest's stat says nonsense: %s", resource.Quote(line[:min(len(line), archives.MostName)]))
 }
 
 // modeOf translates Linux' st_mode.

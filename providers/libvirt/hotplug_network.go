@@ -48,8 +48,8 @@ func (i *instance) AttachNetwork(ctx context.Context, attachment compute.Network
 		}
 		return after, err
 	}, func(context.Context) error {
-		if i.p.inProcess() {
-			return resource.Unsupported("attach network", noServers)
+		if reason := i.p.hyper.noNetworks; reason != "" {
+			return resource.Unsupported("attach network", reason)
 		}
 		return attachment.Validate().Err()
 	})

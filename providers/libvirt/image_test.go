@@ -61,7 +61,8 @@ func says(t *testing.T, p *Provider, inst compute.Instance, text string) string 
 }
 
 // TestADiskOfALargeImageIsQuicklyMade holds what an instance of an image costs beyond
-// one without: no more than a tenth of a second, however large the image is.
+// one without: no more than a tenth of a second, however large the image is. Where the
+// host is so slow that qemu-img alone takes a part of that, it is a multiple of it.
 func TestADiskOfALargeImageIsQuicklyMade(t *testing.T) {
 	p := open(t, "quick")
 	ctx := t.Context()
@@ -73,12 +74,17 @@ func TestADiskOfALargeImageIsQuicklyMade(t *testing.T) {
 	require.NoError(t, err)
 	spec := machine("web")
 	spec.Image, spec.CloudInit = diskName, &compute.CloudInit{MetaData: "{}"}
-	var took []time.Duration
+	var took, least []time.Duration
+	overlay := filepath.Join(t.TempDir(), "overlay")
 	for range 9 {
+		began := time.Now()
+		out, err := exec.CommandContext(ctx, "qemu-img", "create", "-f", "qcow2", "-b", disk, "-F", "qcow2", overlay).CombinedOutput()
+		require.NoError(t, err, "%s", out)
+		least = append(least, time.Since(began))
 		r, err := instances{p}.record(spec, time.Now())
 		require.NoError(t, err)
 		id := resource.NewID()
-		began := time.Now()
+		began = time.Now()
 		img, err := p.imageOf(ctx, r.spec)
 		require.NoError(t, err)
 		require.NoError(t, p.makeDisks(ctx, id, &r, img))
@@ -86,12 +92,13 @@ func TestADiskOfALargeImageIsQuicklyMade(t *testing.T) {
 		require.Len(t, filesOf(t, p, id), 2)
 		began = time.Now()
 		p.undoDisks(ctx, id, r)
-		t.Logf("made %s, removed %s", took[len(took)-1], time.Since(began))
+		t.Logf("made %s, by qemu-img alone %s, removed %s", took[len(took)-1], least[len(least)-1], time.Since(began))
 		require.Empty(t, filesOf(t, p, id))
 	}
 	require.NoError(t, p.Images().Delete(ctx, diskName, compute.DeleteImageOptions{}))
 	slices.Sort(took)
-	assert.Less(t, took[len(took)/2], 100*time.Millisecond)
+	slices.Sort(least)
+	assert.Less(t, took[len(took)/2], max(100*time.Millisecond, 4*least[len(least)/2]))
 }
 
 func TestAMachineBootsFromAnImageAndReadsItsSeed(t *testing.T) {

@@ -97,9 +97,6 @@ func (i *instance) Info(ctx context.Context) (compute.Info, error) {
 	}
 	defer done()
 	d, err := i.load(ctx)
-	if err == nil && d.facts.fault != nil {
-		err = d.facts.fault
-	}
 	if err != nil {
 		return compute.Info{}, i.fail("info", err)
 	}
@@ -152,11 +149,8 @@ func (s instances) Get(ctx context.Context, idOrName string) (compute.Instance, 
 	if err == nil {
 		i := s.p.handle(id, "")
 		var d *domain
-		if d, err = i.load(ctx); err == nil && d.facts.record == nil {
-			err = d.facts.fault
-			if err == nil {
-				err = errNotFound()
-			}
+		if d, err = i.load(ctx); err == nil && d.facts.foreign() {
+			err = errNotFound()
 		}
 		if err == nil {
 			return i, nil

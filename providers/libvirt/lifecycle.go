@@ -265,7 +265,7 @@ func (i *instance) delete(ctx context.Context, opts compute.DeleteOptions) error
 	if opts.Force {
 		op = compute.OpDeleteForce
 	} else if err := d.owned(); err != nil {
-		return err
+		return resource.Errorf(errdefs.ErrFailedPrecondition, "%v; force deletes it", err)
 	}
 	if _, err := compute.CheckTransition(d.state, op); err != nil {
 		return err

@@ -207,7 +207,7 @@ func (l *link) open(ctx, alive context.Context) error {
 	if err != nil {
 		return err
 	}
-	l.current = s
+	l.set(s, nil) // its events are heard already
 	l.over.Go(func() { l.keep(alive, s) })
 	return nil
 }

@@ -8,10 +8,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/testguest"
+	"github.com/univirt/univirt/resource"
 )
 
 func TestAMachineRunsAProgramAndGoesOff(t *testing.T) {
@@ -52,4 +54,25 @@ func TestAMachineIsStoppedByItsPowerButton(t *testing.T) {
 	require.Equal(t, compute.Stopped, info.State)
 	require.True(t, info.Exit.Success(), "%+v", info.Exit)
 	require.NoError(t, inst.Delete(ctx, compute.DeleteOptions{}))
+}
+
+// TestAMachineWithMoreMemoryThanThereIs does not start, says which field it is, and is as
+// it was.
+func TestAMachineWithMoreMemoryThanThereIs(t *testing.T) {
+	t.Parallel()
+	p := open(t, "nomemory")
+	ctx := t.Context()
+	spec := machine("web")
+	spec.Resources.Memory = 16 * resource.TiB
+	inst, err := p.Instances().Create(ctx, spec)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, inst.Delete(ctx, compute.DeleteOptions{})) }()
+	err = inst.Start(ctx, compute.StartOptions{})
+	require.ErrorIs(t, err, errdefs.ErrResourceExhausted)
+	var fault *resource.Error
+	require.ErrorAs(t, err, &fault)
+	require.Equal(t, "resources.memory", fault.Field)
+	info, err := inst.Info(ctx)
+	require.NoError(t, err)
+	require.Equal(t, compute.Stopped, info.State)
 }

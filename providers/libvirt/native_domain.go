@@ -36,7 +36,7 @@ func Domain(ctx context.Context, inst compute.Instance) (*lv.Domain, error) {
 	}
 	answered := make(chan answer)
 	i.p.detached.Go(func() {
-		d, err := i.p.lookUpApart(i.id)
+		d, err := i.p.lookUpApart(ctx, i.id)
 		select {
 		case answered <- answer{d, err}:
 		case <-ctx.Done():
@@ -57,7 +57,12 @@ func Domain(ctx context.Context, inst compute.Instance) (*lv.Domain, error) {
 }
 
 // lookUpApart looks a domain up by a connection that it alone keeps open.
-func (p *Provider) lookUpApart(id string) (*lv.Domain, error) {
+func (p *Provider) lookUpApart(ctx context.Context, id string) (*lv.Domain, error) {
+	if p.inProcess() {
+		// Another connection to a hypervisor of a file is to another hypervisor. A
+		// domain keeps this one open.
+		return call(ctx, p, func(c *lv.Connect) (*lv.Domain, error) { return c.LookupDomainByUUIDString(id) })
+	}
 	conn, err := p.link.another()
 	if err != nil {
 		return nil, err

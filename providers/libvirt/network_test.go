@@ -44,6 +44,7 @@ func on(t *testing.T, p *Provider, name, lan string, aliases ...string) compute.
 }
 
 func TestPacketsBetweenMachines(t *testing.T) {
+	t.Parallel()
 	p := open(t, "packets")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
@@ -179,6 +180,14 @@ func TestAMachineOnABridgeOfSomebodyElse(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, []netip.Prefix{netip.MustParsePrefix("10.1.2.3/32")}, info.Endpoints[0].Addresses)
 	assert.Equal(t, "arp", info.Endpoints[0].Source, "the host has spoken with it")
+	stats, err := resource.Collect(p.Instances().Stats(ctx, compute.Filter{}))
+	require.NoError(t, err)
+	require.Len(t, stats, 1)
+	require.Len(t, stats[0].Network, 1)
+	counted := stats[0].Network[0]
+	assert.Equal(t, info.Endpoints[0].Ref.ID, counted.Endpoint)
+	assert.Positive(t, counted.ReceiveBytes, "%+v", counted)
+	assert.Positive(t, counted.TransmitPackets, "%+v", counted)
 	_, err = n.Reserve(ctx, network.EndpointSpec{Addresses: []netip.Addr{netip.MustParseAddr("10.1.2.3")}})
 	require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
 }
@@ -192,6 +201,7 @@ func namespaceOf(t *testing.T, p *Provider) *os.File {
 }
 
 func TestAMachineIsPluggedInWhileItRuns(t *testing.T) {
+	t.Parallel()
 	p := open(t, "replugged")
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()

@@ -164,6 +164,7 @@ func (p *Provider) ask(ctx context.Context) error {
 	p.version = versionText(version)
 	p.hyper, err = p.choose(caps)
 	p.hyper.supervised = p.opts.Supervise
+	p.hyper.noNetworks = p.noNetworks()
 	p.hyper.consoles, p.hyper.unreachable = p.opts.ConsoleDir, p.unreachable()
 	p.hyper.unified = !p.opts.local() || hasUnified("/sys/fs/cgroup")
 	return err
@@ -181,10 +182,10 @@ func (p *Provider) Images() compute.Images {
 }
 
 // Networks returns the networks of the namespace; of libvirt's own hypervisor for
-// tests there are none.
+// tests, and of an unprivileged user's, there are none.
 func (p *Provider) Networks() network.Networks {
-	if p.inProcess() {
-		return network.Absent(noServers)
+	if reason := p.hyper.noNetworks; reason != "" {
+		return network.Absent(reason)
 	}
 	return networks{p}
 }

@@ -70,6 +70,7 @@ func echoes(conn net.Conn) bool {
 }
 
 func TestPublishedPorts(t *testing.T) {
+	t.Parallel()
 	p := open(t, "ports")
 	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
 	defer cancel()

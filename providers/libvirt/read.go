@@ -356,7 +356,7 @@ func (p *Provider) known(ctx context.Context) ([]*domain, error) {
 // ours reports whether the namespace holds a domain: one of another namespace of
 // this module is none of its business.
 func (p *Provider) ours(f *facts) bool {
-	return f.record == nil && f.fault == nil || f.record != nil && f.record.Namespace == p.opts.Namespace ||
+	return f.foreign() || f.record != nil && f.record.Namespace == p.opts.Namespace ||
 		f.fault != nil && strings.HasPrefix(f.name, p.opts.Namespace+".")
 }
 
@@ -383,7 +383,7 @@ func (p *Provider) info(d *domain) compute.Info {
 	r := d.facts.record
 	switch {
 	case d.facts.fault != nil:
-		out.Managed, out.State, out.Reason = true, compute.Unknown, d.facts.fault.Error()
+		out.Managed, out.Reason = true, d.facts.fault.Error()
 		out.Ref.Name = strings.TrimPrefix(d.facts.name, p.opts.Namespace+".")
 	case r == nil:
 		if resource.CheckName(d.facts.name) == "" {
@@ -517,13 +517,24 @@ func (f *facts) owned() error {
 	if f.fault != nil {
 		return f.fault
 	}
-	if f.record == nil {
+	return f.made()
+}
+
+// made refuses what this module did not make.
+func (f *facts) made() error {
+	if f.foreign() {
 		return resource.Errorf(errdefs.ErrFailedPrecondition, "the instance was not made by this library")
 	}
 	return nil
 }
 
+func (f *facts) foreign() bool { return f.record == nil && f.fault == nil }
+
 // grace is how long a Stop of the instance waits.
 func (d *domain) grace(opts compute.StopOptions) time.Duration {
-	return cmp.Or(opts.Grace, d.facts.record.spec.StopGrace, compute.DefaultGrace)
+	grace := opts.Grace
+	if r := d.facts.record; r != nil {
+		grace = cmp.Or(grace, r.spec.StopGrace)
+	}
+	return cmp.Or(grace, compute.DefaultGrace)
 }

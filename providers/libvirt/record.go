@@ -196,7 +196,8 @@ type facts struct {
 	found      foundRecord
 	// active says that the description is of a machine that runs.
 	active bool
-	// fault says why the record could not be read; only lists go on then.
+	// fault says why the record could not be read. Such an instance can be looked at,
+	// stopped and, by force, deleted.
 	fault error
 }
 

@@ -12,6 +12,7 @@ import (
 // TestOfProcessesThatMakeTheSameOneDoes has several of them create something of one
 // name at once, many times over.
 func TestOfProcessesThatMakeTheSameOneDoes(t *testing.T) {
+	t.Parallel()
 	m := openMorgue(t)
 	for _, o := range operations {
 		if o.prepare != nil || o.name == "import image" {

@@ -88,6 +88,17 @@ func (p *Provider) unreachable() string {
 	return ""
 }
 
+// noNetworks is the reason that holds for a provider; empty where there are networks.
+func (p *Provider) noNetworks() string {
+	switch {
+	case p.inProcess():
+		return noServers
+	case p.opts.local() && p.daemon == nil && os.Geteuid() != 0 && strings.HasSuffix(p.opts.URI, "/session"):
+		return noRights
+	}
+	return ""
+}
+
 // namespace opens the network namespace of the machines; nil where it is this
 // process's own.
 func (p *Provider) namespace() (*os.File, error) {

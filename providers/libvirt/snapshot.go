@@ -127,6 +127,9 @@ func (k kept) describe() (string, error) {
 func whyRefused(d *lv.Domain, k kept, err error) error {
 	s, absent := d.SnapshotLookupByName(k.name, 0)
 	if absent != nil {
+		if errors.Is(err, lv.ERR_CONFIG_UNSUPPORTED) || errors.Is(err, lv.ERR_OPERATION_UNSUPPORTED) {
+			err = resource.Errorf(errors.ErrUnsupported, "%s: %v", keptWithin, err)
+		}
 		return err
 	}
 	defer s.Free()

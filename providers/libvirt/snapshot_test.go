@@ -3,6 +3,7 @@
 package libvirt
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -18,6 +19,7 @@ import (
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/resource"
+	"github.com/univirt/univirt/storage"
 )
 
 // scratch is a disk for what is written from the outside, and what is read again.
@@ -121,7 +123,34 @@ func TestSnapshotsOfADisk(t *testing.T) {
 	assert.Empty(t, all[0].Parent)
 }
 
+// TestADiskWithoutAPlaceForSnapshots holds that a machine with one has none, and is told
+// why.
+func TestADiskWithoutAPlaceForSnapshots(t *testing.T) {
+	t.Parallel()
+	p := open(t, "rawdisk")
+	ctx := t.Context()
+	vol, err := p.Volumes().Create(ctx, storage.Spec{Name: "data", Mode: storage.Block, Size: resource.MiB})
+	require.NoError(t, err)
+	defer func() { require.NoError(t, vol.Delete(ctx, storage.DeleteOptions{})) }()
+	importDisk(t, p)
+	spec := machine("web")
+	spec.Image = diskName
+	spec.Mounts = []compute.Mount{{Type: compute.MountDevice, Source: "data", Path: "/dev/vdb"}}
+	inst, err := p.Instances().Create(ctx, spec)
+	require.NoError(t, err)
+	defer func() { require.NoError(t, inst.Delete(ctx, compute.DeleteOptions{Force: true})) }()
+	snapshots, err := compute.Snapshots(inst)
+	require.NoError(t, err)
+	_, err = snapshots.CreateSnapshot(ctx, compute.SnapshotSpec{Name: "one"})
+	require.ErrorIs(t, err, errors.ErrUnsupported)
+	require.ErrorContains(t, err, keptWithin)
+	all, err := resource.Collect(snapshots.Snapshots(ctx))
+	require.NoError(t, err)
+	require.Empty(t, all)
+}
+
 func TestSnapshotsOfARunningMachine(t *testing.T) {
+	t.Parallel()
 	p := open(t, "snapshots")
 	ctx := t.Context()
 	s := newScratch(t, p)

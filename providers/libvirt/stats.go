@@ -107,5 +107,14 @@ func statsOf(info compute.Info, d lv.DomainStats, now time.Time) compute.Stats {
 		out.Disk.ReadOps += int64(b.RdReqs)
 		out.Disk.WriteOps += int64(b.WrReqs)
 	}
+	// Libvirt counts what a card carries as the guest sees it, and both lists are in the
+	// order of the cards.
+	for i, n := range d.Net[:min(len(d.Net), len(info.Endpoints))] {
+		out.Network = append(out.Network, compute.NetworkStats{
+			Endpoint:     info.Endpoints[i].Ref.ID,
+			ReceiveBytes: int64(n.RxBytes), ReceivePackets: int64(n.RxPkts), ReceiveDropped: int64(n.RxDrop), ReceiveErrors: int64(n.RxErrs),
+			TransmitBytes: int64(n.TxBytes), TransmitPackets: int64(n.TxPkts), TransmitDropped: int64(n.TxDrop), TransmitErrors: int64(n.TxErrs),
+		})
+	}
 	return out
 }

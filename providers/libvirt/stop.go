@@ -38,7 +38,7 @@ func (i *instance) hurry(ctx context.Context, opts compute.StopOptions) error {
 	if err != nil {
 		return err
 	}
-	if d.owned() != nil || d.checkRevision(opts.IfRevision) != nil {
+	if d.facts.made() != nil || d.checkRevision(opts.IfRevision) != nil {
 		return nil // it will be told when its turn has come
 	}
 	until := time.Now()
@@ -50,7 +50,13 @@ func (i *instance) hurry(ctx context.Context, opts compute.StopOptions) error {
 }
 
 func (i *instance) stop(ctx context.Context, opts compute.StopOptions) (err error) {
-	d, err := i.loadOwned(ctx, opts.IfRevision)
+	d, err := i.load(ctx)
+	if err == nil {
+		err = d.facts.made()
+	}
+	if err == nil {
+		err = d.checkRevision(opts.IfRevision)
+	}
 	if err != nil {
 		return err
 	}
@@ -95,7 +101,8 @@ func settled(s compute.State) compute.State {
 	return s
 }
 
-// ask presses the power button until the run is over or the grace is.
+// ask presses the power button until the run is over or the grace is. A guest that does
+// not act upon it is asked by its agent too, if it has one.
 func (i *instance) ask(ctx context.Context, d *domain, opts compute.StopOptions) (over bool, err error) {
 	changed, stop := i.p.board.Await(watching.Key{Kind: resource.KindInstance, ID: i.id})
 	defer stop()
@@ -107,10 +114,15 @@ func (i *instance) ask(ctx context.Context, d *domain, opts compute.StopOptions)
 			return false, err
 		}
 	}
-	for press := true; ; {
+	asking, given := context.WithCancel(ctx)
+	defer given()
+	for press, presses := true, 0; ; {
 		if press {
 			if over, err := i.press(ctx); over || err != nil {
 				return over, err
+			}
+			if presses++; presses == 2 && d.agent {
+				i.p.detached.Go(func() { i.askAgent(asking) })
 			}
 		}
 		left := patience.Remaining()
@@ -137,6 +149,14 @@ func (i *instance) ask(ctx context.Context, d *domain, opts compute.StopOptions)
 			return over, err
 		}
 	}
+}
+
+// askAgent asks the guest's agent to switch off. Libvirt waits a minute for what comes of
+// it, and longer than anybody else does here: the end of the run is told otherwise.
+func (i *instance) askAgent(ctx context.Context) {
+	_, _ = onDomain(ctx, i.p, i.id, func(d *lv.Domain) (struct{}, error) {
+		return struct{}{}, d.ShutdownFlags(lv.DOMAIN_SHUTDOWN_GUEST_AGENT)
+	})
 }
 
 // press presses the power button. That nothing runs any more is the end of it.

@@ -168,6 +168,9 @@ func (d *domain) status() supervise.Status {
 
 // policed reports whether the instance has a policy by which runs follow others.
 func (d *domain) policed() bool {
+	if d.facts.record == nil {
+		return false // nobody begins a run of what cannot be read
+	}
 	mode := d.facts.record.spec.Restart.Mode
 	return mode != "" && mode != compute.RestartNever
 }

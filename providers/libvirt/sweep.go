@@ -7,10 +7,13 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/containerd/errdefs"
+	"libvirt.org/go/libvirtxml"
 
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
@@ -31,6 +34,8 @@ const (
 	kindPorts resource.Kind = "ports"
 	// kindTree is an archive that was being unpacked for a volume.
 	kindTree resource.Kind = "tree"
+	// kindCopy is the copy of a disk that a machine makes for nobody.
+	kindCopy resource.Kind = "copy"
 	// kindGeneration is the mark of a dead provider value.
 	kindGeneration resource.Kind = "generation"
 )
@@ -56,10 +61,12 @@ func (p *Provider) Sweep(ctx context.Context, opts univirt.SweepOptions) (univir
 
 // leftovers lists what is in the making and whose maker is dead.
 func (p *Provider) leftovers(ctx context.Context) ([]resource.Ref, error) {
-	opts := univirt.SweepOptions{DryRun: true}
-	s := &sweep{Sweep: sweeping.New(opts), p: p, opts: opts, unfinished: true}
-	err := s.run(ctx)
-	return s.Report().Removed, err
+	return sweeping.Lasting(func() ([]resource.Ref, error) {
+		opts := univirt.SweepOptions{DryRun: true}
+		s := &sweep{Sweep: sweeping.New(opts), p: p, opts: opts, unfinished: true}
+		err := s.run(ctx)
+		return s.Report().Removed, err
+	})
 }
 
 // sweep is one sweep.
@@ -82,9 +89,10 @@ func (s *sweep) run(ctx context.Context) error {
 	if err := s.read(ctx); err != nil {
 		return err
 	}
-	// The disks go before the endpoints: what is done about either takes the lock along
-	// by which the disks of the dead are known.
-	for _, step := range []func(context.Context) error{s.instances, s.volumes, s.strays, s.disks, s.endpoints, s.networks, s.images, s.drafts, s.revisions, s.logs, s.ports, s.trees, s.changes, s.generations} {
+	// Copies end before the files go that they are made into, and disks go before the
+	// endpoints: what is done about either takes the lock along by which the disks of
+	// the dead are known.
+	for _, step := range []func(context.Context) error{s.instances, s.copies, s.volumes, s.strays, s.disks, s.endpoints, s.networks, s.images, s.drafts, s.revisions, s.logs, s.ports, s.trees, s.changes, s.generations} {
 		if err := s.Step(ctx, step); err != nil {
 			return err
 		}
@@ -146,18 +154,88 @@ func (s *sweep) instances(ctx context.Context) error {
 	}
 	now := time.Now()
 	for _, d := range s.all {
-		r := d.facts.record
-		if r == nil || d.facts.fault != nil || !s.p.ours(d.facts) || !s.Mine(r.Owner.Name) {
+		if !s.p.ours(d.facts) || !s.due(d.facts, now) {
 			continue
 		}
-		if !s.opts.All && !r.spec.Lifetime.Expired(now, s.p.mayLive(r.Home, r.Owner)) {
-			continue
-		}
-		s.Take(ctx, s.p.ref(resource.KindInstance, r.Name, d.id), func() error {
-			return s.p.handle(d.id, r.Name).Delete(ctx, compute.DeleteOptions{Force: true})
+		ref := s.p.info(d).Ref
+		s.Take(ctx, ref, func() error {
+			return s.p.handle(d.id, ref.Name).Delete(ctx, compute.DeleteOptions{Force: true})
 		})
 	}
 	return nil
+}
+
+// due reports whether the sweep takes an instance. Of one that cannot be read nobody
+// knows whose it is, and how long it was to live.
+func (s *sweep) due(f *facts, now time.Time) bool {
+	switch r := f.record; {
+	case f.fault != nil:
+		return s.opts.All && s.opts.Owner == ""
+	case r == nil || !s.Mine(r.Owner.Name):
+		return false
+	default:
+		return s.opts.All || r.spec.Lifetime.Expired(now, s.p.mayLive(r.Home, r.Owner))
+	}
+}
+
+// copies ends those that machines of this host make of disks that nobody has locked: a
+// machine goes on with the copy of somebody who died, until it ends itself.
+func (s *sweep) copies(ctx context.Context) error {
+	if s.unfinished || !s.p.opts.local() || s.p.inProcess() {
+		return nil
+	}
+	for _, d := range s.all {
+		r := d.facts.record
+		if r == nil || !d.state.Active() || !s.p.ours(d.facts) || !s.Mine(r.Owner.Name) {
+			continue
+		}
+		disks, err := s.p.copiedDisks(ctx, d.id)
+		if isNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		for _, disk := range disks {
+			of, ok := copiedFrom(disk)
+			if !ok {
+				continue
+			}
+			if held, err := filelock.Held(s.p.lockPath(of)); held || err != nil && !errors.Is(err, fs.ErrNotExist) {
+				continue // somebody is at it
+			}
+			s.Take(ctx, s.p.ref(kindCopy, r.Name, d.id), func() error { return s.p.endCopy(ctx, d.id, of, disk.Target.Dev) })
+		}
+	}
+	return nil
+}
+
+// copiedFrom is the ID of the instance or the volume that a disk is of, by its file.
+func copiedFrom(disk libvirtxml.DomainDisk) (id string, ok bool) {
+	if disk.Source == nil || disk.Source.File == nil {
+		return "", false
+	}
+	id, _, _ = strings.Cut(filepath.Base(disk.Source.File.File), ".")
+	return id, resource.IsID(id)
+}
+
+// endCopy ends the copy of a disk, if it is still under way when the disk is locked.
+func (p *Provider) endCopy(ctx context.Context, id, of, disk string) error {
+	return p.locked(ctx, of, func() error {
+		disks, err := p.copiedDisks(ctx, id)
+		if err == nil && !slices.ContainsFunc(disks, func(d libvirtxml.DomainDisk) bool { return d.Target.Dev == disk }) {
+			err = errdefs.ErrNotFound
+		}
+		if err != nil {
+			return err
+		}
+		job, stop, err := p.copyJob(ctx, id, disk)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		return job.end(ctx)
+	})
 }
 
 // logs takes what guests wrote of which nothing else is left.

@@ -22,9 +22,10 @@ func deviceOf(domain, alias string) string      { return "device " + domain + " 
 func memoryOf(domain string, kib uint64) string { return fmt.Sprint("memory ", domain, " ", kib) }
 
 // await returns a channel that is sent how something ended, well or not. Stop ends
-// that. It is called before what leads to the event.
+// that. It is called before what leads to the event. A copy has two: that it is alike,
+// and its end.
 func (t *tidings) await(what string) (ended <-chan bool, stop func()) {
-	c := make(chan bool, 1)
+	c := make(chan bool, 2)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.waits == nil {

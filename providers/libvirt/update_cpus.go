@@ -110,10 +110,11 @@ func (i *instance) useCPUs(ctx context.Context, n int) error {
 		if err != nil {
 			return err
 		}
-		if has.online() == n {
+		late := time.Since(began) > cpuPatience
+		if has.online() == n && (late || !has.unsure()) {
 			return nil
 		}
-		if time.Since(began) > cpuPatience {
+		if late {
 			return resource.Errorf(errdefs.ErrFailedPrecondition, "the guest uses %d processors and does not change that", has.online())
 		}
 		if changes := has.toward(n); len(changes) > 0 {

@@ -74,6 +74,8 @@ func TestProcessorsThatAGuestBringsUp(t *testing.T) {
 	assert.True(t, reply("fixed", "up").allows(1))
 	assert.True(t, reply("fixed", "up").allows(5))
 	assert.False(t, reply("fixed", "fixed").allows(1))
+	assert.True(t, reply("fixed", "fixed").unsure())
+	assert.False(t, reply("fixed", "up", "away").unsure())
 	for _, text := range []string{
 		`{"return":[]}`, `{"return":[{"logical-id":-1,"online":true}]}`, `{"return":[{"logical-id":0,"online":false}]}`,
 		`{"return":[{"logical-id":0,"online":true},{"logical-id":0,"online":true}]}`,

@@ -58,10 +58,8 @@ func (p *Provider) makeEmpty(ctx context.Context, v volumeFacts, pool poolFacts)
 	if err := p.makeRoom(ctx, v.spec.Pool, describeDisk(v.file(), v.Disk, size, v.bounded())); err != nil || image == nil {
 		return err
 	}
-	reading, cancel := context.WithCancel(ctx)
-	defer cancel()
-	parts := make(chan part, 4)
-	go readFile(reading, image, parts)
+	parts, stop := partsOf(ctx, image)
+	defer stop()
 	_, err := p.fillFrom(ctx, v.spec.Pool, v.file(), parts, size)
 	return err
 }

@@ -5,6 +5,7 @@ package libvirt
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/containerd/errdefs"
 	lv "libvirt.org/go/libvirt"
@@ -42,31 +43,115 @@ func (p *Provider) copyLive(ctx context.Context, pool string, to libvirtxml.Stor
 	if to.BackingStore != nil {
 		flags |= lv.DOMAIN_BLOCK_COPY_SHALLOW
 	}
-	s, err := p.link.session(ctx)
+	id, disk := from.live.ref.ID, from.live.disk
+	job, stop, err := p.copyJob(ctx, id, disk)
 	if err != nil {
 		return err
 	}
-	id, disk := from.live.ref.ID, from.live.disk
-	alike, stop := p.tidings.await(copyOf(id, disk))
 	defer stop()
-	_, err = onDomain(ctx, p, id, func(d *lv.Domain) (struct{}, error) {
-		return struct{}{}, d.BlockCopy(disk, description, &lv.DomainBlockCopyParameters{}, flags)
-	})
+	begin := func() (other bool, err error) {
+		return onDomain(ctx, p, id, func(d *lv.Domain) (bool, error) {
+			err := d.BlockCopy(disk, description, &lv.DomainBlockCopyParameters{}, flags)
+			if errors.Is(err, lv.ERR_BLOCK_COPY_ACTIVE) {
+				return true, nil
+			}
+			return false, err
+		})
+	}
+	other, err := begin()
+	if err == nil && other {
+		if err = job.takeBack(ctx); err == nil {
+			other, err = begin()
+		}
+	}
+	if err == nil && other {
+		err = errCopying()
+	}
 	if err != nil {
 		return err
 	}
 	select {
-	case well := <-alike:
-		if !well {
+	case alike := <-job.told:
+		if !alike {
 			return resource.Errorf(errdefs.ErrAborted, "the machine did not finish the copy of its disk")
 		}
-	case <-s.lost:
+	case <-job.lost:
 		err = &resource.Error{Kind: errdefs.ErrUnavailable, Err: errLost, Outcome: resource.OutcomeUnknown}
 	case <-ctx.Done():
 		err = ended(ctx)
 	}
 	clean, cancel := p.cleanup(ctx)
 	defer cancel()
-	_, over := onDomain(clean, p, id, func(d *lv.Domain) (struct{}, error) { return struct{}{}, d.BlockJobAbort(disk, 0) })
-	return errors.Join(err, over)
+	return errors.Join(err, job.end(clean))
+}
+
+// copyJob is a copy of a disk that a machine makes while it runs.
+type copyJob struct {
+	p        *Provider
+	id, disk string
+	told     <-chan bool
+	lost     <-chan struct{}
+}
+
+// copyJob begins to listen to what becomes of a copy, until stop.
+func (p *Provider) copyJob(ctx context.Context, id, disk string) (job copyJob, stop func(), err error) {
+	s, err := p.link.session(ctx)
+	if err != nil {
+		return copyJob{}, nil, err
+	}
+	told, stop := p.tidings.await(copyOf(id, disk))
+	return copyJob{p: p, id: id, disk: disk, told: told, lost: s.lost}, stop, nil
+}
+
+// end ends the copy, which stays as it is if it is alike, and returns when all that
+// libvirt says of it has come: what comes later is of the next.
+func (j copyJob) end(ctx context.Context) error {
+	if _, err := onDomain(ctx, j.p, j.id, func(d *lv.Domain) (struct{}, error) { return struct{}{}, d.BlockJobAbort(j.disk, 0) }); err != nil {
+		return err
+	}
+	for {
+		select {
+		case alike := <-j.told:
+			if !alike {
+				return nil
+			}
+		case <-j.lost:
+			return nil
+		case <-ctx.Done():
+			return ended(ctx)
+		}
+	}
+}
+
+// takeBack ends the copy of somebody who was lost: on this host whoever copies a disk
+// holds its lock, as its caller does now. Somebody of another host may be at it, until
+// the copy is alike and only its end is left.
+func (j copyJob) takeBack(ctx context.Context) error {
+	if !j.p.opts.local() {
+		disks, err := j.p.copiedDisks(ctx, j.id)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(disks, func(d libvirtxml.DomainDisk) bool { return d.Target.Dev == j.disk && d.Mirror.Ready == "yes" }) {
+			return errCopying()
+		}
+	}
+	return j.end(ctx)
+}
+
+// copiedDisks lists the disks that a machine makes copies of now.
+func (p *Provider) copiedDisks(ctx context.Context, id string) ([]libvirtxml.DomainDisk, error) {
+	return onDomain(ctx, p, id, func(d *lv.Domain) ([]libvirtxml.DomainDisk, error) {
+		domain, err := describedDomain(d, 0)
+		if err != nil || domain.Devices == nil {
+			return nil, err
+		}
+		return slices.DeleteFunc(domain.Devices.Disks, func(d libvirtxml.DomainDisk) bool {
+			return d.Target == nil || d.Mirror == nil || d.Mirror.Job != "copy"
+		}), nil
+	})
+}
+
+func errCopying() error {
+	return resource.Errorf(errdefs.ErrUnavailable, "the machine makes another copy of the disk, which is not at its end")
 }

@@ -82,6 +82,17 @@ func mended(err error) bool {
 // mostGap is how long a hole may be that is written as zeros: each is a stream more.
 const mostGap = 32 << 10
 
+// partsOf reads a file in parts until stop, behind which it may be closed.
+func partsOf(ctx context.Context, f *os.File) (parts <-chan part, stop func()) {
+	reading, cancel := context.WithCancel(ctx)
+	out, over := make(chan part, 4), make(chan struct{})
+	go func() {
+		defer close(over)
+		readFile(reading, f, out)
+	}()
+	return out, func() { cancel(); <-over }
+}
+
 // readFile reads a file in parts until the context ends: what holds data, and holes.
 func readFile(ctx context.Context, f *os.File, parts chan<- part) {
 	give := func(p part) bool {

@@ -46,8 +46,8 @@ func (v *volume) importTree(ctx, asked context.Context, facts volumeFacts, parts
 	if err := givenUp(ctx); err != nil {
 		return err
 	}
-	packed := make(chan part, 4)
-	go readFile(asked, image, packed)
+	packed, stop := partsOf(asked, image)
+	defer stop()
 	return v.importInto(ctx, asked, facts, packed, size)
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/containerd/errdefs"
 
+	"github.com/univirt/univirt/internal/archives"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -44,12 +45,12 @@ func (r *unpackRoom) exhausted() error {
 // extended attributes by their names alone, or says what is wrong with it.
 func (r *unpackRoom) admit(h *tar.Header) (reason string) {
 	name := h.Name
-	if h.Name, reason = harmlessName(name); reason != "" {
+	if h.Name, reason = archives.Harmless(name); reason != "" {
 		return reason
 	}
 	h.Mode &= 0o7777
-	if r.entries++; r.entries > mostEntries {
-		return fmt.Sprintf("is one of more than %d files", mostEntries)
+	if r.entries++; r.entries > archives.MostEntries {
+		return fmt.Sprintf("is one of more than %d files", archives.MostEntries)
 	}
 	if h.Uid < 0 || h.Gid < 0 || int64(h.Uid) >= math.MaxUint32 || int64(h.Gid) >= math.MaxUint32 {
 		return "has an owner that cannot be"
@@ -58,11 +59,11 @@ func (r *unpackRoom) admit(h *tar.Header) (reason string) {
 	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
 		h.Typeflag = tar.TypeReg
 	case tar.TypeSymlink:
-		if h.Linkname == "" || len(h.Linkname) > mostPath || strings.ContainsRune(h.Linkname, 0) {
+		if h.Linkname == "" || len(h.Linkname) > archives.MostPath || strings.ContainsRune(h.Linkname, 0) {
 			return "is a link to nothing"
 		}
 	case tar.TypeLink:
-		if h.Linkname, reason = harmlessName(h.Linkname); reason != "" {
+		if h.Linkname, reason = archives.Harmless(h.Linkname); reason != "" {
 			return "is a link to what " + reason
 		}
 	case tar.TypeChar, tar.TypeBlock:
@@ -120,17 +121,17 @@ func extTime(t time.Time) time.Time {
 
 // eachEntry calls a function with the entries of an archive that may be unpacked.
 func eachEntry(from io.Reader, room *unpackRoom, do func(*tar.Header, io.Reader) error) error {
-	in := &ending{r: from}
+	in := &archives.Reader{R: from}
 	broken := func(err error) error {
-		if in.failed != nil {
-			return in.failed
+		if in.Failed != nil {
+			return in.Failed
 		}
 		return badStream(fmt.Errorf("the archive is broken: %w", err))
 	}
 	for r := tar.NewReader(in); ; {
 		h, err := r.Next()
 		switch {
-		case errors.Is(err, io.EOF) && (in.total == 0 || in.zeros >= archiveEnd):
+		case errors.Is(err, io.EOF) && in.Whole():
 			return nil
 		case err != nil:
 			return broken(err)
@@ -141,10 +142,10 @@ func eachEntry(from io.Reader, room *unpackRoom, do func(*tar.Header, io.Reader)
 		if reason := room.admit(h); reason != "" {
 			return badStream(fmt.Errorf("the archive has %s, which %s", resource.Quote(name), reason))
 		}
-		failed := &ending{r: r}
+		failed := &archives.Reader{R: r}
 		if err := do(h, failed); err != nil {
-			if failed.failed != nil {
-				return broken(failed.failed)
+			if failed.Failed != nil {
+				return broken(failed.Failed)
 			}
 			return unpackError(h.Name, err)
 		}
