@@ -39,7 +39,10 @@ var (
 		// What providers have in common speaks the API's language.
 		{[]string{"internal/watching", "internal/callbacks"}, []string{"resource", "compute"}, nil},
 		{[]string{"internal/supervise"}, []string{"resource", "network", "compute", "internal/filelock"}, nil},
+		{[]string{"internal/hostnet"}, []string{"resource", "network", "internal/..."}, nil},
 		{[]string{"internal/sweeping"}, core, nil},
+		{[]string{"internal/archives"}, []string{"resource"}, nil},
+		{[]string{"internal/rooted"}, []string{"resource", "internal/archives"}, nil},
 		{[]string{"internal/..."}, []string{"internal/..."}, nil},
 		{[]string{"examples/..."}, append([]string{"providers/...", "SELF/..."}, core...), coreForeign},
 	}

@@ -136,7 +136,7 @@ func fieldsTable(columns []offer) string {
 
 // fieldCell says what a table does with a field of a spec and what is in it.
 func fieldCell(columns []offer, fields resource.FieldTable, name string) string {
-	words := map[resource.FieldLevel]string{resource.FieldHonored: "yes", resource.FieldHint: "a hint", resource.FieldRefused: "–"}
+	words := map[resource.FieldLevel]string{resource.FieldHonored: "yes", resource.FieldHint: "a hint", resource.FieldRefused: absent}
 	if fields.Rule(name).Level == resource.FieldRefused {
 		return words[resource.FieldRefused]
 	}
@@ -197,8 +197,9 @@ func table(columns []offer) string {
 		}
 		row, offered := fmt.Sprintf("| %s |", feature), false
 		for _, c := range columns {
-			row += " " + cell(c.features, feature) + " |"
-			offered = offered || c.features.Has(feature)
+			said := cell(c.features, feature)
+			row += " " + said + " |"
+			offered = offered || said != absent
 		}
 		if offered {
 			b.WriteString(row + "\n")
@@ -216,18 +217,50 @@ func whole(part resource.Feature) resource.Feature {
 	return part[:at]
 }
 
+// absent is what a table says of what is not offered.
+const absent = "–"
+
+// cell says what a provider offers of a feature. One that is missing itself may have
+// parts that stand alone: attach.volume needs no attach.
 func cell(features resource.Features, feature resource.Feature) string {
-	if !features.Has(feature) {
-		return "–"
-	}
-	var missing []string
+	var has, missing []string
 	for _, part := range known() {
-		if whole(part) == feature && !features.Has(part) {
-			missing = append(missing, strings.TrimPrefix(string(part), string(feature)+"."))
+		if whole(part) != feature {
+			continue
+		}
+		name := strings.TrimPrefix(string(part), string(feature)+".")
+		if features.Has(part) {
+			has = append(has, name)
+		} else {
+			missing = append(missing, name)
 		}
 	}
-	if len(missing) == 0 {
-		return "yes"
+	switch {
+	case !features.Has(feature) && len(has) > 0:
+		return "only " + strings.Join(has, ", ")
+	case !features.Has(feature):
+		return absent
+	case len(missing) > 0:
+		return "yes, but not " + strings.Join(missing, ", ")
 	}
-	return "yes, but not " + strings.Join(missing, ", ")
+	return "yes"
+}
+
+func TestCellsOfTheTable(t *testing.T) {
+	head, volume, stdin := compute.FeatureAttach, compute.FeatureAttachVolume, compute.FeatureAttachStdin
+	for want, names := range map[string][]resource.Feature{
+		absent:                        nil,
+		"only volume":                 {volume},
+		"only stdin, volume":          {volume, stdin},
+		"yes, but not stdin, network": {head, volume},
+		"yes":                         {head, volume, stdin, compute.FeatureAttachNetwork},
+	} {
+		features := resource.Features{}
+		for _, name := range names {
+			features[name] = resource.Support{Supported: true}
+		}
+		assert.Equal(t, want, cell(features, head))
+	}
+	alone := offer{name: "one", features: resource.Features{volume: {Supported: true}}}
+	assert.Contains(t, table([]offer{alone}), "| attach | only volume |\n", "a line that has but a part")
 }
