@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"bytes"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -30,8 +31,11 @@ type document struct {
 	Home    string    `json:"home,omitempty"`
 	Created time.Time `json:"created"`
 	// Revision counts from 1 with every change.
-	Revision int   `json:"revision"`
-	Phase    phase `json:"phase,omitempty"`
+	Revision int `json:"revision"`
+	// Marks are of the last revisions, the newest last: what tells a revision that was
+	// made of another from one that was made beside it.
+	Marks []string `json:"marks,omitempty"`
+	Phase phase    `json:"phase,omitempty"`
 	// Maker is the generation that sees a phase through, at most until Until.
 	Maker string    `json:"maker,omitempty"`
 	Until time.Time `json:"until,omitzero"`
@@ -69,6 +73,22 @@ func (d document) begun(what phase, maker string, within time.Duration) document
 func (d document) ended() document {
 	d.Phase, d.Maker, d.Until = finished, "", time.Time{}
 	return d
+}
+
+// next returns the document as its next revision.
+func (d document) next() document {
+	d.Revision++
+	d.Marks = slices.Concat(d.Marks, []string{rand.Text()[:12]})
+	d.Marks = d.Marks[max(0, len(d.Marks)-mostAncestors):]
+	return d
+}
+
+// mostAncestors is how many revisions a document knows that it was made of.
+const mostAncestors = 16
+
+// follows reports whether the document was made of another, not long ago.
+func (d document) follows(other document) bool {
+	return len(other.Marks) > 0 && slices.Contains(d.Marks, other.Marks[len(other.Marks)-1])
 }
 
 // hidden reports whether nobody but its maker may see what the document is about.

@@ -41,10 +41,10 @@ func (r records) create(ctx context.Context, d document) (document, error) {
 }
 
 // revise writes the document as the revision after its own: Aborted where somebody
-// was faster, or it is gone.
+// was faster, NotFound where it is gone.
 func (r records) revise(ctx context.Context, d document) (document, error) {
-	before := d.place()
-	d.Revision++
+	before := d.Revision
+	d = d.next()
 	err := r.write(ctx, d, d.place().file())
 	if errors.Is(err, errdefs.ErrAlreadyExists) {
 		return document{}, errors.Join(errChanged(), r.mend(ctx, d.place()))
@@ -52,24 +52,71 @@ func (r records) revise(ctx context.Context, d document) (document, error) {
 	if err != nil {
 		return document{}, err
 	}
-	if err := r.still(ctx, d); err != nil {
+	if err := r.settle(ctx, before, d); err != nil {
 		return document{}, err
-	}
-	// What is older is of no use any more. It is removed with the record at the latest.
-	if err := r.p.removeFile(ctx, r.p.opts.Pool, before.file()); err != nil {
-		r.p.opts.Logger.Debug("a record's former revision stays", "file", before.file(), "error", err)
 	}
 	return d, nil
 }
 
-// still holds that a record was not removed while it was revised, which leaves a
-// revision that nobody else would.
-func (r records) still(ctx context.Context, d document) error {
-	_, err := onVolume(ctx, r.p, r.p.opts.Pool, d.place().claim(), func(*lv.Connect, *lv.StorageVol) (struct{}, error) { return struct{}{}, nil })
-	if isNotFound(err) {
+// settle holds that a revision that was written is one, made of the revision before it.
+// That its file could be made is not enough: there was another of this name if others
+// wrote two since the document was read, who removed the first of them. Nor was there
+// anything in the way if the record was removed. What is none is removed.
+func (r records) settle(ctx context.Context, before int, d document) error {
+	revisions, err := r.revisions(ctx, d)
+	if err != nil {
+		return err
+	}
+	at := slices.IndexFunc(revisions, func(p place) bool { return p.revision >= d.Revision })
+	if at < 0 {
+		return r.errNone()
+	}
+	older, newer := revisions[:at], slices.DeleteFunc(slices.Clone(revisions[at:]), func(p place) bool { return p.revision == d.Revision })
+	switch {
+	case len(newer) > 0:
+		slices.Reverse(newer)
+		now, gone, err := r.p.readNewest(ctx, newer)
+		switch {
+		case err != nil:
+			return err
+		case gone:
+			return r.settle(ctx, before, d)
+		case now.fault != nil:
+			return now.fault
+		case now.ID == "" || now.follows(d):
+			// What is newer is not whole yet, for which this one is there, or was made of it.
+		case now.Revision-d.Revision >= mostAncestors:
+			return resource.Errorf(errdefs.ErrUnknown, "the record was changed %d times meanwhile: whether this change is among them is not known", now.Revision-d.Revision)
+		default:
+			return errors.Join(errChanged(), r.p.removeFile(ctx, r.p.opts.Pool, d.place().file()))
+		}
+	case !slices.ContainsFunc(older, func(p place) bool { return p.revision == before }):
 		return errors.Join(r.errNone(), r.p.removeFile(ctx, r.p.opts.Pool, d.place().file()))
 	}
-	return err
+	for _, p := range older {
+		if err := r.p.removeFile(ctx, r.p.opts.Pool, p.file()); err != nil {
+			r.p.opts.Logger.Debug("a record's former revision stays until the next change", "file", p.file(), "error", err)
+			break
+		}
+	}
+	return nil
+}
+
+// revisions lists what there is of a record, the oldest first. They are removed in this
+// order: an older one alone would be taken for the present one.
+func (r records) revisions(ctx context.Context, d document) ([]place, error) {
+	files, err := r.p.filesIn(ctx, r.p.opts.Pool)
+	if err != nil {
+		return nil, err
+	}
+	var mine []place
+	for _, file := range files {
+		if p, ok := parsePlace(file); ok && p.id == d.ID && p.claim() == d.place().claim() {
+			mine = append(mine, p)
+		}
+	}
+	slices.SortFunc(mine, func(a, b place) int { return cmp.Compare(a.revision, b.revision) })
+	return mine, nil
 }
 
 // mendAfter is how long a file that is not whole is waited for: libvirt copies some
@@ -135,19 +182,11 @@ func same(a, b document) bool {
 // it. Whoever removes it has said so before, in its last revision: there is one at a
 // time. Doing it again is nil.
 func (r records) remove(ctx context.Context, d document) error {
-	files, err := r.p.filesIn(ctx, r.p.opts.Pool)
+	revisions, err := r.revisions(ctx, d)
 	if err != nil {
 		return err
 	}
-	var mine []place
-	for _, file := range files {
-		if p, ok := parsePlace(file); ok && p.id == d.ID && p.claim() == d.place().claim() {
-			mine = append(mine, p)
-		}
-	}
-	// The newest goes last: an older one alone would be taken for the present one.
-	slices.SortFunc(mine, func(a, b place) int { return cmp.Compare(a.revision, b.revision) })
-	for _, p := range mine {
+	for _, p := range revisions {
 		if err := r.p.removeFile(ctx, r.p.opts.Pool, p.file()); err != nil {
 			return err
 		}

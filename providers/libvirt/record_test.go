@@ -127,6 +127,59 @@ func TestNoChangeOfARecordIsLost(t *testing.T) {
 	require.NoError(t, err)
 	assert.Equal(t, strconv.Itoa(4*each), string(now.More))
 	assert.Equal(t, 1+4*each, now.Revision)
+	require.NoError(t, records{one, resource.KindVolume}.remove(ctx, now))
+}
+
+// A change that comes late is told from one that others have gone on from.
+func TestALateChangeOfARecord(t *testing.T) {
+	p := open(t, "late")
+	ctx := t.Context()
+	r := records{p, resource.KindVolume}
+	first, err := r.create(ctx, newDocument("data"))
+	require.NoError(t, err)
+	change := func(d document, more int) document {
+		d, err := r.amend(ctx, d.ID, func(d document) (document, error) {
+			d.More = json.RawMessage(strconv.Itoa(more))
+			return d, nil
+		})
+		require.NoError(t, err)
+		return d
+	}
+	second := change(first, 1)
+	third := change(second, 2)
+
+	for name, stale := range map[string]document{"by one": second, "by two": first} {
+		_, err = r.revise(ctx, stale)
+		require.ErrorIs(t, err, errdefs.ErrAborted, name)
+		left, err := r.revisions(ctx, third)
+		require.NoError(t, err)
+		assert.Equal(t, []place{third.place()}, left, name)
+	}
+
+	written := third.next()
+	require.NoError(t, r.write(ctx, written, written.place().file()))
+	require.NoError(t, r.settle(ctx, third.Revision, written))
+	var now document
+	for more := range mostAncestors - 1 {
+		now = change(written, 100+more)
+	}
+	require.NoError(t, r.settle(ctx, third.Revision, written), "all that follow were made of it")
+	change(written, 99)
+	require.ErrorIs(t, r.settle(ctx, third.Revision, written), errdefs.ErrUnknown)
+
+	dead := now.next().next()
+	require.NoError(t, r.write(ctx, dead, dead.place().file()))
+	now = change(now, 3)
+	left, err := r.revisions(ctx, now)
+	require.NoError(t, err)
+	assert.Equal(t, []place{now.place()}, left, "what somebody did not live to remove goes with the next change")
+
+	require.NoError(t, r.remove(ctx, now))
+	_, err = r.revise(ctx, now)
+	require.ErrorIs(t, err, errdefs.ErrNotFound)
+	left, err = r.revisions(ctx, now)
+	require.NoError(t, err)
+	assert.Empty(t, left)
 }
 
 func TestRecordsThatCannotBeRead(t *testing.T) {
