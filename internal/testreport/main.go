@@ -1,6 +1,6 @@
 // Command testreport reads what "go test -json" writes and says in a few lines
-// what became of the tests: the output of those that failed, the packages that
-// took long, how many passed, and which were skipped.
+// what became of the tests: the output of those that failed, the packages and
+// tests that took long, how many passed, and which were skipped.
 //
 // A skip is a failure unless it says that the provider under test declares that
 // it has not got what the case is about: a suite that skips its real backends
@@ -9,9 +9,11 @@ package main
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -36,7 +38,10 @@ type event struct {
 type report struct {
 	passed, failed, skipped int
 	unexpected              []string
-	slow                    map[string]time.Duration
+	// failures are the names of what failed.
+	failures []string
+	// slow is how long packages and tests took that took long.
+	slow map[string]time.Duration
 	// races are what the race detector said. It writes into the output of whichever
 	// test is at work, which may pass.
 	races []string
@@ -93,8 +98,9 @@ func (r *report) take(e event, output map[string][]string, out io.Writer) {
 	case "pass":
 		if e.Test != "" {
 			r.passed++
-		} else {
-			r.slow[e.Package] = time.Duration(e.Elapsed * float64(time.Second))
+		}
+		if took := time.Duration(e.Elapsed * float64(time.Second)); took >= long {
+			r.slow[strings.TrimSpace(key)] = took
 		}
 	case "skip":
 		if e.Test != "" {
@@ -105,12 +111,16 @@ func (r *report) take(e event, output map[string][]string, out io.Writer) {
 		}
 	case "fail":
 		r.failed++
+		r.failures = append(r.failures, strings.TrimSpace(key))
 		fmt.Fprintf(out, "--- FAIL: %s\n%s", key, strings.Join(output[key], ""))
 	default:
 		return
 	}
 	delete(output, key)
 }
+
+// long is how long a package or a test takes that is told.
+const long = 20 * time.Second
 
 // mostRaces bounds what is told of races.
 const mostRaces = 3
@@ -136,15 +146,12 @@ func (r *report) print(out io.Writer) bool {
 	for _, race := range r.races[:min(len(r.races), mostRaces)] {
 		fmt.Fprint(out, race)
 	}
-	var names []string
-	for name, took := range r.slow {
-		if took >= 10*time.Second {
-			names = append(names, name)
-		}
-	}
-	slices.SortFunc(names, func(a, b string) int { return int(r.slow[b] - r.slow[a]) })
+	names := slices.SortedFunc(maps.Keys(r.slow), func(a, b string) int { return cmp.Compare(r.slow[b], r.slow[a]) })
 	for _, name := range names {
 		fmt.Fprintf(out, "ok: %s took %s\n", name, r.slow[name].Round(time.Second))
+	}
+	for _, name := range r.failures {
+		fmt.Fprintf(out, "failed: %s\n", name)
 	}
 	fmt.Fprintf(out, "%d passed, %d failed, %d skipped\n", r.passed, r.failed+len(r.unexpected), r.skipped-len(r.unexpected))
 	return r.failed == 0 && len(r.unexpected) == 0 && r.passed > 0
