@@ -22,9 +22,9 @@
 //  4. Start, Stop, Wait and Update, by the table of compute.Transitions: "lifecycle",
 //     "stop", "transitions", "wait", "update", "concurrency".
 //  5. Watch: "watch", "wait for", "ensure", "run".
-//  6. Undo and the end: a context that ends in the middle, a backend that is lost, a
-//     process that dies, Close: "cancel", "outages", "lifetime", "close", "loops",
-//     "leaks".
+//  6. Undo and the end: a context that ends in the middle, a backend that is lost or
+//     hangs, a process that dies, Close: "cancel", "outages", "hangs", "lifetime",
+//     "close", "loops", "leaks".
 //  7. One feature after the other, each an extension interface or another kind of
 //     resource, and then its place in Describe: logs first, as most cases listen to what a
 //     program says, then exec, images, volumes, networks.

@@ -24,9 +24,9 @@ const (
 	// Done means that the operation took effect although it returned an error,
 	// for example because only its clean-up failed.
 	Done
-	// OutcomeUnknown means that the backend was lost in the middle: the
-	// provider reconciles by identity when it can, and the caller should read
-	// the resource again.
+	// OutcomeUnknown means that the backend was lost, or the context ended, in the
+	// middle: the provider reconciles by identity when it can, and the caller should
+	// read the resource again.
 	OutcomeUnknown
 )
 

@@ -2,6 +2,7 @@ package outlive
 
 import (
 	"context"
+	"errors"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -25,6 +26,22 @@ func TestContext(t *testing.T) {
 		time.Sleep(time.Second)
 		synctest.Wait()
 		require.ErrorIs(t, longer.Err(), context.Canceled)
+	})
+}
+
+func TestWhatAContextEndedWith(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		why := errors.New("why")
+		caller, end := context.WithTimeoutCause(t.Context(), time.Second, why)
+		defer end()
+		longer, cancel := Context(caller, time.Second)
+		defer cancel()
+		<-longer.Done()
+		require.ErrorIs(t, longer.Err(), context.Canceled)
+		require.ErrorIs(t, context.Cause(longer), why)
+		assert.Equal(t, context.DeadlineExceeded, Err(longer))
+		assert.Equal(t, context.DeadlineExceeded, Err(caller))
+		assert.NoError(t, Err(t.Context()))
 	})
 }
 

@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/univirt/univirt"
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -46,7 +47,9 @@ var patient = map[string]bool{
 
 func (c *calls) unary(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
 	c.count(method)
-	effectsOf(ctx).note(method)
+	if changing[method] && !outlive.Ask(ctx) {
+		return status.FromContextError(outlive.Asked(ctx).Err()).Err()
+	}
 	if c.timeout == 0 || patient[method] {
 		return invoke(ctx, method, request, reply, conn, opts...)
 	}

@@ -78,9 +78,10 @@ func harnessOf(t *testing.T, opts Options) providertest.Harness {
 		Inventory: func(ctx context.Context, namespace string) ([]string, error) {
 			return inventory(ctx, spaceOf(namespace))
 		},
-		Sever: func(p univirt.Provider, n int, taken bool) (func() bool, error) {
+		Sever: func(p univirt.Provider, o providertest.Outage) (<-chan struct{}, func(), error) {
 			l, _ := lines.Load(p)
-			return l.(*line).sever(n, taken), nil
+			struck, mend := l.(*line).Sever(o)
+			return struck, mend, nil
 		},
 		Crash:   func(_ context.Context, p univirt.Provider) error { return crash(p.(*Provider)) },
 		Foreign: plantForeign,

@@ -45,8 +45,8 @@ func (s instances) Create(ctx context.Context, spec compute.Spec) (compute.Insta
 	}
 	id := resource.NewID()
 	defer s.p.making.begin(id)()
-	ctx = withEffects(ctx)
-	if err := effectsOf(ctx).sure(s.p.create(ctx, id, spec)); err != nil {
+	ctx = outlive.WithEffects(ctx)
+	if err := outlive.EffectsOf(ctx).Sure(s.p.create(ctx, id, spec)); err != nil {
 		return nil, resource.Fail("create", ref, err)
 	}
 	return s.p.handle(id, spec.Name), nil
@@ -237,7 +237,7 @@ func (p *Provider) undoCreate(ctx context.Context, id, name string, cause error)
 	}
 	if err == nil || errdefs.IsNotFound(err) {
 		p.leases.drop(key)
-		effectsOf(ctx).undone()
+		outlive.EffectsOf(ctx).Undone()
 		return cause
 	}
 	var own *resource.Error

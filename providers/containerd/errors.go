@@ -12,6 +12,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -46,6 +47,9 @@ func translate(ctx context.Context, err error) error {
 	}
 	switch {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		if done := givenUp(ctx); done != nil {
+			return done
+		}
 		// Our context has not ended: it was the daemon that gave up.
 		return &resource.Error{Kind: errdefs.ErrUnavailable, Err: withoutKind{err}}
 	case errdefs.IsNotImplemented(err):
@@ -76,7 +80,7 @@ func ended(ctx context.Context) error {
 	if errors.Is(context.Cause(ctx), resource.ErrClosed) {
 		return resource.Errorf(resource.ErrClosed, "provider is closed")
 	}
-	return ctx.Err()
+	return outlive.Err(ctx)
 }
 
 // text is a message of containerd, its shim or runc that says more than its

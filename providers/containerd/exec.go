@@ -21,6 +21,7 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -59,10 +60,10 @@ func (i *instance) Exec(ctx context.Context, spec compute.ExecSpec) (compute.Exe
 		// The field is for what is attached to later, which an exec cannot be.
 		return nil, i.fail("exec", &resource.Error{Kind: errors.ErrUnsupported, Field: "process.stdin", Err: errors.New("an execution's input is given at its start")})
 	}
-	ctx = withEffects(ctx)
+	ctx = outlive.WithEffects(ctx)
 	e, err := i.exec(ctx, spec)
 	if err != nil {
-		return nil, i.fail("exec", effectsOf(ctx).sure(err))
+		return nil, i.fail("exec", outlive.EffectsOf(ctx).Sure(err))
 	}
 	return e, nil
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/opencontainers/go-digest"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -27,8 +28,8 @@ func (s *imageStore) delete(ctx context.Context, nameOrID string) error {
 		return err
 	}
 	defer done()
-	ctx = withEffects(ctx)
-	return effectsOf(ctx).sure(s.deleteNames(ctx, nameOrID))
+	ctx = outlive.WithEffects(ctx)
+	return outlive.EffectsOf(ctx).Sure(s.deleteNames(ctx, nameOrID))
 }
 
 func (s *imageStore) deleteNames(ctx context.Context, nameOrID string) error {

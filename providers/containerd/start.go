@@ -150,7 +150,7 @@ func (p *Provider) undoStart(ctx context.Context, id, run string, cause error) e
 		err = p.abandon(ctx, id, run)
 	}
 	if err == nil {
-		effectsOf(ctx).undone()
+		outlive.EffectsOf(ctx).Undone()
 		return cause
 	}
 	p.owe(func(ctx context.Context) error { return p.abandonLater(ctx, id, run) })

@@ -45,7 +45,7 @@ func (i *instance) change(ctx context.Context, op string, do func(context.Contex
 // Where the daemon was lost over a change the error says that its outcome is not
 // known.
 func (p *Provider) through(ctx context.Context, id string, do func(context.Context) error) error {
-	ctx = withEffects(ctx)
+	ctx = outlive.WithEffects(ctx)
 	pass, err := p.turns.Take(ctx, id)
 	if err != nil {
 		return ended(ctx)
@@ -55,7 +55,7 @@ func (p *Provider) through(ctx context.Context, id string, do func(context.Conte
 		defer pass()
 		longer, cancel := outlive.Context(ctx, compute.CleanupTimeout)
 		defer cancel()
-		outcome <- effectsOf(ctx).sure(do(longer))
+		outcome <- outlive.EffectsOf(ctx).Sure(do(longer))
 	})
 	select {
 	case err := <-outcome:
@@ -70,7 +70,7 @@ func (p *Provider) through(ctx context.Context, id string, do func(context.Conte
 	case err := <-outcome:
 		return err
 	case <-settled.C:
-		return ended(ctx)
+		return outlive.EffectsOf(ctx).Sure(ended(ctx))
 	}
 }
 

@@ -205,7 +205,7 @@ func (b *Backend) inject(in *injections, f Fault, report func(error)) *Injection
 		if report != nil {
 			report(fmt.Errorf("fake: %s: %w", f, err))
 		}
-		return &Injection{fault: f, from: in, err: err}
+		return &Injection{fault: f, from: in, removed: true, err: err}
 	}
 	if f.event {
 		b.eventFaults.Add(1)

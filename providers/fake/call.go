@@ -95,6 +95,7 @@ func (c call) suffer(i *Injection) error {
 		select {
 		case <-c.ctx.Done():
 			return c.ctx.Err()
+		case <-i.over:
 		case <-c.p.over:
 			return errClosed
 		}

@@ -193,8 +193,8 @@ func (s Site) Delayed(by time.Duration) Fault {
 	return Fault{site: s, action: delays, delay: by}
 }
 
-// Hanging makes the calls hang until their context is done or the value is
-// closed.
+// Hanging makes the calls hang until their context is done, the fault is removed or
+// the value is closed.
 func (s Site) Hanging() Fault { return Fault{site: s, action: hangs} }
 
 // Crashing ends the provider value in the middle of the call as kill -9 would,

@@ -157,6 +157,18 @@ func TestDelayAndHangEndWithTheContext(t *testing.T) {
 		assert.Equal(t, time.Minute, time.Since(begin))
 		assert.Equal(t, compute.Stopped, state(t, inst))
 
+		// It goes on where what makes it hang is removed.
+		pause := p.Fail(fake.On(fake.OpInfo).Hanging())
+		read := make(chan error)
+		go func() {
+			_, err := inst.Info(t.Context())
+			read <- err
+		}()
+		<-pause.FirstStrike()
+		pause.Remove()
+		pause.Remove()
+		require.NoError(t, <-read)
+
 		// A hanging call ends with the value too.
 		done := make(chan error)
 		go func() { done <- inst.Start(t.Context(), compute.StartOptions{}) }()

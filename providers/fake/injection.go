@@ -24,6 +24,8 @@ type Injection struct {
 	matched      int
 	struck       int
 	removed      bool
+	// first is closed by the first strike, and over by the removal.
+	first, over chan struct{}
 	// err says why the fault was not injected.
 	err error
 }
@@ -39,7 +41,12 @@ func (i *Injection) Struck() int {
 	return i.struck
 }
 
-// Remove ends the fault. Removing it twice does nothing.
+// FirstStrike returns a channel that is closed when the fault has struck for the first
+// time: a call that hangs does so then. Of a fault that was not injected it is nil.
+func (i *Injection) FirstStrike() <-chan struct{} { return i.first }
+
+// Remove ends the fault, and calls that hang because of it go on. Removing it twice
+// does nothing.
 func (i *Injection) Remove() { i.from.remove(i) }
 
 // String returns the fault as the sentence that it is.
@@ -87,7 +94,9 @@ func (i *Injection) strikes(what Op, at target) bool {
 	if s.chance < 1 && i.draw(what, at) >= s.chance {
 		return false
 	}
-	i.struck++
+	if i.struck++; i.struck == 1 {
+		close(i.first)
+	}
 	return true
 }
 
@@ -121,7 +130,7 @@ func (in *injections) add(f Fault, seed uint64) *Injection {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.made++
-	i := &Injection{fault: f, from: in, seed: seed, number: in.made}
+	i := &Injection{fault: f, from: in, seed: seed, number: in.made, first: make(chan struct{}), over: make(chan struct{})}
 	if f.event {
 		in.events = append(in.events, i)
 	} else {
@@ -134,7 +143,10 @@ func (in *injections) remove(i *Injection) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	i.mu.Lock()
-	i.removed = true
+	if !i.removed {
+		i.removed = true
+		close(i.over)
+	}
 	i.mu.Unlock()
 	same := func(other *Injection) bool { return other == i }
 	// Others may be reading the old list.

@@ -108,17 +108,15 @@ func beside[T any](p *Provider, l *lane, do func(*lane) (T, error)) func() (T, e
 	}
 }
 
-// line is a connection that breaks where a test says so: whether the next call is
-// made, and whether it is answered.
-type line interface{ next() (made, answered bool) }
+// line is a connection that breaks where a test says so. It makes a call, or does not,
+// and reports whether it was answered.
+type line interface {
+	do(call func()) (answered bool)
+}
 
 func broken[A, T any](l line, do func(A) (T, error)) func(A) (T, error) {
 	return func(c A) (value T, err error) {
-		made, answered := l.next()
-		if made {
-			value, err = do(c)
-		}
-		if !answered {
+		if !l.do(func() { value, err = do(c) }) {
 			var none T
 			return none, lv.Error{Code: lv.ERR_INTERNAL_ERROR, Message: "client socket is closed"}
 		}

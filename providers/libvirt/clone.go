@@ -201,7 +201,9 @@ func (i *instance) copyStopped(ctx context.Context, pool, id string) error {
 		if err != nil {
 			return struct{}{}, err
 		}
-		changes(ctx)
+		if err := changes(ctx); err != nil {
+			return struct{}{}, err
+		}
 		made, err := makeFile(found, to, source)
 		if err != nil {
 			return struct{}{}, err

@@ -20,46 +20,20 @@ import (
 
 	"github.com/stretchr/testify/require"
 	lv "libvirt.org/go/libvirt"
+	"libvirt.org/go/libvirtxml"
 
 	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/daemon"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/providers/providertest"
+	"github.com/univirt/univirt/resource"
 )
 
-// brittle is a line that breaks, see providertest.Harness.Sever.
-type brittle struct {
-	mu sync.Mutex
-	// calls counts those since the line was cut, and at is the first that fails.
-	calls, at          int
-	cut, taken, failed bool
-}
+// brittle is a line that can be cut.
+type brittle struct{ providertest.Line }
 
-func (b *brittle) sever(n int, taken bool) (mend func() bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.cut, b.calls, b.at, b.taken, b.failed = true, 0, n, taken, false
-	return func() bool {
-		b.mu.Lock()
-		defer b.mu.Unlock()
-		b.cut = false
-		return b.failed
-	}
-}
-
-func (b *brittle) next() (made, answered bool) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if !b.cut || b.calls < b.at {
-		b.calls++
-		return true, true
-	}
-	made = b.calls == b.at && b.taken
-	b.calls++
-	b.failed = true
-	return made, false
-}
+func (b *brittle) do(call func()) (answered bool) { return b.Do(context.Background(), call) == nil }
 
 // harness connects the suite with a hypervisor, whose machines run a program or,
 // without a kernel, nothing.
@@ -86,8 +60,9 @@ func harness(t *testing.T, options Options, adapt func(spec compute.Spec, progra
 			return adapt(spec, program)
 		},
 		Crash: func(_ context.Context, p univirt.Provider) error { return crash(p.(*Provider)) },
-		Sever: func(p univirt.Provider, n int, taken bool) (func() bool, error) {
-			return p.(*Provider).line.(*brittle).sever(n, taken), nil
+		Sever: func(p univirt.Provider, o providertest.Outage) (<-chan struct{}, func(), error) {
+			struck, mend := p.(*Provider).line.(*brittle).Sever(o)
+			return struck, mend, nil
 		},
 		Inventory: func(_ context.Context, namespace string) ([]string, error) {
 			all, err := raw.ListAllDomains(0)
@@ -248,13 +223,45 @@ func TestConformance(t *testing.T) {
 		_, err := w.Write(disk)
 		return "localhost/archived:1", err
 	}
-	h.Shared, h.Patience = true, time.Minute
+	h.Shared, h.Patience, h.SmallPool = true, time.Minute, smallPool(t, p)
 	boots := countBoots(t, p)
 	providertest.Run(t, h)
 	requireEmpty(t, p)
 	n := boots()
 	t.Logf("%d boots of a whole system", n)
 	require.LessOrEqual(t, n, mostBoots, "boots of a whole system")
+}
+
+// smallPool makes a pool for tests that has little room: a file system of its own in a
+// file, which libvirt mounts.
+func smallPool(t *testing.T, p *Provider) string {
+	t.Helper()
+	name, dir := "small-"+resource.NewID()[:8], t.TempDir()
+	file, folder := filepath.Join(dir, "image"), filepath.Join(dir, "mounted")
+	require.NoError(t, os.Mkdir(folder, 0o700))
+	require.NoError(t, os.WriteFile(file, nil, 0o600))
+	require.NoError(t, os.Truncate(file, 24*resource.MiB))
+	out, err := exec.CommandContext(t.Context(), "mkfs.ext4", "-q", "-m", "0", file).CombinedOutput()
+	require.NoError(t, err, "%s", out)
+	description, err := (&libvirtxml.StoragePool{
+		Type: "fs", Name: name,
+		Source: &libvirtxml.StoragePoolSource{
+			Device: []libvirtxml.StoragePoolSourceDevice{{Path: file}}, Format: &libvirtxml.StoragePoolSourceFormat{Type: "ext4"},
+		},
+		Target: &libvirtxml.StoragePoolTarget{Path: folder},
+	}).Marshal()
+	require.NoError(t, err)
+	conn, err := lv.NewConnect(p.opts.URI)
+	require.NoError(t, err)
+	pool, err := conn.StoragePoolCreateXML(description, 0)
+	require.NoError(t, err)
+	t.Cleanup(func() {
+		require.NoError(t, pool.Destroy())
+		require.NoError(t, pool.Free())
+		_, err := conn.Close()
+		require.NoError(t, err)
+	})
+	return name
 }
 
 // mostBoots is how often the suite may boot a whole system, each time some seconds of a

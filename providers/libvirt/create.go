@@ -177,7 +177,7 @@ func (p *Provider) define(ctx context.Context, id, description string) error {
 			Left: []resource.Ref{p.ref(resource.KindInstance, "", id)},
 		}
 	}
-	return undone(cause)
+	return undone(ctx, cause)
 }
 
 // owe removes a domain that may have been made, as soon as the hypervisor can be
@@ -216,7 +216,8 @@ func uncertain(err error) bool {
 }
 
 // undone says of an error that what it left in doubt is certain now.
-func undone(err error) error {
+func undone(ctx context.Context, err error) error {
+	outlive.EffectsOf(ctx).Undone()
 	var own *resource.Error
 	if !errors.As(err, &own) || own != err {
 		return err
@@ -243,7 +244,9 @@ func (p *Provider) undefine(ctx context.Context, id string) error {
 	if !p.inProcess() {
 		flags |= lv.DOMAIN_UNDEFINE_NVRAM | lv.DOMAIN_UNDEFINE_CHECKPOINTS_METADATA
 	}
-	changes(ctx)
+	if err := changes(ctx); err != nil {
+		return err
+	}
 	defer p.changed(id)
 	_, err := onDomain(ctx, p, id, func(d *lv.Domain) (struct{}, error) {
 		return struct{}{}, d.UndefineFlags(flags)

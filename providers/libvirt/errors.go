@@ -10,6 +10,7 @@ import (
 	"github.com/containerd/errdefs"
 	lv "libvirt.org/go/libvirt"
 
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/resource"
 )
 
@@ -164,7 +165,7 @@ func ended(ctx context.Context) error {
 	if errors.Is(context.Cause(ctx), resource.ErrClosed) {
 		return errClosed()
 	}
-	return ctx.Err()
+	return outlive.Err(ctx)
 }
 
 func errClosed() error { return resource.Errorf(resource.ErrClosed, "provider is closed") }

@@ -231,7 +231,7 @@ func (s images) undo(ctx context.Context, id string, cause error) error {
 	defer cancel()
 	err := s.drop(clean, id)
 	if err == nil {
-		return undone(cause)
+		return undone(ctx, cause)
 	}
 	s.p.later(func(ctx context.Context) bool { return s.drop(ctx, id) == nil })
 	return &resource.Error{

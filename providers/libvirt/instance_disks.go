@@ -97,7 +97,9 @@ func (p *Provider) plannedDisks(ctx context.Context, spec compute.Spec) (*diskRe
 // makeOverlay makes the first disk: as large as the spec says, and empty but for
 // what the image has.
 func (p *Provider) makeOverlay(ctx context.Context, id string, spec compute.Spec, img *diskImage) error {
-	changes(ctx)
+	if err := changes(ctx); err != nil {
+		return err
+	}
 	_, err := onPool(ctx, p, p.opts.Pool, func(_ *lv.Connect, pool *lv.StoragePool) (struct{}, error) {
 		base, err := pool.LookupStorageVolByName(imageFile(img.docs[0].ID))
 		if err != nil {
@@ -122,7 +124,9 @@ func (p *Provider) makeOverlay(ctx context.Context, id string, spec compute.Spec
 
 func (p *Provider) makeSeed(ctx context.Context, id, pool string, spec compute.Spec) error {
 	content := seed(id, spec)
-	changes(ctx)
+	if err := changes(ctx); err != nil {
+		return err
+	}
 	_, err := onPool(ctx, p, pool, func(c *lv.Connect, pool *lv.StoragePool) (struct{}, error) {
 		v, err := makeFile(pool, rawFile(seedFile(id), int64(len(content))), nil)
 		if err != nil {
@@ -137,7 +141,9 @@ func (p *Provider) makeSeed(ctx context.Context, id, pool string, spec compute.S
 // removeDisks removes the disks that are an instance's own, of these files. A pool that
 // is not there has none, and is not made.
 func (p *Provider) removeDisks(ctx context.Context, pool string, files ...string) error {
-	changes(ctx)
+	if err := changes(ctx); err != nil {
+		return err
+	}
 	return act(ctx, p, func(c *lv.Connect) error {
 		found, err := c.LookupStoragePoolByName(pool)
 		if errors.Is(err, lv.ERR_NO_STORAGE_POOL) {

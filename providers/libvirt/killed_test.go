@@ -135,6 +135,12 @@ func furnished(s *compute.Spec) {
 	s.Networks = []compute.NetworkAttachment{{Network: "lan"}}
 }
 
+// published gives an instance a port of the host's.
+func published(s *compute.Spec) {
+	s.Networks = []compute.NetworkAttachment{{Network: "lan"}}
+	s.Ports = []network.Port{{Instance: 80, Publish: true}}
+}
+
 func aVolume(ctx context.Context, p *Provider, spec storage.Spec) error {
 	_, err := p.Volumes().Create(ctx, spec)
 	return err
@@ -188,6 +194,14 @@ func plainInstance(ctx context.Context, p *Provider) error {
 	return anInstance(ctx, p, resource.Lifetime{})
 }
 
+func furnishedInstance(ctx context.Context, p *Provider) error {
+	return anInstance(ctx, p, resource.Lifetime{}, furnished)
+}
+
+func publishedInstance(ctx context.Context, p *Provider) error {
+	return anInstance(ctx, p, resource.Lifetime{}, published)
+}
+
 func plainVolume(ctx context.Context, p *Provider) error {
 	return aVolume(ctx, p, storage.Spec{Name: theName, Mode: storage.Block, Size: resource.MiB})
 }
@@ -218,7 +232,10 @@ var (
 		_, err := s.CreateSnapshot(ctx, storage.SnapshotSpec{Name: "kept"})
 		return err
 	})
-	mounted  = compute.Mount{Type: compute.MountDevice, Source: theName, Path: "/dev/data"}
+	mounted = compute.Mount{Type: compute.MountDevice, Source: theName, Path: "/dev/data"}
+	started = onInstance(func(ctx context.Context, inst compute.Instance) error {
+		return inst.Start(ctx, compute.StartOptions{})
+	})
 	attached = onInstance(func(ctx context.Context, inst compute.Instance) error {
 		return compute.AttachVolume(ctx, inst, mounted)
 	})
@@ -243,15 +260,15 @@ var operations = []operation{
 	{"create instance", nil, func(ctx context.Context, p *Provider, name string) error {
 		return anInstance(ctx, p, resource.Ephemeral, furnished, func(s *compute.Spec) { s.Name = name })
 	}},
-	{"start instance", plainInstance, onInstance(func(ctx context.Context, inst compute.Instance) error {
-		return inst.Start(ctx, compute.StartOptions{})
+	{"start instance", plainInstance, started},
+	{"start published instance", publishedInstance, started},
+	{"stop published instance", both(publishedInstance, named(started)), onInstance(func(ctx context.Context, inst compute.Instance) error {
+		return inst.Stop(ctx, compute.StopOptions{Force: true})
 	})},
 	{"update instance", plainInstance, onInstance(func(ctx context.Context, inst compute.Instance) error {
 		return inst.Update(ctx, compute.Change{Labels: resource.LabelPatch{"key": &value}})
 	})},
-	{"delete instance", func(ctx context.Context, p *Provider) error {
-		return anInstance(ctx, p, resource.Lifetime{}, furnished)
-	}, onInstance(func(ctx context.Context, inst compute.Instance) error {
+	{"delete instance", furnishedInstance, onInstance(func(ctx context.Context, inst compute.Instance) error {
 		return inst.Delete(ctx, compute.DeleteOptions{})
 	})},
 	{"clone instance", plainInstance, onInstance(func(ctx context.Context, inst compute.Instance) error {
@@ -268,6 +285,16 @@ var operations = []operation{
 	{"attach volume", both(plainInstance, plainVolume), attached},
 	{"detach volume", both(both(plainInstance, plainVolume), named(attached)), onInstance(func(ctx context.Context, inst compute.Instance) error {
 		return compute.DetachVolume(ctx, inst, mounted.Path)
+	})},
+	{"attach network", plainInstance, onInstance(func(ctx context.Context, inst compute.Instance) error {
+		return compute.AttachNetwork(ctx, inst, compute.NetworkAttachment{Network: "lan"})
+	})},
+	{"detach network", furnishedInstance, onInstance(func(ctx context.Context, inst compute.Instance) error {
+		info, err := inst.Info(ctx)
+		if err != nil || len(info.Endpoints) == 0 {
+			return err
+		}
+		return compute.DetachNetwork(ctx, inst, info.Endpoints[0].Ref.ID)
 	})},
 	{"create disk", nil, func(ctx context.Context, p *Provider, name string) error {
 		return aVolume(ctx, p, storage.Spec{Name: name, Mode: storage.Block, Size: resource.MiB, Format: "qcow2", Lifetime: resource.Ephemeral})
@@ -384,6 +411,9 @@ func (m *morgue) inventory(ctx context.Context, t require.TestingT) (all []strin
 		all = append(all, "network "+name)
 		_ = nets[i].Free()
 	}
+	forwarders, err := forwardersOf(victims)
+	require.NoError(t, err)
+	all = append(all, forwarders...)
 	facts, err := m.p.pool(ctx, m.p.opts.Pool)
 	require.NoError(t, err)
 	for kind, folder := range map[string]string{"file": m.p.here(facts.folder), "state": m.p.opts.StateDir, "console": m.p.here(consoleFolder)} {

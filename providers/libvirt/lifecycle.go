@@ -106,7 +106,9 @@ func (i *instance) start(ctx context.Context, d *domain, opts compute.StartOptio
 
 // do makes a call on the instance's domain.
 func (i *instance) do(ctx context.Context, do func(*lv.Domain) error) error {
-	changes(ctx)
+	if err := changes(ctx); err != nil {
+		return err
+	}
 	defer i.p.changed(i.id)
 	_, err := onDomain(ctx, i.p, i.id, func(d *lv.Domain) (struct{}, error) { return struct{}{}, do(d) })
 	if isNotFound(err) {
@@ -121,7 +123,9 @@ func (p *Provider) write(ctx context.Context, id string, e element, v any) error
 	if err != nil {
 		return err
 	}
-	changes(ctx)
+	if err := changes(ctx); err != nil {
+		return err
+	}
 	defer p.changed(id)
 	_, err = onDomain(ctx, p, id, func(d *lv.Domain) (struct{}, error) {
 		return struct{}{}, d.SetMetadata(lv.DOMAIN_METADATA_ELEMENT, body, e.prefix, e.space, lv.DOMAIN_AFFECT_CONFIG)

@@ -229,7 +229,9 @@ func (h *networkHandle) synchronise(ctx context.Context, d document) error {
 		if err != nil || spec.External == network.Bridged {
 			return err
 		}
-		changes(ctx)
+		if err := changes(ctx); err != nil {
+			return err
+		}
 		err = h.networks().onNetwork(ctx, h.id, func(n *lv.Network) error { return updateEntries(n, h.id, spec, state) })
 		if err != nil && !isNotFound(err) {
 			return fmt.Errorf("tell the network's server: %w", err)
@@ -336,7 +338,7 @@ func (h *networkHandle) undoReserve(ctx context.Context, id string, cause error)
 		h.p.later(func(ctx context.Context) bool { err := h.drop(ctx, id); return err == nil || isNotFound(err) })
 		return errors.Join(cause, err)
 	}
-	return undone(cause)
+	return undone(ctx, cause)
 }
 
 // drop removes an endpoint, whoever has it.

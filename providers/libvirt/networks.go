@@ -168,7 +168,9 @@ func (n networks) define(ctx context.Context, d document, spec network.Spec) err
 	if err != nil {
 		return err
 	}
-	changes(ctx)
+	if err := changes(ctx); err != nil {
+		return err
+	}
 	err = act(ctx, n.p, func(c *lv.Connect) error {
 		made, err := c.NetworkDefineXML(text)
 		if err != nil {
@@ -202,7 +204,7 @@ func (n networks) undo(ctx context.Context, d document, cause error) error {
 			Kind: resource.KindOf(cause), Err: errors.Join(cause, err), Outcome: resource.OutcomeUnknown, Left: []resource.Ref{n.ref(d.Name, d.ID)},
 		}
 	}
-	return undone(cause)
+	return undone(ctx, cause)
 }
 
 // discard removes libvirt's network and the record.
@@ -216,7 +218,9 @@ func (n networks) discard(ctx context.Context, d document) error {
 // undefine removes libvirt's network; that there is none is nil. Of two who do so at
 // once one may be told that a file of it is missing.
 func (n networks) undefine(ctx context.Context, id string) error {
-	changes(ctx)
+	if err := changes(ctx); err != nil {
+		return err
+	}
 	err := n.onNetwork(ctx, id, func(found *lv.Network) error {
 		if err := found.Destroy(); err != nil && !errors.Is(err, lv.ERR_OPERATION_INVALID) {
 			return err

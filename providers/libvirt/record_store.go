@@ -221,7 +221,9 @@ func (r records) write(ctx context.Context, d document, files ...string) error {
 		return err
 	}
 	name := draft{id: d.ID, home: r.p.home, maker: r.p.owner.Generation}.file()
-	changes(ctx)
+	if err := changes(ctx); err != nil {
+		return err
+	}
 	_, err = onPool(ctx, r.p, r.p.opts.Pool, func(c *lv.Connect, pool *lv.StoragePool) (_ struct{}, err error) {
 		source, err := makeFile(pool, rawFile(name, int64(len(data))), nil)
 		if err != nil {

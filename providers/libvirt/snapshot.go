@@ -73,7 +73,9 @@ func (i *instance) createSnapshot(ctx context.Context, spec compute.SnapshotSpec
 		if err != nil {
 			return k, err
 		}
-		changes(ctx)
+		if err := changes(ctx); err != nil {
+			return k, err
+		}
 		defer i.p.changed(i.id)
 		s, err := d.CreateSnapshotXML(description, 0)
 		if err != nil {
@@ -387,7 +389,9 @@ func (i *instance) revert(ctx context.Context, name string) (compute.State, erro
 
 // onKept makes a call on a snapshot that changes something.
 func (i *instance) onKept(ctx context.Context, name string, do func(*lv.Domain, *lv.DomainSnapshot) error) error {
-	changes(ctx)
+	if err := changes(ctx); err != nil {
+		return err
+	}
 	defer i.p.changed(i.id)
 	_, err := onSnapshot(ctx, i, name, func(d *lv.Domain, s *lv.DomainSnapshot) (struct{}, error) { return struct{}{}, do(d, s) })
 	return err
@@ -448,10 +452,9 @@ func (i *instance) deleteSnapshot(ctx context.Context, name string) error {
 			return struct{}{}, err
 		}
 		defer s.Free()
-		if err := givenUp(ctx); err != nil {
+		if err := changes(ctx); err != nil {
 			return struct{}{}, err
 		}
-		changes(ctx)
 		defer i.p.changed(i.id)
 		err = s.Delete(0)
 		if errors.Is(err, lv.ERR_NO_DOMAIN_SNAPSHOT) {

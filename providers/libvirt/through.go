@@ -7,10 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
-
-	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/filelock"
@@ -53,12 +50,12 @@ func (i *instance) changeWithin(ctx context.Context, most time.Duration, op stri
 // seenThrough runs a change that goes on when its context has ended, for the time of
 // a clean-up at most. Its caller waits for it no longer than it is told then.
 func (p *Provider) seenThrough(ctx context.Context, most time.Duration, do func(context.Context) error) error {
+	ctx = outlive.WithEffects(ctx)
 	outcome := make(chan error, 1)
 	p.detached.Go(func() {
 		longer, cancel := outlive.Context(ctx, compute.CleanupTimeout)
 		defer cancel()
-		longer, touched := withEffects(longer)
-		outcome <- touched.sure(do(longer))
+		outcome <- outlive.EffectsOf(ctx).Sure(do(longer))
 	})
 	select {
 	case err := <-outcome:
@@ -71,7 +68,7 @@ func (p *Provider) seenThrough(ctx context.Context, most time.Duration, do func(
 	case err := <-outcome:
 		return err
 	case <-patience.C:
-		return ended(ctx)
+		return outlive.EffectsOf(ctx).Sure(ended(ctx))
 	}
 }
 
@@ -105,33 +102,13 @@ func (p *Provider) lockedAll(ctx context.Context, ids []string, do func() error)
 // settleTime is how long a change whose context has ended is awaited.
 const settleTime = time.Second
 
-// effects says whether an operation has made a call that changes something.
-type effects struct{ touched atomic.Bool }
-
-type effectsKey struct{}
-
-func withEffects(ctx context.Context) (context.Context, *effects) {
-	e := new(effects)
-	return context.WithValue(ctx, effectsKey{}, e), e
-}
-
-// changes notes that a call that changes something is about to be made.
-func changes(ctx context.Context) {
-	if e, ok := ctx.Value(effectsKey{}).(*effects); ok {
-		e.touched.Store(true)
+// changes notes that a call that changes something is about to be made. Where that
+// would be the first, and the caller has given up, it is an error.
+func changes(ctx context.Context) error {
+	if outlive.Ask(ctx) {
+		return nil
 	}
-}
-
-// sure says of an operation that lost its hypervisor that its outcome is not known,
-// where it had begun to change something.
-func (e *effects) sure(err error) error {
-	var own *resource.Error
-	if !e.touched.Load() || !errors.Is(err, errdefs.ErrUnavailable) || !errors.As(err, &own) || own.Outcome != resource.NotDone {
-		return err
-	}
-	out := *own
-	out.Outcome = resource.OutcomeUnknown
-	return &out
+	return givenUp(ctx)
 }
 
 // givenUp is the error of a change whose caller does not wait any more.

@@ -151,7 +151,9 @@ func (v *volume) remove(ctx context.Context, facts volumeFacts) error {
 
 // discard removes all files of a volume, and its record last.
 func (p *Provider) discard(ctx context.Context, d document, pool string) error {
-	changes(ctx)
+	if err := changes(ctx); err != nil {
+		return err
+	}
 	if err := p.removeFiles(ctx, pool, d.ID+"."); err != nil {
 		return err
 	}

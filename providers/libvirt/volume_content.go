@@ -66,7 +66,9 @@ func (p *Provider) makeEmpty(ctx context.Context, v volumeFacts, pool poolFacts)
 
 // makeRoom makes a file of a pool.
 func (p *Provider) makeRoom(ctx context.Context, pool string, description libvirtxml.StorageVolume) error {
-	changes(ctx)
+	if err := changes(ctx); err != nil {
+		return err
+	}
 	_, err := onPool(ctx, p, pool, func(_ *lv.Connect, pool *lv.StoragePool) (struct{}, error) {
 		made, err := makeFile(pool, description, nil)
 		if err != nil {
@@ -101,7 +103,9 @@ func (p *Provider) copyTo(ctx context.Context, pool string, to libvirtxml.Storag
 	if from.live.disk != "" {
 		return p.copyLive(ctx, pool, to, from)
 	}
-	changes(ctx)
+	if err := changes(ctx); err != nil {
+		return err
+	}
 	_, err := transfer(ctx, p, func(_ context.Context, c *lv.Connect) (struct{}, error) {
 		source, err := lookupFile(c, from.source, from.from)
 		if err != nil {

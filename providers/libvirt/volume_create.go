@@ -159,7 +159,7 @@ func (s volumes) undo(ctx context.Context, d document, pool string, cause error)
 			Left: []resource.Ref{s.ref(d.Name, d.ID)},
 		}
 	}
-	return undone(cause)
+	return undone(ctx, cause)
 }
 
 // fill makes the file of a new volume.

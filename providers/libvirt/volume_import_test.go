@@ -18,9 +18,12 @@ import (
 // fewer than 0.
 type hiccup struct{ left atomic.Int64 }
 
-func (h *hiccup) next() (made, answered bool) {
-	n := h.left.Add(-1)
-	return n != -1, n != -1
+func (h *hiccup) do(call func()) (answered bool) {
+	if h.left.Add(-1) == -1 {
+		return false
+	}
+	call()
+	return true
 }
 
 // TestAnImportOfWhichACallFailsLeavesAVolume has each call of an import of a disk that is

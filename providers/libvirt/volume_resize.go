@@ -73,7 +73,9 @@ func (p *Provider) enlarge(ctx context.Context, facts volumeFacts, size int64) e
 	for _, u := range users {
 		busy = busy || u.active
 	}
-	changes(ctx)
+	if err := changes(ctx); err != nil {
+		return err
+	}
 	// What a machine has open is its own to change, but for the room of a raw file.
 	if !busy || facts.Disk == formatRaw {
 		flags := lv.StorageVolResizeFlags(0)
@@ -148,7 +150,9 @@ func (p *Provider) shrink(ctx context.Context, facts volumeFacts, size int64) er
 	}
 	shrunk := false
 	err := p.onFile(ctx, facts, func(f *os.File) error {
-		changes(ctx)
+		if err := changes(ctx); err != nil {
+			return err
+		}
 		shrunk = true
 		if facts.spec.Mode == storage.Filesystem {
 			if err := resizeFilesystem(ctx, f, size); err != nil {

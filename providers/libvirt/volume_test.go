@@ -343,14 +343,15 @@ func TestAWatchTellsOfVolumesThatOthersMade(t *testing.T) {
 // interruption is a line on which something happens in front of a call.
 type interruption struct {
 	calls, at atomic.Int32
-	do        func()
+	happens   func()
 }
 
-func (i *interruption) next() (made, answered bool) {
+func (i *interruption) do(call func()) (answered bool) {
 	if i.calls.Add(1) == i.at.Load() {
-		i.do()
+		i.happens()
 	}
-	return true, true
+	call()
+	return true
 }
 
 func TestAVolumeIsThereWhileItIsChanged(t *testing.T) {
@@ -361,7 +362,7 @@ func TestAVolumeIsThereWhileItIsChanged(t *testing.T) {
 	require.NoError(t, err)
 	defer func() { require.NoError(t, other.Close()) }()
 	changes := 0
-	look.do = func() {
+	look.happens = func() {
 		changes++
 		text := strconv.Itoa(changes)
 		assert.NoError(t, v.Update(t.Context(), storage.Change{Labels: resource.LabelPatch{"n": &text}}))

@@ -37,6 +37,7 @@ func groups() []caseGroup {
 		{"concurrency", concurrencyCases()},
 		{"cancel", cancelCases()},
 		{"outages", outageCases()},
+		{"hangs", hangCases()},
 		{"errors", errorCases()},
 		{"bad input", badInputCases()},
 		{"lists", listCases()},

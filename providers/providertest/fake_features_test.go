@@ -15,7 +15,7 @@ import (
 )
 
 // featureless are the groups whose cases take long and are about no feature.
-var featureless = []string{"supervision", "bad input", "loops", "exec output", "cancel", "outages", "leaks"}
+var featureless = []string{"supervision", "bad input", "loops", "exec output", "cancel", "outages", "hangs", "leaks"}
 
 // TestFakeWithFeaturesOfOthers holds that a fake which offers no more than another
 // provider keeps the contract of such a provider.

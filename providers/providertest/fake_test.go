@@ -101,31 +101,24 @@ func fakeHarnessOf(t testing.TB, kind compute.Kind, opts fake.Options) Harness {
 			f.Crash()
 			return nil
 		},
-		Sever: func(p univirt.Provider, n int, taken bool) (func() bool, error) {
+		Sever: func(p univirt.Provider, o Outage) (<-chan struct{}, func(), error) {
 			f, ok := resource.As[*fake.Provider](p)
 			if !ok {
-				return nil, errors.New("no fake")
+				return nil, nil, errors.New("no fake")
+			}
+			lose := func(s fake.Site) *fake.Injection {
+				if o.Hangs {
+					return f.Fail(s.Hanging())
+				}
+				return f.Fail(s.With(errdefs.ErrUnavailable))
 			}
 			// Of calls counted from 1.
-			faults := []fake.Fault{fake.On().From(n + 1).With(errdefs.ErrUnavailable)}
-			if taken {
-				faults = []fake.Fault{
-					fake.On().Nth(n + 1).After().With(errdefs.ErrUnavailable),
-					fake.On().From(n + 2).With(errdefs.ErrUnavailable),
-				}
+			if !o.Taken {
+				all := lose(fake.On().From(o.Call + 1))
+				return all.FirstStrike(), all.Remove, nil
 			}
-			var outage []*fake.Injection
-			for _, fault := range faults {
-				outage = append(outage, f.Fail(fault))
-			}
-			return func() bool {
-				struck := 0
-				for _, i := range outage {
-					i.Remove()
-					struck += i.Struck()
-				}
-				return struck > 0
-			}, nil
+			first, later := lose(fake.On().Nth(o.Call+1).After()), lose(fake.On().From(o.Call+2))
+			return first.FirstStrike(), func() { first.Remove(); later.Remove() }, nil
 		},
 		Force: func(_ context.Context, p univirt.Provider, id string, state compute.State) error {
 			f, ok := resource.As[*fake.Provider](p)

@@ -68,12 +68,10 @@ type Harness struct {
 	// backend and other values can tell: nothing is cleaned up, and its
 	// generation is dead. The suite does not use the value afterwards.
 	Crash func(ctx context.Context, p univirt.Provider) error
-	// Sever makes a provider value lose its backend, as where that dies: of the
-	// calls that the value makes to it from now on, the n-th, counted from 0, and
-	// all later ones are not answered and fail. Where taken is set the n-th takes
-	// effect all the same. The function that it returns brings the backend back,
-	// and reports whether any call has failed.
-	Sever func(p univirt.Provider, n int, taken bool) (mend func() bool, err error)
+	// Sever makes a provider value lose its backend in the middle of what it does. The
+	// channel that it returns is closed when the first call is lost, and mend brings the
+	// backend back.
+	Sever func(p univirt.Provider, o Outage) (struck <-chan struct{}, mend func(), err error)
 	// Foreign makes a thing in a namespace that the provider shows as an
 	// unmanaged instance, by whatever name, and returns how to remove it. Where
 	// the provider is a univirt.Adopter it is Stopped and runs "sleep 1h" of
@@ -111,6 +109,18 @@ type Harness struct {
 	// largest number of cases that run at once; 0 means as many as the flag
 	// -parallel allows.
 	Lanes int
+}
+
+// Outage says how a provider value loses its backend.
+type Outage struct {
+	// Call is the first that is lost, of those that the value makes to its backend
+	// from now on, counted from 0. All later ones are lost too.
+	Call int
+	// Taken has the first take effect all the same, so that only its answer is lost.
+	Taken bool
+	// Hangs has lost calls wait until the backend is back, which it answers then, or
+	// their context ends, as where it hangs. Otherwise they fail, as where it dies.
+	Hangs bool
 }
 
 // OpenOptions say what provider value the suite wants.

@@ -19,6 +19,18 @@ import (
 // outageCases let the backend die at each of the calls that an operation makes to
 // it: before the call, and behind it, so that only the answer is lost.
 func outageCases() []testCase {
+	return lostIn(false, "A backend that dies in the middle of ", " is Unavailable and leaves a state of the table", " is Unavailable")
+}
+
+// hangCases let the backend hang at calls that an operation makes to it, and the context
+// of the operation end meanwhile.
+func hangCases() []testCase {
+	return lostIn(true, "A backend that hangs in the middle of ", " lets it end with its context and leaves a state of the table",
+		" lets it end with its context and leaves nothing behind")
+}
+
+// lostIn lets the backend be lost in the middle of each operation.
+func lostIn(hangs bool, what, becomes, becomesOfCall string) []testCase {
 	var cases []testCase
 	for _, o := range operations() {
 		if o.op == compute.OpRestart {
@@ -26,16 +38,16 @@ func outageCases() []testCase {
 			o.needs = has(compute.FeatureRestart)
 		}
 		cases = append(cases, testCase{
-			name:  "A backend that dies in the middle of " + o.name + " is Unavailable and leaves a state of the table",
+			name:  what + o.name + becomes,
 			needs: all(hook("Sever"), cutFrom(o).needs, o.needs),
-			run:   func(e *env) { outage(e, o) },
+			run:   func(e *env) { outage(e, hangs, o) },
 		})
 	}
 	for _, o := range providerOperations() {
 		cases = append(cases, testCase{
-			name:  "A backend that dies in the middle of the call to " + o.name + " is Unavailable",
+			name:  what + "the call to " + o.name + becomesOfCall,
 			needs: all(hook("Sever"), o.needs),
-			run:   func(e *env) { providerOutage(e, o) },
+			run:   func(e *env) { providerOutage(e, hangs, o) },
 		})
 	}
 	return cases
@@ -45,11 +57,16 @@ const (
 	// eachCall is the number of calls each of which is cut off. Of an operation that
 	// makes more, such as one that reads a file in pieces, fewer and fewer are.
 	eachCall = 16
-	// backAfter is how long the backend is away from what outlasts it.
+	// backAfter is how long the backend is away from what outlasts it, and from what has
+	// been given up.
 	backAfter = 200 * time.Millisecond
 	// mostCalls is more than any operation makes to its backend.
 	mostCalls = 1000
 )
+
+// away reports whether a backend that hangs at a call does not come back before the
+// operation has returned: at its first, and in its middle.
+func away(n int) bool { return n == 0 || n == 3 }
 
 // fixture is what a call is made with.
 type fixture struct {
@@ -58,13 +75,16 @@ type fixture struct {
 	untouched func() bool
 }
 
-// severed makes calls with a backend that dies in their middle, each time at a
-// later point, until it does not die before the call has returned. The call is
+// severed makes calls with a backend that is lost in their middle, each time at a
+// later point, until it is not lost before the call has returned. The call is
 // told a provider value, on a namespace, that loses its backend; check sees what came
 // of it. What is prepared, and cleaned up behind it, happens while all is well. What one
-// call has left untouched the next is made with. A call that outlasts it has something
-// done that goes on without the backend, and may wait for it to come back.
-func (e *env) severed(namespace string, outlasts bool, with fixture, call func(p univirt.Provider) error, check func(err error)) {
+// call has left untouched the next is made with.
+//
+// Where the backend hangs, the context of the call ends. Where it dies, a call that
+// outlasts it has something done that goes on without the backend, and may wait for it to
+// come back.
+func (e *env) severed(namespace string, hangs, outlasts bool, with fixture, call func(ctx context.Context, p univirt.Provider) error, check func(err error)) {
 	e.Helper()
 	p := e.open(OpenOptions{Namespace: namespace})
 	held := func() []string {
@@ -88,48 +108,92 @@ func (e *env) severed(namespace string, outlasts bool, with fixture, call func(p
 			e.Logf("what came of it each time:\n%s", strings.Join(trail, "\n"))
 		}
 	}()
-	ways, stride := []bool{false, true}, 1
-	if flagSet("test.short") {
-		// The one that leaves more is the harder.
-		ways, stride = []bool{true}, 2
-	}
-	for n := 0; n < mostCalls; n += max(stride, n/eachCall) {
-		died := false
-		for _, taken := range ways {
+	for n := 0; n < mostCalls; n += stride(n, hangs) {
+		lost := false
+		for _, taken := range ways(n, hangs) {
 			if !ready {
 				with.prepare()
 				prepared, ready = held(), true
 			}
-			mend, err := e.s.h.Sever(p, n, taken)
+			struck, mend, err := e.s.h.Sever(p, Outage{Call: n, Taken: taken, Hangs: hangs})
 			require.NoError(e, err, "sever the provider value")
+			ctx, cancel := context.WithCancel(e.ctx)
 			returned := make(chan struct{})
-			var back sync.WaitGroup
-			if outlasts {
-				back.Go(func() {
+			var meanwhile sync.WaitGroup
+			meanwhile.Go(func() {
+				select {
+				case <-struck:
+				case <-returned:
+					return
+				}
+				if hangs {
+					cancel()
+				}
+				if outlasts || hangs && !away(n) {
 					select {
 					case <-time.After(backAfter):
 						mend()
 					case <-returned:
 					}
-				})
-			}
-			err = e.returns("a call without a backend", func() error { return call(p) })
+				}
+			})
+			err = e.returns("a call without a backend", func() error { return call(ctx, p) })
 			close(returned)
-			back.Wait() // so that it mends nothing of the next
-			struck := mend()
-			trail = append(trail, fmt.Sprintf("died at call %d: %t, which took effect: %t: %v", n, struck, taken, err))
+			meanwhile.Wait() // so that it mends nothing of the next
+			mend()
+			cancel()
+			was := isClosed(struck)
+			if hangs && was {
+				// What goes on when the caller has given up, Close waits for.
+				require.NoError(e, p.Close())
+				p = e.open(OpenOptions{Namespace: namespace})
+			}
+			trail = append(trail, fmt.Sprintf("lost at call %d: %t, which took effect: %t: %v", n, was, taken, err))
 			check(err)
 			if !with.untouched() || !slices.Equal(held(), prepared) {
 				clean(err)
 			}
-			died = died || struck
+			lost = lost || was
 		}
-		if !died {
+		if !lost {
 			clean(nil)
 			return
 		}
 	}
 	require.Fail(e, "there is no end of calls")
+}
+
+// ways are whether the call that is lost takes effect: each way where the backend dies. As
+// it takes time to hang, the ways take turns there.
+func ways(n int, hangs bool) []bool {
+	switch {
+	case hangs:
+		return []bool{n%2 == 0}
+	case flagSet("test.short"):
+		// The one that leaves more is the harder.
+		return []bool{true}
+	}
+	return []bool{false, true}
+}
+
+// stride is how many calls further the next is lost.
+func stride(n int, hangs bool) int {
+	switch {
+	case hangs:
+		return max(1, n/2)
+	case flagSet("test.short"):
+		return max(2, n/eachCall)
+	}
+	return max(1, n/eachCall)
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }
 
 // nothingLeft requires the backend to hold what it held, or the error to say what
@@ -149,6 +213,18 @@ func (e *env) nothingLeft(p univirt.Provider, held func() []string, before []str
 	ctx, cancel := context.WithTimeout(e.ctx, e.s.h.Patience/3)
 	defer cancel()
 	require.True(e, eventually(ctx, same), "what the backend holds, though the error does not say so: %v%s", err, difference(before, after))
+}
+
+// losing requires an error to say what became of the backend, unless it is of a kind that
+// the call has anyhow.
+func (e *env) losing(hangs bool, err, anyhow error) {
+	e.Helper()
+	switch {
+	case !hangs:
+		e.unavailable(err, anyhow)
+	case err != nil && (anyhow == nil || resource.KindOf(err) != resource.KindOf(anyhow) || contextError(err)):
+		e.cancelled(err, context.Canceled)
+	}
 }
 
 // unavailable requires an error to say that the backend was lost, unless it is of
@@ -182,7 +258,7 @@ func subject(o operation) func(*env) compute.Instance {
 	return cutFrom(o).make
 }
 
-func outage(e *env, o operation) {
+func outage(e *env, hangs bool, o operation) {
 	begin, after := subject(o), func() {}
 	switch o.name {
 	case "wait":
@@ -192,6 +268,9 @@ func outage(e *env, o operation) {
 			return inst
 		}
 	case "exec":
+		if hangs {
+			break
+		}
 		// The process goes on without the backend, and so may a Wait for it.
 		var x compute.Execution
 		o.do = func(ctx context.Context, e *env, inst compute.Instance) (err error) {
@@ -219,11 +298,13 @@ func outage(e *env, o operation) {
 		with.prepare, with.clean = func() {}, func() {}
 	}
 	with.clean()
-	e.severed(namespace, strings.HasPrefix(o.name, "copy"), with,
-		func(p univirt.Provider) error { return o.do(e.ctx, e, p.Instances().Handle(before.Ref.ID)) },
+	e.severed(namespace, hangs, strings.HasPrefix(o.name, "copy"), with,
+		func(ctx context.Context, p univirt.Provider) error {
+			return o.do(ctx, e, p.Instances().Handle(before.Ref.ID))
+		},
 		func(err error) {
 			after()
-			e.unavailable(err, anyhow)
+			e.losing(hangs, err, anyhow)
 			t, inTable := compute.Next(before.State, o.op)
 			if !inTable {
 				t.To = before.State
@@ -263,14 +344,14 @@ func outcomeOf(err error) resource.Outcome {
 	return resource.NotDone
 }
 
-func providerOutage(e *env, o providerOperation) {
+func providerOutage(e *env, hangs bool, o providerOperation) {
 	anyhow := o.do(e.ctx, e, e.p)
 	e.empty()
 	before := e.everything()
-	e.severed(e.lane.namespace, false, fixture{func() {}, e.empty, func() bool { return true }},
-		func(p univirt.Provider) error { return o.do(e.ctx, e, p) },
+	e.severed(e.lane.namespace, hangs, false, fixture{func() {}, e.empty, func() bool { return true }},
+		func(ctx context.Context, p univirt.Provider) error { return o.do(ctx, e, p) },
 		func(err error) {
-			e.unavailable(err, anyhow)
+			e.losing(hangs, err, anyhow)
 			if err != nil && outcomeOf(err) == resource.NotDone {
 				require.Equal(e, before, e.everything(), "what there is, though the error says that nothing was done: %v", err)
 			}

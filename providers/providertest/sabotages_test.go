@@ -135,6 +135,20 @@ func wrongLives() []sabotage {
 				return inst, err
 			}
 		}, "though the error does not say so"},
+		{"a Start that waits for a backend that hangs", "hangs", "A backend that hangs in the middle of start", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
+			s.start = func(ctx context.Context, real compute.Instance, opts compute.StartOptions) error {
+				return real.Start(context.WithoutCancel(ctx), opts)
+			}
+		}, "does not return"},
+		{"a Create that leaves something where the backend hangs", "hangs", "A backend that hangs in the middle of the call to create", func(s *saboteur, left *leftThings, _ <-chan struct{}) {
+			s.create = func(ctx context.Context, real compute.Instances, spec compute.Spec) (compute.Instance, error) {
+				inst, err := real.Create(ctx, spec)
+				if contextError(err) {
+					left.add(s.namespace, "snapshot")
+				}
+				return inst, err
+			}
+		}, "though the error does not say so"},
 		{"an error of another type", "errors", "An error survives wrapping", func(s *saboteur, _ *leftThings, _ <-chan struct{}) {
 			s.delete = func(ctx context.Context, real compute.Instance, opts compute.DeleteOptions) error {
 				if err := real.Delete(ctx, opts); err != nil {

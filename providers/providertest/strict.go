@@ -202,7 +202,7 @@ func (h Harness) strictly() Harness {
 		h.Crash = func(ctx context.Context, p univirt.Provider) error { return crash(ctx, bare(p)) }
 	}
 	if sever := h.Sever; sever != nil {
-		h.Sever = func(p univirt.Provider, n int, taken bool) (func() bool, error) { return sever(bare(p), n, taken) }
+		h.Sever = func(p univirt.Provider, o Outage) (<-chan struct{}, func(), error) { return sever(bare(p), o) }
 	}
 	if force := h.Force; force != nil {
 		h.Force = func(ctx context.Context, p univirt.Provider, id string, state compute.State) error {

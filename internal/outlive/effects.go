@@ -1,0 +1,68 @@
+package outlive
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"github.com/containerd/errdefs"
+
+	"github.com/univirt/univirt/resource"
+)
+
+// Effects says whether an operation has asked its backend to change something. Of one
+// that lost its backend afterwards, or whose context ended, nobody knows what became of
+// it. Nil notes nothing and knows nothing.
+type Effects struct{ asked atomic.Bool }
+
+type effectsKey struct{}
+
+// WithEffects returns a context whose changes are noted.
+func WithEffects(ctx context.Context) context.Context {
+	return context.WithValue(ctx, effectsKey{}, new(Effects))
+}
+
+// EffectsOf returns where the changes of a context are noted.
+func EffectsOf(ctx context.Context) *Effects {
+	e, _ := ctx.Value(effectsKey{}).(*Effects)
+	return e
+}
+
+// Ask notes that a change is about to be asked for, and reports whether it may: an
+// operation whose caller has given up begins to change nothing. What it has begun it may
+// go on with, to leave it whole.
+func Ask(ctx context.Context) bool {
+	e := EffectsOf(ctx)
+	if e == nil || e.asked.Swap(true) || Asked(ctx).Err() == nil {
+		return true
+	}
+	e.asked.Store(false)
+	return false
+}
+
+// Undone notes that everything is as it was before.
+func (e *Effects) Undone() {
+	if e != nil {
+		e.asked.Store(false)
+	}
+}
+
+// Sure completes the error of an operation that was cut off: where it had asked for a
+// change, the outcome is not known. An error that knows more is returned as it is.
+func (e *Effects) Sure(err error) error {
+	if e == nil || !e.asked.Load() {
+		return err
+	}
+	if !errdefs.IsUnavailable(err) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+		return err
+	}
+	out := resource.Error{Kind: resource.KindOf(err), Err: err}
+	if own, ok := err.(*resource.Error); ok {
+		if own.Outcome != resource.NotDone {
+			return err
+		}
+		out = *own
+	}
+	out.Outcome = resource.OutcomeUnknown
+	return &out
+}
