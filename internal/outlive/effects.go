@@ -3,6 +3,8 @@ package outlive
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 	"sync/atomic"
 
 	"github.com/containerd/errdefs"
@@ -40,6 +42,9 @@ func Ask(ctx context.Context) bool {
 	return false
 }
 
+// Asked reports whether a change was asked for, and not undone.
+func (e *Effects) Asked() bool { return e != nil && e.asked.Load() }
+
 // Undone notes that everything is as it was before.
 func (e *Effects) Undone() {
 	if e != nil {
@@ -50,7 +55,7 @@ func (e *Effects) Undone() {
 // Sure completes the error of an operation that was cut off: where it had asked for a
 // change, the outcome is not known. An error that knows more is returned as it is.
 func (e *Effects) Sure(err error) error {
-	if e == nil || !e.asked.Load() {
+	if !e.Asked() {
 		return err
 	}
 	if !errdefs.IsUnavailable(err) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
@@ -64,5 +69,17 @@ func (e *Effects) Sure(err error) error {
 		out = *own
 	}
 	out.Outcome = resource.OutcomeUnknown
+	return &out
+}
+
+// NotUndone completes the error of an operation that failed: what it did could not be
+// undone, why, and what it has left. Why is told, and is no cause.
+func NotUndone(cause, why error, left ...resource.Ref) error {
+	out := resource.Error{Kind: resource.KindOf(cause), Err: cause}
+	if own, ok := errors.AsType[*resource.Error](cause); ok {
+		out = *own
+	}
+	out.Err = fmt.Errorf("%w; and the undo failed: %v", out.Err, why)
+	out.Outcome, out.Left = resource.OutcomeUnknown, slices.Concat(out.Left, left)
 	return &out
 }

@@ -62,3 +62,19 @@ func TestWhoseCallerHasGivenUpBeginsNothing(t *testing.T) {
 	assert.True(t, Ask(undo), "the undo has not given up")
 	assert.True(t, Ask(longer), "what was begun goes on")
 }
+
+func TestNotUndone(t *testing.T) {
+	left := resource.Ref{Kind: resource.KindInstance, Name: "web"}
+	cause := &resource.Error{Kind: errdefs.ErrInvalidArgument, Field: "name", Err: errors.New("bad"), Left: []resource.Ref{{Name: "other"}}}
+	err := NotUndone(cause, context.DeadlineExceeded, left)
+	assert.NotErrorIs(t, err, context.DeadlineExceeded)
+	require.ErrorIs(t, err, errdefs.ErrInvalidArgument)
+	require.ErrorContains(t, err, "bad; and the undo failed: context deadline exceeded")
+	var own *resource.Error
+	require.ErrorAs(t, err, &own)
+	assert.Equal(t, "name", own.Field)
+	assert.Equal(t, resource.OutcomeUnknown, own.Outcome)
+	assert.Equal(t, []resource.Ref{{Name: "other"}, left}, own.Left)
+	assert.Len(t, cause.Left, 1)
+	require.ErrorIs(t, NotUndone(context.Canceled, errdefs.ErrUnavailable), context.Canceled)
+}

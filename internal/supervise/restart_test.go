@@ -49,6 +49,16 @@ func TestRowsOfRestarts(t *testing.T) {
 	}
 }
 
+func TestARunThatIsOverBeforeItsRestartIs(t *testing.T) {
+	supervised(t, func(w *world) {
+		w.late = ms
+		w.ran = func(id string) { time.AfterFunc(0, func() { w.ended(id, 1) }) }
+		w.start(w.make(Status{Policy: always}))
+		w.pass(10 * time.Second)
+		assert.Equal(t, []time.Duration{time.Second, 3 * time.Second, 7 * time.Second}, w.begun())
+	})
+}
+
 var always = compute.RestartPolicy{Mode: compute.RestartAlways, Backoff: time.Second}
 
 func TestAStopAndAStartTakeBackWhatIsDue(t *testing.T) {

@@ -184,6 +184,12 @@ func (s *supervisor) take(status Status) {
 	i.status = status
 	s.plan(i)
 	s.probe(i)
+	s.release(i)
+}
+
+// release forgets an instance about which nothing is to be done. The supervisor is
+// locked.
+func (s *supervisor) release(i *instance) {
 	if i.next == nil && !i.starting && i.checks == nil && i.given == "" {
 		delete(s.known, i.id)
 	}
@@ -236,10 +242,14 @@ func (s *supervisor) restart(i *instance, run string, next *start) {
 	err := s.begin(i.id, run, failed)
 
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	i.starting = false
-	current := s.known[i.id] == i && i.status.Run == run
 	switch {
-	case !current || s.over:
+	case s.known[i.id] != i || s.over:
+	case i.status.Run != run:
+		// What has begun was told of before, and may be over.
+		s.plan(i)
+		s.release(i)
 	case err == nil:
 		// An event tells of what has begun, or else of what was in the way.
 		i.given = run
@@ -251,7 +261,6 @@ func (s *supervisor) restart(i *instance, run string, next *start) {
 		i.failed++
 		s.plan(i)
 	}
-	s.mu.Unlock()
 }
 
 // begin begins another run, if one is due still.

@@ -35,7 +35,9 @@ type world struct {
 	restartErr, noteErr, watchErr error
 	// slow is how long a restart takes, under is how many are under way, and most how
 	// many there were at the same time.
-	slow        time.Duration
+	slow time.Duration
+	// late is how much later than anybody else whoever restarts is told.
+	late        time.Duration
 	under, most int
 	// ran, where there is one, is told of each run.
 	ran func(id string)
@@ -220,6 +222,7 @@ func (w *world) Restart(_ context.Context, id string, due func(Status) (int, boo
 	w.most = max(w.most, w.under)
 	w.mu.Unlock()
 	time.Sleep(w.slow)
+	defer time.Sleep(w.late)
 	w.mu.Lock()
 	w.under--
 	defer w.mu.Unlock()

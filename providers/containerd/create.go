@@ -240,16 +240,8 @@ func (p *Provider) undoCreate(ctx context.Context, id, name string, cause error)
 		outlive.EffectsOf(ctx).Undone()
 		return cause
 	}
-	var own *resource.Error
-	if !errors.As(cause, &own) {
-		own = &resource.Error{Kind: resource.KindOf(cause), Err: cause}
-	}
 	p.owe(func(ctx context.Context) error { return p.clearRoot(ctx, name, id) })
-	failed := *own
-	failed.Outcome = resource.OutcomeUnknown
-	failed.Left = append(failed.Left, p.ref(resource.KindInstance, name, id))
-	failed.Err = errors.Join(failed.Err, fmt.Errorf("and the undo failed: %w", translate(ctx, err)))
-	return &failed
+	return outlive.NotUndone(cause, translate(ctx, err), p.ref(resource.KindInstance, name, id))
 }
 
 // decideName waits until it is known whether a name that was taken is an

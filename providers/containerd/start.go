@@ -3,7 +3,6 @@ package containerd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"time"
 
 	tasksapi "github.com/containerd/containerd/api/services/tasks/v1"
@@ -154,14 +153,7 @@ func (p *Provider) undoStart(ctx context.Context, id, run string, cause error) e
 		return cause
 	}
 	p.owe(func(ctx context.Context) error { return p.abandonLater(ctx, id, run) })
-	var own *resource.Error
-	if !errors.As(cause, &own) {
-		own = &resource.Error{Kind: resource.KindOf(cause), Err: cause}
-	}
-	failed := *own
-	failed.Outcome = resource.OutcomeUnknown
-	failed.Err = errors.Join(failed.Err, fmt.Errorf("and the undo failed: %w", err))
-	return &failed
+	return outlive.NotUndone(cause, err)
 }
 
 // abandonLater is abandon for when the daemon is back, unless somebody was faster.

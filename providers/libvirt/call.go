@@ -22,7 +22,7 @@ func call[T any](ctx context.Context, p *Provider, do func(*lv.Connect) (T, erro
 // onLane is call for what makes use of more than the connection.
 func onLane[T any](ctx context.Context, p *Provider, do func(*lane) (T, error)) (T, error) {
 	var none T
-	if err := ctx.Err(); err != nil {
+	if err := straysOf(ctx).await(ctx); err != nil {
 		return none, ended(ctx)
 	}
 	s, err := p.link.session(ctx)
@@ -41,9 +41,10 @@ func onLane[T any](ctx context.Context, p *Provider, do func(*lane) (T, error)) 
 		leave()
 		return none, err
 	}
-	answered := make(chan answer[T], 1)
+	answered, over := make(chan answer[T], 1), make(chan struct{})
 	p.detached.Go(func() {
 		defer leave()
+		defer close(over)
 		answered <- use(p, s, l, do)
 	})
 	select {
@@ -53,6 +54,7 @@ func onLane[T any](ctx context.Context, p *Provider, do func(*lane) (T, error)) 
 		}
 		return a.value, nil
 	case <-ctx.Done():
+		straysOf(ctx).add(over)
 		return none, ended(ctx)
 	case <-s.lost:
 		// An answer may have come with the end.

@@ -171,38 +171,38 @@ func (p *Provider) define(ctx context.Context, id, description string) error {
 	clean, cancelClean := p.cleanup(ctx)
 	defer cancelClean()
 	if err := p.undefine(clean, id); err != nil && !isNotFound(err) {
-		p.owe(id)
-		return &resource.Error{
-			Kind: resource.KindOf(cause), Err: errors.Join(cause, err), Outcome: resource.OutcomeUnknown,
-			Left: []resource.Ref{p.ref(resource.KindInstance, "", id)},
-		}
+		p.owe(ctx, id)
+		return outlive.NotUndone(cause, err, p.ref(resource.KindInstance, "", id))
 	}
 	return undone(ctx, cause)
 }
 
 // owe removes a domain that may have been made, as soon as the hypervisor can be
 // reached again, as long as the provider is open.
-func (p *Provider) owe(id string) {
-	p.later(func(ctx context.Context) bool {
+func (p *Provider) owe(ctx context.Context, id string) {
+	p.later(ctx, func(ctx context.Context) bool {
 		err := p.undefine(ctx, id)
 		return err == nil || isNotFound(err)
 	})
 }
 
-// later does what could not be done until it is, as long as the provider is open,
-// and once more when that is closed.
-func (p *Provider) later(do func(context.Context) (done bool)) {
+// later does what an operation could not do until it is done, as long as the provider is
+// open, and once more when that is closed. It waits for the calls that the operation has
+// left alone.
+func (p *Provider) later(ctx context.Context, do func(context.Context) (done bool)) {
+	left := straysOf(ctx)
+	attempt := func(ctx context.Context) bool { return left.await(ctx) == nil && do(ctx) }
 	p.detached.Go(func() {
 		for pause := 20 * time.Millisecond; ; pause = min(2*pause, time.Second) {
 			select {
 			case <-p.alive.Done():
 				ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 				defer cancel()
-				do(ctx)
+				attempt(ctx)
 				return
 			case <-time.After(pause):
 			}
-			if do(p.alive) {
+			if attempt(p.alive) {
 				return
 			}
 		}

@@ -72,6 +72,7 @@ var texts = []struct {
 	{"Cannot allocate memory", errdefs.ErrResourceExhausted, "resources.memory"},
 	{"cannot set up guest memory", errdefs.ErrResourceExhausted, "resources.memory"},
 	{"No space left on device", errdefs.ErrResourceExhausted, ""},
+	{"Not enough space left in storage pool", errdefs.ErrResourceExhausted, ""},
 	{"File too large", errdefs.ErrResourceExhausted, "size"},
 	// Of a file that is being made; of a copy where there is one, with the code of an
 	// internal error; of a file that another host has made.

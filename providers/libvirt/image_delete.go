@@ -59,7 +59,7 @@ func (s images) remove(ctx context.Context, img *diskImage) (err error) {
 		defer cancel()
 		for _, d := range marked {
 			if restored := s.restore(clean, d.ID); restored != nil {
-				s.p.later(func(ctx context.Context) bool { return s.restore(ctx, d.ID) == nil })
+				s.p.later(ctx, func(ctx context.Context) bool { return s.restore(ctx, d.ID) == nil })
 			}
 		}
 	}()
@@ -87,7 +87,7 @@ func (s images) remove(ctx context.Context, img *diskImage) (err error) {
 	marked = nil
 	for _, d := range img.docs {
 		if err := s.drop(ctx, d.ID); err != nil {
-			s.p.later(func(ctx context.Context) bool { return s.drop(ctx, d.ID) == nil })
+			s.p.later(ctx, func(ctx context.Context) bool { return s.drop(ctx, d.ID) == nil })
 			return err
 		}
 	}

@@ -233,11 +233,8 @@ func (s images) undo(ctx context.Context, id string, cause error) error {
 	if err == nil {
 		return undone(ctx, cause)
 	}
-	s.p.later(func(ctx context.Context) bool { return s.drop(ctx, id) == nil })
-	return &resource.Error{
-		Kind: resource.KindOf(cause), Err: errors.Join(cause, err), Outcome: resource.OutcomeUnknown,
-		Left: []resource.Ref{s.p.ref(resource.KindImage, "", id)},
-	}
+	s.p.later(ctx, func(ctx context.Context) bool { return s.drop(ctx, id) == nil })
+	return outlive.NotUndone(cause, err, s.p.ref(resource.KindImage, "", id))
 }
 
 // drop removes a file and then its record.

@@ -184,7 +184,7 @@ func (p *Provider) undoDisks(ctx context.Context, id string, r record) {
 	defer cancel()
 	files := diskFiles(id, &r)
 	if err := p.removeDisks(clean, r.Disks.Pool, files...); err != nil {
-		p.later(func(ctx context.Context) bool { return p.removeDisks(ctx, r.Disks.Pool, files...) == nil })
+		p.later(ctx, func(ctx context.Context) bool { return p.removeDisks(ctx, r.Disks.Pool, files...) == nil })
 	}
 }
 

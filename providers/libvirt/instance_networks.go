@@ -200,7 +200,7 @@ func (p *Provider) clearLost(ctx context.Context, id string) {
 	clean, end := outlive.Context(clean, 0)
 	defer end()
 	if p.dropLost(clean, id) != nil {
-		p.later(func(ctx context.Context) bool {
+		p.later(ctx, func(ctx context.Context) bool {
 			return p.locked(ctx, id, func() error { return p.dropLost(ctx, id) }) == nil
 		})
 	}

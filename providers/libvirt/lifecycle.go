@@ -237,7 +237,7 @@ func (i *instance) Delete(ctx context.Context, opts compute.DeleteOptions) error
 			i.p.feed.settle(ctx, i.id, "")
 		case uncertain(err):
 			// What may be gone all the same leaves no files.
-			i.p.later(func(ctx context.Context) bool {
+			i.p.later(ctx, func(ctx context.Context) bool {
 				_, err := i.p.read(ctx, i.id)
 				if isNotFound(err) {
 					err = i.removeFiles(ctx, nil)

@@ -335,8 +335,8 @@ func (h *networkHandle) undoReserve(ctx context.Context, id string, cause error)
 	clean, end := outlive.Context(clean, 0)
 	defer end()
 	if err := h.drop(clean, id); err != nil && !isNotFound(err) {
-		h.p.later(func(ctx context.Context) bool { err := h.drop(ctx, id); return err == nil || isNotFound(err) })
-		return errors.Join(cause, err)
+		h.p.later(ctx, func(ctx context.Context) bool { err := h.drop(ctx, id); return err == nil || isNotFound(err) })
+		return outlive.NotUndone(cause, err)
 	}
 	return undone(ctx, cause)
 }

@@ -199,10 +199,8 @@ func (n networks) undo(ctx context.Context, d document, cause error) error {
 	clean, cancel := n.p.cleanup(ctx)
 	defer cancel()
 	if err := n.discard(clean, d); err != nil {
-		n.p.later(func(ctx context.Context) bool { return n.discard(ctx, d) == nil })
-		return &resource.Error{
-			Kind: resource.KindOf(cause), Err: errors.Join(cause, err), Outcome: resource.OutcomeUnknown, Left: []resource.Ref{n.ref(d.Name, d.ID)},
-		}
+		n.p.later(ctx, func(ctx context.Context) bool { return n.discard(ctx, d) == nil })
+		return outlive.NotUndone(cause, err, n.ref(d.Name, d.ID))
 	}
 	return undone(ctx, cause)
 }

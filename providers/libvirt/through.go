@@ -50,7 +50,7 @@ func (i *instance) changeWithin(ctx context.Context, most time.Duration, op stri
 // seenThrough runs a change that goes on when its context has ended, for the time of
 // a clean-up at most. Its caller waits for it no longer than it is told then.
 func (p *Provider) seenThrough(ctx context.Context, most time.Duration, do func(context.Context) error) error {
-	ctx = outlive.WithEffects(ctx)
+	ctx = withStrays(outlive.WithEffects(ctx))
 	outcome := make(chan error, 1)
 	p.detached.Go(func() {
 		longer, cancel := outlive.Context(ctx, compute.CleanupTimeout)
@@ -62,14 +62,20 @@ func (p *Provider) seenThrough(ctx context.Context, most time.Duration, do func(
 		return err
 	case <-ctx.Done():
 	}
-	patience := time.NewTimer(most)
-	defer patience.Stop()
-	select {
-	case err := <-outcome:
-		return err
-	case <-patience.C:
-		return outlive.EffectsOf(ctx).Sure(ended(ctx))
+	// What has changed nothing by then changes nothing any more.
+	for _, patience := range []time.Duration{settleTime, most - settleTime} {
+		timer := time.NewTimer(patience)
+		defer timer.Stop()
+		select {
+		case err := <-outcome:
+			return err
+		case <-timer.C:
+		}
+		if !outlive.EffectsOf(ctx).Asked() {
+			break
+		}
 	}
+	return outlive.EffectsOf(ctx).Sure(ended(ctx))
 }
 
 // locked runs a part of a change that no other process may disturb: libvirt has no

@@ -141,7 +141,7 @@ func (v *volume) remove(ctx context.Context, facts volumeFacts) error {
 		return errors.Join(err, back)
 	}
 	if err := v.p.discard(ctx, going, facts.spec.Pool); err != nil {
-		v.p.later(func(ctx context.Context) bool { return v.p.discard(ctx, going, facts.spec.Pool) == nil })
+		v.p.later(ctx, func(ctx context.Context) bool { return v.p.discard(ctx, going, facts.spec.Pool) == nil })
 		return err
 	}
 	v.p.mortalVolumes.Remove(v.id)

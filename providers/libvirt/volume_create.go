@@ -153,11 +153,8 @@ func (s volumes) undo(ctx context.Context, d document, pool string, cause error)
 	clean, cancel := s.p.cleanup(ctx)
 	defer cancel()
 	if err := s.p.discard(clean, d, pool); err != nil {
-		s.p.later(func(ctx context.Context) bool { return s.p.discard(ctx, d, pool) == nil })
-		return &resource.Error{
-			Kind: resource.KindOf(cause), Err: errors.Join(cause, err), Outcome: resource.OutcomeUnknown,
-			Left: []resource.Ref{s.ref(d.Name, d.ID)},
-		}
+		s.p.later(ctx, func(ctx context.Context) bool { return s.p.discard(ctx, d, pool) == nil })
+		return outlive.NotUndone(cause, err, s.ref(d.Name, d.ID))
 	}
 	return undone(ctx, cause)
 }

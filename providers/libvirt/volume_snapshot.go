@@ -77,7 +77,7 @@ func (v *volume) snapshot(ctx context.Context, facts volumeFacts, spec storage.S
 		defer cancel()
 		if v.p.removeFile(clean, facts.spec.Pool, file) != nil {
 			pool := facts.spec.Pool
-			v.p.later(func(ctx context.Context) bool { return v.p.removeFile(ctx, pool, file) == nil })
+			v.p.later(ctx, func(ctx context.Context) bool { return v.p.removeFile(ctx, pool, file) == nil })
 		}
 		return storage.SnapshotInfo{}, err
 	}

@@ -3,6 +3,7 @@ package providertest
 import (
 	"context"
 	"fmt"
+	"math/bits"
 	"slices"
 	"strings"
 	"sync"
@@ -66,7 +67,7 @@ const (
 
 // away reports whether a backend that hangs at a call does not come back before the
 // operation has returned: at its first, and in its middle.
-func away(n int) bool { return n == 0 || n == 3 }
+func away(n int) bool { return n == 0 || n == 4 }
 
 // fixture is what a call is made with.
 type fixture struct {
@@ -168,7 +169,7 @@ func (e *env) severed(namespace string, hangs, outlasts bool, with fixture, call
 func ways(n int, hangs bool) []bool {
 	switch {
 	case hangs:
-		return []bool{n%2 == 0}
+		return []bool{bits.Len(uint(n))%2 == 0}
 	case flagSet("test.short"):
 		// The one that leaves more is the harder.
 		return []bool{true}
@@ -180,7 +181,7 @@ func ways(n int, hangs bool) []bool {
 func stride(n int, hangs bool) int {
 	switch {
 	case hangs:
-		return max(1, n/2)
+		return max(1, n)
 	case flagSet("test.short"):
 		return max(2, n/eachCall)
 	}

@@ -4,7 +4,6 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io"
@@ -634,49 +633,21 @@ func volumePoolFull(e *env) {
 	}
 	before := pool()
 	require.Positive(e, before.Available, "the room that is left")
-	all := e.volume(storage.Spec{Name: "all", Pool: before.Name, Size: before.Available})
+	size := before.Available / 16 * 15 &^ 4095 // a file system has some need of its own
+	all := e.volume(storage.Spec{Name: "all", Pool: before.Name, Size: size})
 	full := pool()
-	if full.Available > before.Available/2 {
-		require.NoError(e, all.Delete(e.ctx, storage.DeleteOptions{}))
-		volumePoolFilled(e, pool)
-		return
-	}
-	more := storage.Spec{Name: "more", Pool: before.Name, Size: before.Available}
+	more := storage.Spec{Name: "more", Pool: before.Name, Size: size}
 	_, err := e.p.Volumes().Create(e.ctx, more)
 	e.fails(err, errdefs.ErrResourceExhausted)
 	require.Equal(e, []string{"all"}, e.volumeNames(storage.Filter{}))
 	if e.missing(hasVolumes(storage.FeatureResize)[0]) == "" {
-		err := storage.Resize(e.ctx, all, 2*before.Available, storage.ResizeOptions{})
+		err := storage.Resize(e.ctx, all, 2*size, storage.ResizeOptions{})
 		e.fails(err, errdefs.ErrResourceExhausted)
-		require.Equal(e, before.Available, e.volumeInfo(all).Spec.Size)
+		require.Equal(e, size, e.volumeInfo(all).Spec.Size)
 	}
 	require.Equal(e, full, pool(), "what failed took nothing")
 	require.NoError(e, all.Delete(e.ctx, storage.DeleteOptions{}))
 	e.volume(more)
-}
-
-// volumePoolFilled is volumePoolFull where volumes take the room of what is in them.
-func volumePoolFilled(e *env, pool func() storage.Pool) {
-	before := pool()
-	fill := func(v storage.Volume, size int64) error {
-		e.Helper()
-		return e.returns("Import", func() error {
-			return storage.Import(e.ctx, v, io.LimitReader(rand.Reader, size), storage.TransferOptions{Format: storage.Raw})
-		})
-	}
-	spec := storage.Spec{Pool: before.Name, Mode: storage.Block, Size: before.Available}
-	spec.Name = "most"
-	most := e.volume(spec)
-	require.NoError(e, fill(most, before.Available/2))
-	spec.Name = "more"
-	more := e.volume(spec)
-	const page = 64 << 10
-	require.NoError(e, fill(more, page))
-	e.fails(fill(more, before.Available), errdefs.ErrResourceExhausted)
-	require.Equal(e, []string{"more", "most"}, e.volumeNames(storage.Filter{}))
-	require.Greater(e, pool().Available, before.Available/4, "what did not fit is gone")
-	require.NoError(e, most.Delete(e.ctx, storage.DeleteOptions{}))
-	require.NoError(e, fill(more, before.Available/2), "there is room again")
 }
 
 func volumeEphemeral(e *env) {
