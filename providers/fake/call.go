@@ -82,6 +82,9 @@ func (c call) done(err error) error {
 }
 
 func (c call) suffer(i *Injection) error {
+	i.mu.Lock()
+	i.hit()
+	i.mu.Unlock()
 	switch f := i.fault; f.action {
 	case fails:
 		var e *resource.Error

@@ -282,7 +282,8 @@ func (h *handle) Delete(ctx context.Context, opts compute.DeleteOptions) error {
 }
 
 // endRun ends the run under way by force, if there is one, showing the state
-// given meanwhile. The backend is locked before and after.
+// given meanwhile. Whoever gives up waiting for it does not keep it from ending. The
+// backend is locked before and after.
 func (p *Provider) endRun(ctx context.Context, i *instance, meanwhile compute.State) error {
 	r := i.run
 	if r == nil || r.over {
@@ -298,5 +299,8 @@ func (p *Provider) endRun(ctx context.Context, i *instance, meanwhile compute.St
 	if r.over {
 		return nil
 	}
-	return p.await(ctx, r.ended())
+	if err := p.await(ctx, r.ended()); err != nil {
+		return &resource.Error{Kind: resource.KindOf(err), Err: err, Outcome: resource.OutcomeUnknown}
+	}
+	return nil
 }

@@ -94,10 +94,20 @@ func (i *Injection) strikes(what Op, at target) bool {
 	if s.chance < 1 && i.draw(what, at) >= s.chance {
 		return false
 	}
-	if i.struck++; i.struck == 1 {
-		close(i.first)
+	i.struck++
+	if !s.after {
+		i.hit()
 	}
 	return true
+}
+
+// hit tells of the first strike, if it is. The injection is locked.
+func (i *Injection) hit() {
+	select {
+	case <-i.first:
+	default:
+		close(i.first)
+	}
 }
 
 // draw returns a number from 0 to 1 that depends on the seed, on what a call is
