@@ -1,5 +1,6 @@
-// Package outlive makes contexts that outlive a caller's: for calls to a backend
-// that may not end in their middle.
+// Package outlive is for operations whose calls to a backend may not end in their
+// middle: contexts that outlive a caller's, and what became of an operation whose caller
+// has given up.
 package outlive
 
 import (

@@ -41,7 +41,7 @@ var (
 		{[]string{"internal/supervise"}, []string{"resource", "network", "compute", "internal/filelock"}, nil},
 		{[]string{"internal/hostnet"}, []string{"resource", "network", "internal/..."}, nil},
 		{[]string{"internal/sweeping"}, core, nil},
-		{[]string{"internal/archives"}, []string{"resource"}, nil},
+		{[]string{"internal/archives", "internal/outlive"}, []string{"resource"}, nil},
 		{[]string{"internal/rooted"}, []string{"resource", "internal/archives"}, nil},
 		{[]string{"internal/..."}, []string{"internal/..."}, nil},
 		{[]string{"examples/..."}, append([]string{"providers/...", "SELF/..."}, core...), coreForeign},
