@@ -117,8 +117,7 @@ func checkOwn(d *lv.Domain) error {
 	if err != nil {
 		return err
 	}
-	var description libvirtxml.Domain
-	if err := description.Unmarshal(text); err != nil || description.Metadata == nil {
+	if f, err := readFacts(text); err != nil || f.record == nil {
 		return errors.Join(err, errors.New("the domain is somebody else's"))
 	}
 	return nil

@@ -28,7 +28,7 @@ const (
 	worstLife = 1.2
 	worstList = 1.25
 	// worstWarm is that of a list of which nothing has changed.
-	worstWarm = 0.05
+	worstWarm = 0.01
 
 	many = 1000
 )

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"iter"
+	"slices"
 	"sync/atomic"
 
 	lv "libvirt.org/go/libvirt"
@@ -165,20 +166,39 @@ func (s instances) Get(ctx context.Context, idOrName string) (compute.Instance, 
 // List implements compute.Instances.
 func (s instances) List(ctx context.Context, filter compute.Filter) iter.Seq2[compute.Info, error] {
 	return func(yield func(compute.Info, error) bool) {
-		all, err := s.list(ctx, filter)
+		all, err := s.domains(ctx, filter)
+		read, infos := new(segments), make([]compute.Info, 0, min(len(all), atATime))
+		for part := range slices.Chunk(all, atATime) {
+			if infos, err = s.tell(ctx, part, filter, read, infos[:0]); err != nil {
+				break
+			}
+			for _, info := range infos {
+				if !yield(info, nil) {
+					return
+				}
+			}
+		}
 		if err != nil {
 			yield(compute.Info{}, resource.Fail("list", s.p.ref(resource.KindInstance, "", ""), err))
-			return
-		}
-		for _, info := range all {
-			if !yield(info, nil) {
-				return
-			}
 		}
 	}
 }
 
+// atATime is of how many instances a list has the infos at a time: they are large, and
+// few stay in the processor's cache.
+const atATime = 32
+
+// list is List in one go.
 func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.Info, error) {
+	all, err := s.domains(ctx, filter)
+	if err != nil {
+		return nil, err
+	}
+	return s.tell(ctx, all, filter, new(segments), make([]compute.Info, 0, len(all)))
+}
+
+// domains returns those to be told of, whatever the filter says of them.
+func (s instances) domains(ctx context.Context, filter compute.Filter) ([]*domain, error) {
 	ctx, done, err := s.p.begin(ctx)
 	if err != nil {
 		return nil, err
@@ -187,13 +207,18 @@ func (s instances) list(ctx context.Context, filter compute.Filter) ([]compute.I
 	if err := filter.Validate().Err(); err != nil {
 		return nil, err
 	}
-	all, err := s.p.known(ctx)
+	return s.p.known(ctx)
+}
+
+// tell appends the infos of the domains that the filter lets through.
+func (s instances) tell(ctx context.Context, some []*domain, filter compute.Filter, read *segments, infos []compute.Info) ([]compute.Info, error) {
+	ctx, done, err := s.p.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	supervised := s.p.supervised()
-	infos, read := make([]compute.Info, 0, len(all)), new(segments)
-	for _, d := range all {
+	for _, d := range some {
 		if !s.p.ours(d.facts) {
 			continue
 		}
