@@ -39,6 +39,7 @@ var (
 		// What providers have in common speaks the API's language.
 		{[]string{"internal/watching", "internal/callbacks"}, []string{"resource", "compute"}, nil},
 		{[]string{"internal/supervise"}, []string{"resource", "network", "compute", "internal/filelock"}, nil},
+		{[]string{"internal/dialing"}, []string{"resource", "network", "internal/..."}, nil},
 		{[]string{"internal/hostnet"}, []string{"resource", "network", "internal/..."}, nil},
 		{[]string{"internal/sweeping"}, core, nil},
 		{[]string{"internal/archives", "internal/outlive"}, []string{"resource"}, nil},

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/containerd/errdefs"
 	"github.com/stretchr/testify/require"
 
 	"github.com/univirt/univirt"
@@ -61,6 +62,13 @@ func TestCalls(t *testing.T) {
 	count("start of a running instance", begin)
 	count("info", func() error { _, err := inst.Info(ctx); return err })
 	count("exec", func() error { _, err := compute.Output(ctx, inst, testimage.Path, "hostname"); return err })
+	count("dial of a port where nothing listens", func() error {
+		_, err := compute.Dial(ctx, inst, "9")
+		if errdefs.IsUnavailable(err) {
+			return nil
+		}
+		return fmt.Errorf("dial: %w", err)
+	})
 	count("logs", func() error { _, err := resource.Collect(compute.Logs(ctx, inst, compute.LogOptions{})); return err })
 	count("pause", func() error { return compute.Pause(ctx, inst) })
 	count("resume", func() error { return compute.Resume(ctx, inst) })

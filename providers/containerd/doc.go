@@ -43,6 +43,13 @@
 // does. Executions are not concerned: their output goes to pipes of the caller's,
 // and input comes by one.
 //
+// # Ports
+//
+// An instance's ports can be dialled, and probes by TCP and HTTP reach them, whatever
+// network it is on and without a port of the host's: the connection is made on loopback
+// within the instance, as its own programs would. A program that listens on another
+// address alone is not reached.
+//
 // # Files
 //
 // The files of an instance that runs are those that its main process sees, with what is

@@ -21,12 +21,20 @@ const (
 
 // What a supervisor acts on.
 var (
-	policy = []string{"restart.mode", "restart.maxRetries", "restart.backoff"}
-	probes = []string{
-		"health.exec", "health.interval", "health.timeout", "health.startPeriod", "health.failures",
-		"readiness.exec", "readiness.interval", "readiness.timeout", "readiness.startPeriod", "readiness.failures",
-	}
+	policy    = []string{"restart.mode", "restart.maxRetries", "restart.backoff"}
+	health    = probeOf("health")
+	readiness = probeOf("readiness")
 )
+
+// probeOf lists the fields of a probe.
+func probeOf(name string) (all []string) {
+	for _, field := range []string{
+		"exec", "tcp", "http.port", "http.path", "http.https", "interval", "timeout", "startPeriod", "failures",
+	} {
+		all = append(all, name+"."+field)
+	}
+	return all
+}
 
 // Fields says what the provider does with each field of a compute.Spec. On a host
 // whose kernel cannot bound swap, Describe tells that resources.swap is refused.
@@ -39,16 +47,14 @@ func Fields() resource.FieldTable {
 		"resources.memory", "resources.memoryReservation", "resources.swap", "resources.pids", "resources.shmSize",
 		"rlimits", "sysctls",
 		"mounts[].type", "mounts[].source", "mounts[].path", "mounts[].readOnly", "mounts[].size",
-		"networkMode",
+		"networkMode", "ports[].name", "ports[].instance", "ports[].protocol",
 		"files[].path", "files[].data", "files[].secret", "files[].mode", "files[].uid", "files[].gid",
 		"lifetime.ephemeral", "lifetime.until",
 		"security.privileged", "security.addCapabilities", "security.dropCapabilities", "security.seccomp",
 		"security.readOnlyRoot", "security.allowPrivilegeEscalation",
 		"labels", "annotations", "native",
 	).
-		Hint("only the caller's own waits act on it", "readiness.exec", "readiness.tcp", "readiness.interval", "readiness.timeout",
-			"readiness.startPeriod", "readiness.failures", "readiness.http.port", "readiness.http.path", "readiness.http.https",
-		).
+		Hint("only the caller's own waits act on it", readiness...).
 		Refused(onlyThem, "kind=vm").
 		Refused(noVolumes, "mounts[].type=volume", "mounts[].type=device").
 		Refused(noInput, "process.stdin").
@@ -58,10 +64,9 @@ func Fields() resource.FieldTable {
 		).
 		Refused("the snapshotter does not bound a root filesystem", "rootDisk").
 		Refused("a path below a source could be led out of it by links", "mounts[].subPath").
-		Refused(noNetworks, "networks[].*", "dns.*", "ports[].*").
+		Refused(noNetworks, "networks[].*", "dns.*", "ports[].publish", "ports[].hostIP", "ports[].host").
 		Hint(unsupervised, policy...).
-		Hint(unsupervised, "health.exec", "health.interval", "health.timeout", "health.startPeriod", "health.failures").
-		Refused(noNetworks, "health.tcp", "health.http.*").
+		Hint(unsupervised, health...).
 		Refused(noScale, "placement.*").
 		Refused("root filesystems are not remapped yet", "security.userNamespace").
 		Refused("host devices are not handed through yet", "devices[].*").
@@ -109,7 +114,7 @@ func Features() resource.Features {
 		compute.FeatureClone:          no("instances are not cloned yet"),
 		compute.FeatureAttachVolume:   no(noVolumes),
 		compute.FeatureAttachNetwork:  no(noNetworks),
-		compute.FeatureDial:           no(noNetworks),
+		compute.FeatureDial:           yes,
 		compute.FeaturePlan:           yes,
 		compute.FeatureScreenshot:     no(noVM),
 		compute.FeatureGuest:          no("a container has the host's kernel, and its image says the rest"),
@@ -137,7 +142,7 @@ func Containers() univirt.KindDescription {
 func containersOn(h host, supervised bool) univirt.KindDescription {
 	out := Containers()
 	if supervised {
-		out.Fields.Honored(policy...).Honored(probes...)
+		out.Fields.Honored(policy...).Honored(health...).Honored(readiness...)
 		out.Changeable.Honored(policy...)
 	}
 	if !h.swap {

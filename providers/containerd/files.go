@@ -122,10 +122,7 @@ func (p *Provider) runningRoot(ctx context.Context, id string) (*rooted.Root, er
 	if err != nil || t == nil || !stateOf(t).Active() {
 		return nil, err
 	}
-	dir, err := rootOfProcess(int(t.Pid), func(pid int) bool {
-		now, err := p.loadTask(ctx, id)
-		return err == nil && now != nil && stateOf(now).Active() && int(now.Pid) == pid
-	})
+	dir, err := rootOfProcess(int(t.Pid), p.isMain(ctx, id))
 	if os.IsNotExist(err) {
 		return nil, nil
 	}

@@ -19,23 +19,37 @@ import (
 // rootOfProcess opens the root of a process. One that has ended, or is not the one that is
 // meant, is fs.ErrNotExist.
 func rootOfProcess(pid int, is func(pid int) bool) (*os.File, error) {
-	process, err := pidfd.Open(pid, is)
-	if err != nil {
-		return nil, err
+	root, process, err := ofProcess(pid, is, "root", unix.O_PATH|unix.O_DIRECTORY)
+	if err == nil {
+		_ = process.Close()
 	}
-	defer func() { _ = process.Close() }()
-	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/root", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return nil, err
+	return root, err
+}
+
+// networkOfProcess opens the network namespace of a process, and what stands for the
+// process. One that has ended, or is not the one that is meant, is fs.ErrNotExist.
+func networkOfProcess(pid int, is func(pid int) bool) (namespace, process *os.File, err error) {
+	return ofProcess(pid, is, "ns/net", unix.O_RDONLY)
+}
+
+// ofProcess opens a process and a file that /proc has of it.
+func ofProcess(pid int, is func(pid int) bool, name string, flags int) (file, process *os.File, err error) {
+	if process, err = pidfd.Open(pid, is); err != nil {
+		return nil, nil, err
 	}
-	root := os.NewFile(uintptr(fd), "root")
+	fd, err := unix.Open("/proc/"+strconv.Itoa(pid)+"/"+name, flags|unix.O_CLOEXEC, 0)
+	if err != nil {
+		_ = process.Close()
+		return nil, nil, err
+	}
 	// It is the process' if that is there still.
 	poll := []unix.PollFd{{Fd: int32(process.Fd()), Events: unix.POLLIN}}
 	if n, err := unix.Poll(poll, 0); n > 0 || err != nil {
-		_ = root.Close()
-		return nil, os.ErrNotExist
+		_ = unix.Close(fd)
+		_ = process.Close()
+		return nil, nil, os.ErrNotExist
 	}
-	return root, nil
+	return os.NewFile(uintptr(fd), name), process, nil
 }
 
 // nameless makes a file in a folder that no other process finds, and that dies with this

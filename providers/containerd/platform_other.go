@@ -37,6 +37,10 @@ func nameless(string) (*os.File, error) { return nil, errors.ErrUnsupported }
 
 func rootOfProcess(int, func(int) bool) (*os.File, error) { return nil, errors.ErrUnsupported }
 
+func networkOfProcess(int, func(int) bool) (*os.File, *os.File, error) {
+	return nil, nil, errors.ErrUnsupported
+}
+
 func mountApart([]mount.Mount, string, bool) (*os.File, error) { return nil, errors.ErrUnsupported }
 
 type execIO struct{}

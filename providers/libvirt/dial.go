@@ -7,13 +7,12 @@ import (
 	"errors"
 	"net"
 	"net/netip"
-	"os"
 
 	"github.com/containerd/errdefs"
 
 	"github.com/univirt/univirt/compute"
+	"github.com/univirt/univirt/internal/dialing"
 	"github.com/univirt/univirt/internal/netns"
-	"github.com/univirt/univirt/internal/pidfd"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
 )
@@ -40,7 +39,8 @@ func (i *instance) dial(ctx context.Context, protocol network.Protocol, port uin
 	if reason := i.p.hyper.unreachable; reason != "" {
 		return nil, resource.Unsupported("dial", reason)
 	}
-	if err := checkDial(protocol, port); err != nil {
+	protocol, err := dialing.Check(protocol, port)
+	if err != nil {
 		return nil, err
 	}
 	d, err := i.load(ctx)
@@ -71,7 +71,7 @@ func (i *instance) dial(ctx context.Context, protocol network.Protocol, port uin
 	for _, a := range addresses {
 		conn, err := netns.Dial(ctx, namespace, string(protocol), netip.AddrPortFrom(a, port))
 		if err == nil {
-			return lasting(conn, run), nil
+			return dialing.Lasting(conn, run), nil
 		}
 		errs = append(errs, err)
 		if ctx.Err() != nil {
@@ -98,65 +98,4 @@ func (p *Provider) addressesOf(ctx context.Context, d *domain) ([]netip.Addr, er
 		}
 	}
 	return all, err
-}
-
-func checkDial(protocol network.Protocol, port uint16) error {
-	var faults resource.Faults
-	if port == 0 {
-		faults.Add("port", "must be from 1 to 65535")
-	}
-	switch protocol {
-	case network.TCP, network.UDP:
-	default:
-		faults.Add("protocol", "must be %q or %q", network.TCP, network.UDP)
-	}
-	return faults.Err()
-}
-
-// lasting has a connection end with a run.
-func lasting(conn net.Conn, run *os.File) net.Conn {
-	switch c := conn.(type) {
-	case *net.TCPConn:
-		if run != nil {
-			go func() {
-				if pidfd.Wait(run) {
-					_ = netns.Reset(c)
-				}
-			}()
-			return &runStream{c, run}
-		}
-	case *net.UDPConn:
-		if run != nil {
-			go func() {
-				if pidfd.Wait(run) {
-					_ = c.Close()
-				}
-			}()
-			return &runDatagrams{c, run}
-		}
-	}
-	return conn
-}
-
-// runStream and runDatagrams are connections whose end ends what watches the run.
-type runStream struct {
-	*net.TCPConn
-	run *os.File
-}
-
-// Close implements net.Conn.
-func (s *runStream) Close() error {
-	_ = s.run.Close()
-	return s.TCPConn.Close()
-}
-
-type runDatagrams struct {
-	*net.UDPConn
-	run *os.File
-}
-
-// Close implements net.Conn.
-func (d *runDatagrams) Close() error {
-	_ = d.run.Close()
-	return d.UDPConn.Close()
 }
