@@ -50,6 +50,13 @@
 // within the instance, as its own programs would. A program that listens on another
 // address alone is not reached.
 //
+// # Devices
+//
+// A device of the spec's is one of the host's by its path, a folder of them with all that
+// are below it, or one by its name in the Container Device Interface: what the files in
+// /etc/cdi and /var/run/cdi say that it needs, device nodes, mounts, variables and hooks,
+// is done. The numbers of devices are those at the instance's creation.
+//
 // # Files
 //
 // The files of an instance that runs are those that its main process sees, with what is

@@ -52,6 +52,7 @@ func Fields() resource.FieldTable {
 		"lifetime.ephemeral", "lifetime.until",
 		"security.privileged", "security.addCapabilities", "security.dropCapabilities", "security.seccomp",
 		"security.readOnlyRoot", "security.allowPrivilegeEscalation",
+		"devices[].source", "devices[].path", "devices[].permissions",
 		"labels", "annotations", "native",
 	).
 		Hint("only the caller's own waits act on it", readiness...).
@@ -69,7 +70,6 @@ func Fields() resource.FieldTable {
 		Hint(unsupervised, health...).
 		Refused(noScale, "placement.*").
 		Refused("root filesystems are not remapped yet", "security.userNamespace").
-		Refused("host devices are not handed through yet", "devices[].*").
 		Refused(noVM, "cloudInit.*", "boot.*")
 }
 

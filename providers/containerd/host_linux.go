@@ -28,6 +28,8 @@ type host struct {
 	apparmor string
 	// devices returns the host's devices, for a privileged instance.
 	devices func() ([]specs.LinuxDevice, error)
+	// cdi are the folders with what the host's CDI devices are.
+	cdi []string
 	// seccomp returns the default filter for a process with the capabilities of
 	// the spec.
 	seccomp func(*specs.Spec) *specs.LinuxSeccomp
@@ -37,6 +39,7 @@ func readHost() host {
 	h := host{
 		unified: cgroups.Mode() == cgroups.Unified,
 		devices: oci.HostDevices,
+		cdi:     cdiFolders,
 		seccomp: seccomp.DefaultProfile,
 	}
 	h.swap = h.unified

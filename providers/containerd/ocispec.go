@@ -106,6 +106,9 @@ func (t translation) runtimeSpec() (*specs.Spec, error) {
 	if err := t.confine(out); err != nil {
 		return nil, err
 	}
+	if err := addDevices(out, t.spec.Devices, t.host.cdi); err != nil {
+		return nil, err
+	}
 	return out, t.edit(out)
 }
 

@@ -22,6 +22,7 @@ type host struct {
 	files         uint64
 	capabilities  []string
 	apparmor      string
+	cdi           []string
 	devices       func() ([]specs.LinuxDevice, error)
 	seccomp       func(*specs.Spec) *specs.LinuxSeccomp
 }
@@ -36,6 +37,8 @@ func kernelRelease() string                   { return "" }
 func nameless(string) (*os.File, error) { return nil, errors.ErrUnsupported }
 
 func rootOfProcess(int, func(int) bool) (*os.File, error) { return nil, errors.ErrUnsupported }
+
+func addDevices(*specs.Spec, []compute.Device, []string) error { return errors.ErrUnsupported }
 
 func networkOfProcess(int, func(int) bool) (*os.File, *os.File, error) {
 	return nil, nil, errors.ErrUnsupported
