@@ -35,11 +35,14 @@ func EffectsOf(ctx context.Context) *Effects {
 // go on with, to leave it whole.
 func Ask(ctx context.Context) bool {
 	e := EffectsOf(ctx)
-	if e == nil || e.asked.Swap(true) || Asked(ctx).Err() == nil {
+	switch {
+	case e == nil || e.asked.Load():
 		return true
+	case Asked(ctx).Err() != nil:
+		return false
 	}
-	e.asked.Store(false)
-	return false
+	e.asked.Store(true)
+	return true
 }
 
 // Asked reports whether a change was asked for, and not undone.
@@ -58,26 +61,39 @@ func (e *Effects) Sure(err error) error {
 	if !e.Asked() {
 		return err
 	}
-	if !errdefs.IsUnavailable(err) && !errors.Is(err, context.Canceled) && !errors.Is(err, context.DeadlineExceeded) {
+	if !cutOff(err) {
+		return err
+	}
+	var own *resource.Error
+	if errors.As(err, &own) && own.Outcome != resource.NotDone {
 		return err
 	}
 	out := resource.Error{Kind: resource.KindOf(err), Err: err}
-	if own, ok := err.(*resource.Error); ok {
-		if own.Outcome != resource.NotDone {
-			return err
-		}
+	if own == err {
 		out = *own
+	} else if own != nil {
+		out.Field, out.Left, out.Logs = own.Field, own.Left, own.Logs
 	}
 	out.Outcome = resource.OutcomeUnknown
 	return &out
+}
+
+// cutOff reports whether an error is of what was ended in its middle.
+func cutOff(err error) bool {
+	return errors.Is(err, errdefs.ErrUnavailable) || errors.Is(err, resource.ErrClosed) ||
+		errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
 }
 
 // NotUndone completes the error of an operation that failed: what it did could not be
 // undone, why, and what it has left. Why is told, and is no cause.
 func NotUndone(cause, why error, left ...resource.Ref) error {
 	out := resource.Error{Kind: resource.KindOf(cause), Err: cause}
-	if own, ok := errors.AsType[*resource.Error](cause); ok {
-		out = *own
+	var own *resource.Error
+	if errors.As(cause, &own) {
+		out.Field, out.Left, out.Logs = own.Field, own.Left, own.Logs
+		if own == cause {
+			out.Err = own.Err
+		}
 	}
 	out.Err = fmt.Errorf("%w; and the undo failed: %v", out.Err, why)
 	out.Outcome, out.Left = resource.OutcomeUnknown, slices.Concat(out.Left, left)

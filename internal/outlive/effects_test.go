@@ -3,6 +3,7 @@ package outlive
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -24,7 +25,9 @@ func TestEffects(t *testing.T) {
 		"a backend of its own":  {errdefs.ErrUnavailable, resource.OutcomeUnknown},
 		"a cancelled context":   {context.Canceled, resource.OutcomeUnknown},
 		"a late context":        {context.DeadlineExceeded, resource.OutcomeUnknown},
+		"a provider's end":      {resource.Errorf(resource.ErrClosed, "closed"), resource.OutcomeUnknown},
 		"what is known already": {done, resource.Done},
+		"what is known inside":  {fmt.Errorf("so: %w", done), resource.Done},
 		"what has an answer":    {resource.Errorf(errdefs.ErrNotFound, "none"), resource.NotDone},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -71,6 +71,9 @@ func access(permissions string) string {
 	return out.String()
 }
 
+// instancesOwn are what each instance has of its own below /dev.
+var instancesOwn = []string{"pts", "shm", "mqueue", "fd", "console", "ptmx"}
+
 // deviceNodes are the device, or those below the folder, that a path of the host leads to.
 func deviceNodes(d compute.Device) ([]specs.LinuxDevice, error) {
 	source, err := filepath.EvalSymlinks(d.Source)
@@ -84,12 +87,30 @@ func deviceNodes(d compute.Device) ([]specs.LinuxDevice, error) {
 	target = path.Clean(target)
 	var nodes []specs.LinuxDevice
 	err = filepath.WalkDir(source, func(file string, entry fs.DirEntry, err error) error {
-		if err != nil || entry.IsDir() || file != source && entry.Type()&fs.ModeDevice == 0 {
-			return err
+		within := file != source
+		if within && errors.Is(err, fs.ErrNotExist) {
+			return nil // it was unplugged
 		}
-		node, err := oci.DeviceFromPath(file)
 		if err != nil {
 			return err
+		}
+		if within && slices.Contains(instancesOwn, entry.Name()) {
+			if entry.IsDir() {
+				return fs.SkipDir
+			}
+			return nil
+		}
+		if entry.IsDir() || within && entry.Type()&fs.ModeDevice == 0 {
+			return nil
+		}
+		node, err := oci.DeviceFromPath(file)
+		switch {
+		case within && errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		case node.Type == "p":
+			return oci.ErrNotADevice
 		}
 		node.Path = path.Join(target, strings.TrimPrefix(file, source))
 		nodes = append(nodes, *node)

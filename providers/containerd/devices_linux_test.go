@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/containerd/errdefs"
@@ -116,10 +117,13 @@ func TestDevicesOfAFolder(t *testing.T) {
 	dir := t.TempDir()
 	require.NoError(t, os.Mkdir(filepath.Join(dir, "sub"), 0o700))
 	require.NoError(t, os.WriteFile(filepath.Join(dir, "file"), nil, 0o600))
-	for _, name := range []string{"b", "sub/a"} {
+	for _, name := range []string{"b", "sub/a", "console"} {
 		out, err := exec.CommandContext(t.Context(), "mknod", filepath.Join(dir, name), "c", "1", "3").CombinedOutput()
 		require.NoError(t, err, "%s", out)
 	}
+	require.NoError(t, syscall.Mkfifo(filepath.Join(dir, "pipe"), 0o600))
+	_, err := deviceNodes(compute.Device{Source: filepath.Join(dir, "pipe")})
+	require.Error(t, err)
 	link := filepath.Join(t.TempDir(), "link")
 	require.NoError(t, os.Symlink(dir, link))
 	nodes, err := deviceNodes(compute.Device{Source: link, Path: "/dev/all/"})

@@ -51,11 +51,14 @@ func (i *instance) dial(ctx context.Context, protocol network.Protocol, port uin
 	if _, err := compute.CheckTransition(stateOf(k.task), compute.OpDial); err != nil {
 		return nil, err
 	}
-	namespace, run, err := networkOfProcess(int(k.task.Pid), i.p.isMain(ctx, i.id))
-	if errors.Is(err, fs.ErrNotExist) {
+	main := i.p.mainProcess(ctx, i.id)
+	namespace, run, err := networkOfProcess(int(k.task.Pid), main.is)
+	switch {
+	case main.err != nil:
+		return nil, main.err
+	case errors.Is(err, fs.ErrNotExist):
 		return nil, resource.Errorf(errdefs.ErrUnavailable, "the run has ended")
-	}
-	if err != nil {
+	case err != nil:
 		return nil, err
 	}
 	defer namespace.Close()
@@ -74,11 +77,19 @@ func (i *instance) dial(ctx context.Context, protocol network.Protocol, port uin
 	return nil, resource.Errorf(errdefs.ErrUnavailable, "%w", errors.Join(failed...))
 }
 
-// isMain returns a function that looks whether a process is the main one of a run that is
-// under way.
-func (p *Provider) isMain(ctx context.Context, id string) func(pid int) bool {
-	return func(pid int) bool {
+// mainProcess is who looks whether a process is the main one of a run that is under way.
+type mainProcess struct {
+	is func(pid int) bool
+	// err is why that could not be told.
+	err error
+}
+
+func (p *Provider) mainProcess(ctx context.Context, id string) *mainProcess {
+	m := new(mainProcess)
+	m.is = func(pid int) bool {
 		now, err := p.loadTask(ctx, id)
+		m.err = err
 		return err == nil && now != nil && stateOf(now).Active() && int(now.Pid) == pid
 	}
+	return m
 }

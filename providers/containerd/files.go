@@ -122,8 +122,12 @@ func (p *Provider) runningRoot(ctx context.Context, id string) (*rooted.Root, er
 	if err != nil || t == nil || !stateOf(t).Active() {
 		return nil, err
 	}
-	dir, err := rootOfProcess(int(t.Pid), p.isMain(ctx, id))
-	if os.IsNotExist(err) {
+	main := p.mainProcess(ctx, id)
+	dir, err := rootOfProcess(int(t.Pid), main.is)
+	switch {
+	case main.err != nil:
+		return nil, main.err
+	case os.IsNotExist(err):
 		return nil, nil
 	}
 	if err != nil {

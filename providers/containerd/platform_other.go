@@ -38,7 +38,12 @@ func nameless(string) (*os.File, error) { return nil, errors.ErrUnsupported }
 
 func rootOfProcess(int, func(int) bool) (*os.File, error) { return nil, errors.ErrUnsupported }
 
-func addDevices(*specs.Spec, []compute.Device, []string) error { return errors.ErrUnsupported }
+func addDevices(_ *specs.Spec, devices []compute.Device, _ []string) error {
+	if len(devices) > 0 {
+		return errors.ErrUnsupported
+	}
+	return nil
+}
 
 func networkOfProcess(int, func(int) bool) (*os.File, *os.File, error) {
 	return nil, nil, errors.ErrUnsupported

@@ -16,6 +16,7 @@ import (
 	"github.com/univirt/univirt/internal/filelock"
 	"github.com/univirt/univirt/internal/logfile"
 	"github.com/univirt/univirt/internal/mortals"
+	"github.com/univirt/univirt/internal/outlive"
 	"github.com/univirt/univirt/internal/turns"
 	"github.com/univirt/univirt/network"
 	"github.com/univirt/univirt/resource"
@@ -274,7 +275,10 @@ func (p *Provider) cleanup(ctx context.Context) (context.Context, context.Cancel
 	if ctx.Err() != nil {
 		most -= answerTime
 	}
-	return context.WithTimeout(context.WithoutCancel(ctx), most)
+	bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), most)
+	// Whoever asked for what is undone has given up: the undo has not.
+	own, end := outlive.Context(bounded, 0)
+	return own, func() { end(); cancel() }
 }
 
 // ref completes a reference.

@@ -78,7 +78,7 @@ func (s instances) place(ctx context.Context, id string, r record, disks func(co
 // assemble returns the record of what it has made.
 func (s instances) assemble(ctx context.Context, id string, r record, disks func(context.Context, *record) error) (record, error) {
 	if len(r.spec.Networks) == 0 && !hasDisks(r.spec) {
-		return r, s.make(ctx, id, r)
+		return r, s.p.seenThrough(ctx, compute.CleanupTimeout, func(ctx context.Context) error { return s.make(ctx, id, r) })
 	}
 	// The lock tells a sweep that whoever has made the disks and taken the endpoints
 	// lives.
@@ -150,6 +150,9 @@ func (s instances) record(spec compute.Spec, at time.Time) (record, error) {
 func (p *Provider) define(ctx context.Context, id, description string) error {
 	through, cancel := outlive.Context(ctx, answerTime)
 	defer cancel()
+	if err := changes(ctx); err != nil {
+		return err
+	}
 	defer p.changed(id)
 	_, err := onLane(through, p, func(l *lane) (struct{}, error) {
 		d, err := l.conn.DomainDefineXMLFlags(description, p.defineFlags())
@@ -158,12 +161,13 @@ func (p *Provider) define(ctx context.Context, id, description string) error {
 		}
 		return struct{}{}, err
 	})
-	if err == nil && ctx.Err() == nil {
+	done := givenUp(ctx)
+	if err == nil && done == nil {
 		return nil
 	}
 	cause := err
-	if ctx.Err() != nil {
-		cause = ended(ctx)
+	if done != nil {
+		cause = done
 	}
 	if err != nil && !uncertain(err) {
 		return cause

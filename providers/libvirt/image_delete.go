@@ -22,14 +22,16 @@ const removeTime = time.Minute
 // Delete implements compute.Images.
 func (s images) Delete(ctx context.Context, nameOrID string, _ compute.DeleteImageOptions) error {
 	return s.do(ctx, "delete", nameOrID, checkImageName(nameOrID), func(ctx context.Context) error {
-		img, err := s.find(ctx, nameOrID)
-		if err != nil {
-			return err
-		}
-		if name := fullImageName(nameOrID); len(img.names) > 1 && slices.Contains(img.names, name) {
-			return s.unname(ctx, img, name)
-		}
-		return s.remove(ctx, img)
+		return s.p.seenThrough(ctx, compute.CleanupTimeout, func(ctx context.Context) error {
+			img, err := s.find(ctx, nameOrID)
+			if err != nil {
+				return err
+			}
+			if name := fullImageName(nameOrID); len(img.names) > 1 && slices.Contains(img.names, name) {
+				return s.unname(ctx, img, name)
+			}
+			return s.remove(ctx, img)
+		})
 	})
 }
 

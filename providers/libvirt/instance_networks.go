@@ -197,8 +197,6 @@ func (p *Provider) dropLost(ctx context.Context, id string) error {
 func (p *Provider) clearLost(ctx context.Context, id string) {
 	clean, cancel := p.cleanup(ctx)
 	defer cancel()
-	clean, end := outlive.Context(clean, 0)
-	defer end()
 	if p.dropLost(clean, id) != nil {
 		p.later(ctx, func(ctx context.Context) bool {
 			return p.locked(ctx, id, func() error { return p.dropLost(ctx, id) }) == nil

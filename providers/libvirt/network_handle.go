@@ -332,8 +332,6 @@ func (h *networkHandle) reserve(spec network.Spec, state *networkState, e endpoi
 func (h *networkHandle) undoReserve(ctx context.Context, id string, cause error) error {
 	clean, cancel := h.p.cleanup(ctx)
 	defer cancel()
-	clean, end := outlive.Context(clean, 0)
-	defer end()
 	if err := h.drop(clean, id); err != nil && !isNotFound(err) {
 		h.p.later(ctx, func(ctx context.Context) bool { err := h.drop(ctx, id); return err == nil || isNotFound(err) })
 		return outlive.NotUndone(cause, err)

@@ -20,7 +20,7 @@ import (
 // until then, so that is awaited for a moment, and Close waits for it.
 func transfer[T any](ctx context.Context, p *Provider, do func(context.Context, *lv.Connect) (T, error)) (T, error) {
 	var none T
-	if ctx.Err() != nil {
+	if err := straysOf(ctx).await(ctx); err != nil {
 		return none, ended(ctx)
 	}
 	s, err := p.link.session(ctx)
@@ -39,9 +39,10 @@ func transfer[T any](ctx context.Context, p *Provider, do func(context.Context, 
 		value T
 		err   error
 	}
-	answered := make(chan answer, 1)
+	answered, over := make(chan answer, 1), make(chan struct{})
 	p.detached.Go(func() {
 		defer leave()
+		defer close(over)
 		conn := s.takeSpare()
 		if conn == nil {
 			if conn, err = p.link.another(); err != nil {
@@ -66,6 +67,7 @@ func transfer[T any](ctx context.Context, p *Provider, do func(context.Context, 
 	select {
 	case <-answered:
 	case <-patience.C:
+		straysOf(ctx).add(over)
 	}
 	return none, ended(ctx)
 }

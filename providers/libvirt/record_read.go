@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/containerd/errdefs"
 	lv "libvirt.org/go/libvirt"
@@ -107,11 +108,33 @@ func (r records) readOnce(ctx context.Context, want func(place) bool) (_ []docum
 		return nil, false, err
 	}
 	r.p.shelf.forget(files)
-	revisions := map[string][]place{}
+	revisions, claims := map[string][]place{}, map[string]map[string]bool{}
 	for _, file := range files {
 		p, ok := parsePlace(file)
-		if ok && p.id != "" && p.kind == r.kind && p.namespace == r.p.opts.Namespace && want(p) {
+		if !ok || p.kind != r.kind || p.namespace != r.p.opts.Namespace {
+			continue
+		}
+		if claims[p.claim()] == nil {
+			claims[p.claim()] = map[string]bool{}
+		}
+		claims[p.claim()][p.id] = true
+		if p.id != "" && want(p) {
 			revisions[p.id] = append(revisions[p.id], p)
+		}
+	}
+	// A record without its name is one that was removed while somebody changed it.
+	for id, all := range revisions {
+		switch sharers := claims[all[0].claim()]; {
+		case !sharers[""]:
+			delete(revisions, id)
+		case len(sharers) > 2:
+			held, err := r.holds(ctx, all[0])
+			if err != nil {
+				return nil, false, err
+			}
+			if !held {
+				delete(revisions, id)
+			}
 		}
 	}
 	newest := make([][]place, 0, len(revisions))
@@ -142,13 +165,14 @@ func (r records) readOnce(ctx context.Context, want func(place) bool) (_ []docum
 
 // claimed returns the documents of names that are taken, of which there is no record:
 // their makers have got no further, or are about to, or somebody has removed all but
-// the name. It is for finding what is left over.
+// the name. And it returns, as being removed, records without a name, which somebody has
+// changed while they were removed. It is for finding what is left over.
 func (r records) claimed(ctx context.Context) ([]document, error) {
 	files, err := r.p.filesIn(ctx, r.p.opts.Pool)
 	if err != nil {
 		return nil, err
 	}
-	recorded, drafted, claims := map[string]bool{}, map[string]bool{}, []place{}
+	recorded, drafted, claims := map[string][]place{}, map[string]bool{}, []place{}
 	for _, file := range files {
 		if draft, ok := parseDraft(file); ok {
 			drafted[draft.id] = true
@@ -160,12 +184,13 @@ func (r records) claimed(ctx context.Context) ([]document, error) {
 		case p.id == "":
 			claims = append(claims, p)
 		default:
-			recorded[p.claim()] = true
+			recorded[p.claim()] = append(recorded[p.claim()], p)
 		}
 	}
 	var out []document
 	for _, p := range claims {
-		if recorded[p.claim()] {
+		if len(recorded[p.claim()]) > 0 {
+			delete(recorded, p.claim())
 			continue
 		}
 		data, err := onVolume(ctx, r.p, r.p.opts.Pool, p.claim(), func(c *lv.Connect, v *lv.StorageVol) ([]byte, error) {
@@ -187,6 +212,19 @@ func (r records) claimed(ctx context.Context) ([]document, error) {
 			d.Maker = ""
 		}
 		out = append(out, d)
+	}
+	for _, nameless := range recorded {
+		for _, at := range nameless {
+			d, err := r.p.readDocument(ctx, at)
+			if isNotFound(err) || errors.Is(err, errTorn) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			d.Phase, d.Maker, d.Until = removing, "", time.Time{}
+			out = append(out, d)
+		}
 	}
 	return out, nil
 }

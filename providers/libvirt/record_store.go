@@ -63,35 +63,50 @@ func (r records) revise(ctx context.Context, d document) (document, error) {
 // wrote two since the document was read, who removed the first of them. Nor was there
 // anything in the way if the record was removed. What is none is removed.
 func (r records) settle(ctx context.Context, before int, d document) error {
-	revisions, err := r.revisions(ctx, d)
+	for n := 1; ; n++ {
+		again, err := r.settleOnce(ctx, before, d, n == mostReads)
+		if !again || err != nil {
+			return err
+		}
+	}
+}
+
+// settleOnce also reports whether what is newer went while it was looked at. The last
+// time that is no reason: libvirt may list a file that is not there.
+func (r records) settleOnce(ctx context.Context, before int, d document, last bool) (again bool, _ error) {
+	none := func(err error) error { return errors.Join(err, r.p.removeFile(ctx, r.p.opts.Pool, d.place().file())) }
+	revisions, held, err := r.revisions(ctx, d)
 	if err != nil {
-		return err
+		return false, err
 	}
 	at := slices.IndexFunc(revisions, func(p place) bool { return p.revision >= d.Revision })
-	if at < 0 {
-		return r.errNone()
+	switch {
+	case !held:
+		return false, none(r.errNone())
+	case at < 0:
+		return false, errChanged() // somebody took it for one that its daemon did not finish
 	}
 	older, newer := revisions[:at], slices.DeleteFunc(slices.Clone(revisions[at:]), func(p place) bool { return p.revision == d.Revision })
-	switch {
-	case len(newer) > 0:
+	if len(newer) == 0 && !slices.ContainsFunc(older, func(p place) bool { return p.revision == before }) {
+		return false, none(r.errNone())
+	}
+	if len(newer) > 0 {
 		slices.Reverse(newer)
 		now, gone, err := r.p.readNewest(ctx, newer)
 		switch {
 		case err != nil:
-			return err
-		case gone:
-			return r.settle(ctx, before, d)
+			return false, err
+		case gone && !last:
+			return true, nil
 		case now.fault != nil:
-			return now.fault
+			return false, unsure(now.fault)
 		case now.ID == "" || now.follows(d):
 			// What is newer is not whole yet, for which this one is there, or was made of it.
 		case now.Revision-d.Revision >= mostAncestors:
-			return resource.Errorf(errdefs.ErrUnknown, "the record was changed %d times meanwhile: whether this change is among them is not known", now.Revision-d.Revision)
+			return false, unsure(resource.Errorf(errdefs.ErrUnknown, "the record was changed %d times meanwhile: whether this change is among them is not known", now.Revision-d.Revision))
 		default:
-			return errors.Join(errChanged(), r.p.removeFile(ctx, r.p.opts.Pool, d.place().file()))
+			return false, none(errChanged())
 		}
-	case !slices.ContainsFunc(older, func(p place) bool { return p.revision == before }):
-		return errors.Join(r.errNone(), r.p.removeFile(ctx, r.p.opts.Pool, d.place().file()))
 	}
 	for _, p := range older {
 		if err := r.p.removeFile(ctx, r.p.opts.Pool, p.file()); err != nil {
@@ -99,24 +114,55 @@ func (r records) settle(ctx context.Context, before int, d document) error {
 			break
 		}
 	}
-	return nil
+	return false, nil
 }
 
-// revisions lists what there is of a record, the oldest first. They are removed in this
-// order: an older one alone would be taken for the present one.
-func (r records) revisions(ctx context.Context, d document) ([]place, error) {
+// unsure says of an error that what it is of may have been done.
+func unsure(err error) error {
+	return &resource.Error{Kind: resource.KindOf(err), Err: err, Outcome: resource.OutcomeUnknown}
+}
+
+// revisions lists what there is of a record, the oldest first, and whether it has its
+// name. They are removed in this order: an older one alone would be taken for the present
+// one.
+func (r records) revisions(ctx context.Context, d document) (mine []place, held bool, _ error) {
 	files, err := r.p.filesIn(ctx, r.p.opts.Pool)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
-	var mine []place
+	others := false
 	for _, file := range files {
-		if p, ok := parsePlace(file); ok && p.id == d.ID && p.claim() == d.place().claim() {
+		p, ok := parsePlace(file)
+		switch {
+		case !ok || p.claim() != d.place().claim():
+		case p.id == "":
+			held = true
+		case p.id == d.ID:
 			mine = append(mine, p)
+		default:
+			others = true
 		}
 	}
+	if held && others {
+		held, err = r.holds(ctx, d.place())
+	}
 	slices.SortFunc(mine, func(a, b place) int { return cmp.Compare(a.revision, b.revision) })
-	return mine, nil
+	return mine, held, err
+}
+
+// holds reports whether a record has its name.
+func (r records) holds(ctx context.Context, at place) (bool, error) {
+	data, err := onVolume(ctx, r.p, r.p.opts.Pool, at.claim(), func(c *lv.Connect, v *lv.StorageVol) ([]byte, error) {
+		return get(c, v, mostDocument)
+	})
+	if isNotFound(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	holder, err := decodeDocument(data)
+	return err != nil || holder.ID == at.id, nil
 }
 
 // mendAfter is how long a file that is not whole is waited for: libvirt copies some
@@ -182,7 +228,7 @@ func same(a, b document) bool {
 // it. Whoever removes it has said so before, in its last revision: there is one at a
 // time. Doing it again is nil.
 func (r records) remove(ctx context.Context, d document) error {
-	revisions, err := r.revisions(ctx, d)
+	revisions, _, err := r.revisions(ctx, d)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,7 @@ import (
 	"github.com/stretchr/testify/require"
 	lv "libvirt.org/go/libvirt"
 
+	"github.com/univirt/univirt"
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/supervise"
 	"github.com/univirt/univirt/resource"
@@ -151,7 +152,7 @@ func TestALateChangeOfARecord(t *testing.T) {
 	for name, stale := range map[string]document{"by one": second, "by two": first} {
 		_, err = r.revise(ctx, stale)
 		require.ErrorIs(t, err, errdefs.ErrAborted, name)
-		left, err := r.revisions(ctx, third)
+		left, _, err := r.revisions(ctx, third)
 		require.NoError(t, err)
 		assert.Equal(t, []place{third.place()}, left, name)
 	}
@@ -165,19 +166,60 @@ func TestALateChangeOfARecord(t *testing.T) {
 	}
 	require.NoError(t, r.settle(ctx, third.Revision, written), "all that follow were made of it")
 	change(written, 99)
-	require.ErrorIs(t, r.settle(ctx, third.Revision, written), errdefs.ErrUnknown)
+	err = r.settle(ctx, third.Revision, written)
+	require.ErrorIs(t, err, errdefs.ErrUnknown)
+	var own *resource.Error
+	require.ErrorAs(t, err, &own)
+	assert.Equal(t, resource.OutcomeUnknown, own.Outcome)
 
 	dead := now.next().next()
 	require.NoError(t, r.write(ctx, dead, dead.place().file()))
 	now = change(now, 3)
-	left, err := r.revisions(ctx, now)
+	left, _, err := r.revisions(ctx, now)
 	require.NoError(t, err)
 	assert.Equal(t, []place{now.place()}, left, "what somebody did not live to remove goes with the next change")
 
 	require.NoError(t, r.remove(ctx, now))
 	_, err = r.revise(ctx, now)
 	require.ErrorIs(t, err, errdefs.ErrNotFound)
-	left, err = r.revisions(ctx, now)
+	left, _, err = r.revisions(ctx, now)
+	require.NoError(t, err)
+	assert.Empty(t, left)
+}
+
+// A record that is removed while somebody changes it stays removed, also where who changed
+// it dies then.
+func TestAChangeOfARecordThatIsRemoved(t *testing.T) {
+	p := open(t, "revived")
+	ctx := t.Context()
+	r := records{p, resource.KindVolume}
+	d, err := r.create(ctx, newDocument("data"))
+	require.NoError(t, err)
+	require.NoError(t, r.remove(ctx, d))
+	late := d.next()
+	require.NoError(t, r.write(ctx, late, late.place().file()))
+	_, err = r.find(ctx, "data")
+	require.ErrorIs(t, err, errdefs.ErrNotFound)
+	_, err = r.amend(ctx, d.ID, func(d document) (document, error) { d.More = json.RawMessage("1"); return d, nil })
+	require.ErrorIs(t, err, errdefs.ErrNotFound)
+	again, err := r.create(ctx, newDocument("data"))
+	require.NoError(t, err, "the name is free")
+	all, err := r.list(ctx)
+	require.NoError(t, err)
+	assert.Equal(t, []document{again}, all)
+	require.ErrorIs(t, r.settle(ctx, d.Revision, late), errdefs.ErrNotFound)
+	require.NoError(t, r.remove(ctx, again))
+
+	require.NoError(t, r.write(ctx, late, late.place().file()))
+	left, err := r.claimed(ctx)
+	require.NoError(t, err)
+	require.Len(t, left, 1)
+	assert.Equal(t, removing, left[0].Phase)
+	assert.True(t, p.abandoned(left[0]))
+	report, err := p.Sweep(ctx, univirt.SweepOptions{})
+	require.NoError(t, err)
+	require.Empty(t, report.Failed)
+	left, err = r.claimed(ctx)
 	require.NoError(t, err)
 	assert.Empty(t, left)
 }
@@ -209,6 +251,7 @@ func TestRecordsThatCannotBeRead(t *testing.T) {
 	require.NoError(t, err, "what a daemon did not live to finish is in nobody's way")
 
 	newer := place{kind: resource.KindVolume, namespace: "faults", key: "newer", id: resource.NewID(), revision: 1}
+	write(newer.claim(), "univirt.io/record/2 something else\n{}")
 	write(newer.file(), "univirt.io/record/2 something else\n{}")
 	_, err = r.find(ctx, "newer")
 	require.ErrorIs(t, err, errdefs.ErrFailedPrecondition)
@@ -217,6 +260,7 @@ func TestRecordsThatCannotBeRead(t *testing.T) {
 	swapped := place{kind: resource.KindVolume, namespace: "faults", key: "swapped", id: resource.NewID(), revision: 1}
 	data, err := d.encode()
 	require.NoError(t, err)
+	write(swapped.claim(), string(data))
 	write(swapped.file(), string(data))
 	_, err = r.find(ctx, "swapped")
 	require.ErrorIs(t, err, errdefs.ErrDataLoss)

@@ -116,34 +116,7 @@ func (e *env) severed(namespace string, hangs, outlasts bool, with fixture, call
 				with.prepare()
 				prepared, ready = held(), true
 			}
-			struck, mend, err := e.s.h.Sever(p, Outage{Call: n, Taken: taken, Hangs: hangs})
-			require.NoError(e, err, "sever the provider value")
-			ctx, cancel := context.WithCancel(e.ctx)
-			returned := make(chan struct{})
-			var meanwhile sync.WaitGroup
-			meanwhile.Go(func() {
-				select {
-				case <-struck:
-				case <-returned:
-					return
-				}
-				if hangs {
-					cancel()
-				}
-				if outlasts || hangs && !away(n) {
-					select {
-					case <-time.After(backAfter):
-						mend()
-					case <-returned:
-					}
-				}
-			})
-			err = e.returns("a call without a backend", func() error { return call(ctx, p) })
-			close(returned)
-			meanwhile.Wait() // so that it mends nothing of the next
-			mend()
-			cancel()
-			was := isClosed(struck)
+			was, err := e.without(p, Outage{Call: n, Taken: taken, Hangs: hangs}, outlasts, call)
 			if hangs && was {
 				// What goes on when the caller has given up, Close waits for.
 				require.NoError(e, p.Close())
@@ -162,6 +135,41 @@ func (e *env) severed(namespace string, hangs, outlasts bool, with fixture, call
 		}
 	}
 	require.Fail(e, "there is no end of calls")
+}
+
+// without makes a call to a provider value with an outage, and reports whether it struck.
+func (e *env) without(p univirt.Provider, o Outage, outlasts bool, call func(ctx context.Context, p univirt.Provider) error) (bool, error) {
+	e.Helper()
+	struck, mend, err := e.s.h.Sever(p, o)
+	require.NoError(e, err, "sever the provider value")
+	ctx, cancel := context.WithCancel(e.ctx)
+	returned := make(chan struct{})
+	var meanwhile sync.WaitGroup
+	defer func() {
+		close(returned)
+		meanwhile.Wait() // so that it mends nothing of the next
+		mend()
+		cancel()
+	}()
+	meanwhile.Go(func() {
+		select {
+		case <-struck:
+		case <-returned:
+			return
+		}
+		if o.Hangs {
+			cancel()
+		}
+		if outlasts || o.Hangs && !away(o.Call) {
+			select {
+			case <-time.After(backAfter):
+				mend()
+			case <-returned:
+			}
+		}
+	})
+	err = e.returns("a call without a backend", func() error { return call(ctx, p) })
+	return isClosed(struck), err
 }
 
 // ways are whether the call that is lost takes effect: each way where the backend dies. As
