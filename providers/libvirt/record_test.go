@@ -29,6 +29,7 @@ import (
 	"github.com/univirt/univirt/compute"
 	"github.com/univirt/univirt/internal/supervise"
 	"github.com/univirt/univirt/resource"
+	"github.com/univirt/univirt/storage"
 )
 
 func newDocument(name string) document {
@@ -193,7 +194,11 @@ func TestAChangeOfARecordThatIsRemoved(t *testing.T) {
 	p := open(t, "revived")
 	ctx := t.Context()
 	r := records{p, resource.KindVolume}
-	d, err := r.create(ctx, newDocument("data"))
+	volume := newDocument("data")
+	spec, err := storage.Encode(storage.Spec{Name: "data", Pool: p.opts.Pool})
+	require.NoError(t, err)
+	volume.Spec, volume.More = spec, json.RawMessage(`{}`)
+	d, err := r.create(ctx, volume)
 	require.NoError(t, err)
 	require.NoError(t, r.remove(ctx, d))
 	late := d.next()
